@@ -1,0 +1,106 @@
+"""Settings and fixtures that every test shares.
+
+Strict by default: JAX refuses silent promotion of dtypes and of ranks, and
+pyproject.toml turns warnings into errors.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before JAX is imported: the suite gives the same numbers beside an accelerator as without one.
+# Set the variable yourself to test another platform.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import jax.monitoring
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# No deadline: the first example of a shape pays for its compilation. In CI the examples are the
+# same on every run; elsewhere they are fresh, and a failure prints the line that replays it.
+settings.register_profile("unigrn", deadline=None, derandomize=CI, print_blob=True)
+settings.load_profile("unigrn")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with the recorded fixtures and the real data sets; absent on most machines."""
+    named = os.environ.get("UNIGRN_SHARED")
+    folder = Path(named) if named else ROOT.parent / "shared"
+    if (folder / "fixtures").is_dir():
+        return folder
+    reason = (
+        f"no recorded fixtures: {'UNIGRN_SHARED' if named else '../shared'} is not a folder "
+        "that holds 'fixtures'"
+    )
+    if CI:
+        pytest.fail(f"{reason}; CI must not skip these tests")
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Run the test with 64-bit types."""
+    with jax.enable_x64(True):
+        yield
+
+
+@dataclass
+class Compilations:
+    """Names of the functions that XLA compiled inside a block, in order."""
+
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return len(self.names)
+
+    def of(self, name: str) -> int:
+        """How many of them belong to a function whose name contains ``name``."""
+        return sum(name in each for each in self.names)
+
+
+# JAX's own event around each call of the compiler.
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@pytest.fixture
+def count_compilations() -> Callable[[], AbstractContextManager[Compilations]]:
+    """Count what XLA compiles inside a block.
+
+    ::
+
+        with count_compilations() as compiled:
+            solve(x)
+        assert compiled.total == 0  # or compiled.of("solve") == 1
+
+    Single operations outside jit (such as ``jnp.zeros``) compile too, and count.
+    """
+
+    @contextmanager
+    def counting() -> Iterator[Compilations]:
+        seen = Compilations()
+
+        def listen(event: str, duration: float, **facts: object) -> None:
+            if event == _COMPILED:
+                seen.names.append(str(facts.get("fun_name", "")))
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield seen
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+    return counting
