@@ -1,0 +1,70 @@
+"""unigrn: gene regulatory network inference as declared optimisation problems.
+
+A method is a loss, a regularizer and a constraint; the toolkit plans how to solve it, compiles it
+with JAX, maps it over targets, groups and bootstrap samples, and certifies the answer::
+
+    argmin over theta of  loss(X, theta) + regularizer(theta, P)   subject to  theta in C(P)
+
+Everything public is importable from here and loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+
+class UnigrnWarning(UserWarning):
+    """Something in the input looks wrong for the method, or was left out."""
+
+
+_HOME = {
+    "infer": "api",
+    "fit": "api",
+    "plan": "planner",
+    "Plan": "planner",
+    "PlanError": "planner",
+    "Data": "data",
+    "Prior": "prior",
+    "read_prior": "prior",
+    "AlignmentError": "prior",
+    "Spec": "spec",
+    "Solution": "solution",
+    "ConvergenceError": "solution",
+    "Network": "network",
+    "Blocks": "terms",
+    "Term": "terms",
+    "loss": "losses",
+    "least_squares": "losses",
+    "gaussian": "losses",
+    "gaussian_evidence": "losses",
+    "huber": "losses",
+    "regularizer": "regularizers",
+    "ridge": "regularizers",
+    "l1": "regularizers",
+    "elastic_net": "regularizers",
+    "prior_l1": "regularizers",
+    "support": "constraints",
+    "no_self": "constraints",
+    "nonnegative": "constraints",
+    "sign": "constraints",
+    "box": "constraints",
+    "bagging": "ensembles",
+}
+_MODULES = ("datasets", "evaluate", "methods", "plot", "progress", "verify", "solvers", "ensembles")
+
+__all__ = ["UnigrnWarning", "__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str):
+    """Load a public name, or a submodule, on first use."""
+    if name in _HOME:
+        return getattr(importlib.import_module(f"unigrn.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"unigrn.{name}")
+    raise AttributeError(f"module 'unigrn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME, *_MODULES])

@@ -1,0 +1,156 @@
+"""From data and a prior to a network, in one call."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from unigrn import UnigrnWarning
+from unigrn.data import Data
+from unigrn.planner import Plan, plan
+from unigrn.prior import Prior, read_prior
+from unigrn.spec import Spec
+
+if TYPE_CHECKING:
+    from unigrn.network import Network
+    from unigrn.solution import Solution
+
+
+def fit(spec: Spec, data: Data, seed: int = 0, **options: Any) -> Solution:
+    """Plan and solve a spec on data; options as in `unigrn.plan`.
+
+    Examples
+    --------
+    >>> import numpy as np, unigrn
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(50, 2))
+    >>> data = unigrn.Data.from_arrays(np.c_[x, x @ [1.0, -2.0]], ["a", "b", "y"], dtype="float64")
+    >>> spec = unigrn.Spec(unigrn.least_squares(), unigrn.ridge(0.0))
+    >>> unigrn.fit(spec, data, regulators=["a", "b"], targets=["y"]).theta[0].round(6).ravel()
+    array([ 1., -2.])
+    """
+    return plan(spec, data, **options).solve(seed)
+
+
+def infer(
+    adata: Any,
+    prior: Any,
+    method: str | Spec | Callable[..., Spec],
+    groupby: str | None = None,
+    layer: str | None = None,
+    regulators: Iterable[str] | str | os.PathLike | None = None,
+    targets: Iterable[str] | str | os.PathLike | None = None,
+    seed: int = 0,
+    dtype: str = "float32",
+    **hyperparameters: Any,
+) -> Network:
+    """Infer a gene regulatory network.
+
+    Parameters
+    ----------
+    adata
+        AnnData (cells x genes), the path of an h5ad file, or `unigrn.Data`.
+    prior
+        `unigrn.Prior`, a DataFrame of edges or a base GRN table, a dict {target: regulators}, the
+        path of a prior file, or a list of paths (one layer of evidence each).
+    method
+        Name of a method (`unigrn methods` lists them), a function ``(prior, **hyper) -> Spec``, or
+        a `Spec`.
+    groupby
+        Column of ``adata.obs``: one network for each of its values.
+    layer
+        Layer with the expression; ``X`` by default.
+    regulators, targets
+        Names to keep, or a file with one name per line.
+    seed
+        Whole number >= 0; the same seed gives the same network.
+    dtype
+        "float32" or "float64".
+    **hyperparameters
+        Passed to the method.
+
+    Returns
+    -------
+    Network
+        Edges with statistics, certificates, the alignment report and provenance.
+
+    Raises
+    ------
+    ValueError
+        Bad input, in one line that says what was got, what is needed and what to do.
+    """
+    prepared = _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype,
+                        hyperparameters)
+    solution = prepared.solve(seed)
+    for text in solution.warnings:
+        warnings.warn(text, UnigrnWarning, stacklevel=2)
+    return solution.network()
+
+
+def explain(
+    adata: Any,
+    prior: Any,
+    method: str | Spec | Callable[..., Spec],
+    groupby: str | None = None,
+    layer: str | None = None,
+    regulators: Iterable[str] | str | os.PathLike | None = None,
+    targets: Iterable[str] | str | os.PathLike | None = None,
+    seed: int = 0,
+    dtype: str = "float32",
+    **hyperparameters: Any,
+) -> str:
+    """Say how `infer` would solve this: the alignment of names, the solver and why, the cost."""
+    prepared = _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype,
+                        hyperparameters)
+    return "\n".join([*prepared.problem.report.lines(), "", prepared.explain()])
+
+
+def _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype, hyper) -> Plan:
+    from unigrn.methods import bind
+
+    build, name = bind(method, hyper)
+    spec = build(_prior(prior)) if build is not None else method
+    if build is None and spec.prior is None and prior is not None:
+        spec = spec.replace(prior=_prior(prior))
+    data = _data(adata, layer, groupby, dtype)
+    return plan(spec, data, regulators=_names(regulators, "regulators"),
+                targets=_names(targets, "targets"), hyperparameters=name)
+
+
+def _prior(prior: Any) -> Prior | None:
+    if prior is None or isinstance(prior, Prior):
+        return prior
+    if isinstance(prior, dict):
+        return Prior.from_dict(prior)
+    if hasattr(prior, "columns"):
+        base = "gene_short_name" in prior.columns
+        return Prior.from_base_grn(prior) if base else Prior.from_edges(prior)
+    if isinstance(prior, list | tuple) and prior and all(isinstance(p, Prior) for p in prior):
+        return Prior.combine(prior)
+    return read_prior(prior)
+
+
+def _data(adata: Any, layer: str | None, groupby: str | None, dtype: str) -> Data:
+    if isinstance(adata, Data):
+        if layer is not None or groupby is not None:
+            raise ValueError("layer and groupby belong to AnnData; a Data object has its matrix "
+                             "and groups already")
+        if adata.dtype != dtype:
+            import dataclasses
+
+            adata = dataclasses.replace(adata, dtype=dtype)
+        return adata
+    return Data.from_anndata(adata, layer=layer, groupby=groupby, dtype=dtype)
+
+
+def _names(names: Any, what: str) -> list[str] | None:
+    """Read names given as a list, or as a file with one name per line or a `target` column."""
+    if names is None:
+        return None
+    if isinstance(names, str | os.PathLike):
+        from unigrn.prior import read_names
+
+        return read_names(names, what)
+    return [str(n) for n in names]

@@ -1,0 +1,141 @@
+"""Constraints: sets the parameters must lie in. A constraint has no scale; `+` intersects.
+
+Called as a function, a constraint gives the largest violation: 0 where the point is feasible.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+
+from unigrn.terms import Array, Blocks, Constraint, PriorView, View, interval_bijector, pytree, static
+
+
+class _Interval(Constraint):
+    """A constraint that bounds every entry from below and above."""
+
+    separable = "entries"
+    convex = True
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Return the largest distance of an entry from its interval."""
+        return jnp.max(jnp.abs(params.theta - self.project(params.theta, prior)), initial=0)
+
+    def project(self, v: Array, prior: PriorView) -> Array:
+        """Clip to the interval."""
+        return jnp.clip(v, *self.interval(prior))
+
+    @property
+    def bijector(self):
+        """A smooth map onto the interior of the interval."""
+        return interval_bijector(self.interval)
+
+
+@pytree
+class Support(_Interval):
+    """theta = 0 off the prior; see `support`."""
+
+    layer: str | None = static(default=None)
+
+    def allows(self, prior: PriorView) -> Array:
+        """Return the prior's support."""
+        return prior.support if self.layer is None else prior.layers[self.layer] > 0
+
+    def interval(self, prior: PriorView) -> tuple[Array, Array]:
+        """Everything on the support, nothing off it."""
+        bound = jnp.where(self.allows(prior), jnp.inf, 0).astype(prior.weight.dtype)
+        return -bound, bound
+
+    formula = property(lambda self: "supp θ ⊆ supp P")
+
+
+def support(layer: str | None = None) -> Support:
+    """Hard mask: theta_j = 0 unless the prior (or one of its layers) names the edge.
+
+    It is solved by deletion: regulators off the support are never formed.
+    """
+    return Support(layer)
+
+
+@pytree
+class NoSelf(_Interval):
+    """No self-regulation; see `no_self`."""
+
+    def allows(self, prior: PriorView) -> Array:
+        """Return everything but the gene itself."""
+        return jnp.logical_not(prior.self_edge)
+
+    def interval(self, prior: PriorView) -> tuple[Array, Array]:
+        """Everything but the gene itself."""
+        bound = jnp.where(prior.self_edge, 0, jnp.inf).astype(prior.weight.dtype)
+        return -bound, bound
+
+    formula = property(lambda self: "θ_gg = 0")
+
+
+def no_self() -> NoSelf:
+    """No gene explains itself: theta = 0 where regulator and target are the same gene."""
+    return NoSelf()
+
+
+@pytree
+class Nonnegative(_Interval):
+    """theta >= 0; see `nonnegative`."""
+
+    def interval(self, prior: PriorView) -> tuple[Array, Array]:
+        """From 0 to infinity."""
+        return jnp.zeros_like(prior.weight), jnp.full_like(prior.weight, jnp.inf)
+
+    formula = property(lambda self: "θ ≥ 0")
+
+
+def nonnegative() -> Nonnegative:
+    """Activation only: theta_j >= 0."""
+    return Nonnegative()
+
+
+@pytree
+class Sign(_Interval):
+    """Signs follow the prior; see `sign`."""
+
+    def interval(self, prior: PriorView) -> tuple[Array, Array]:
+        """A half line where the prior has a sign."""
+        dtype = prior.weight.dtype
+        low = jnp.where(prior.sign > 0, 0, -jnp.inf).astype(dtype)
+        high = jnp.where(prior.sign < 0, 0, jnp.inf).astype(dtype)
+        return low, high
+
+    formula = property(lambda self: "sign θ = sign P")
+
+
+def sign() -> Sign:
+    """Signs agree with the prior: theta_j >= 0 where its sign is +1, <= 0 where -1, else free."""
+    return Sign()
+
+
+@pytree
+class Box(_Interval):
+    """lower <= theta <= upper; see `box`."""
+
+    lower: Array
+    upper: Array
+
+    def interval(self, prior: PriorView) -> tuple[Array, Array]:
+        """The same bounds for every entry."""
+        one = jnp.ones_like(prior.weight)
+        return one * self.lower, one * self.upper
+
+    formula = property(lambda self: f"{float(self.lower):g} ≤ θ ≤ {float(self.upper):g}"
+                       if not hasattr(self.lower, "aval") else "l ≤ θ ≤ u")
+
+
+def box(lower: float, upper: float) -> Box:
+    """Bounds on every coefficient: lower <= theta_j <= upper.
+
+    The interval must hold 0, because regulators that a constraint deletes have theta = 0.
+    """
+    lower, upper = float(lower), float(upper)
+    if math.isnan(lower) or math.isnan(upper) or not lower <= 0 <= upper:
+        raise ValueError(f"a box needs lower <= 0 <= upper, got [{lower:g}, {upper:g}]")
+    return Box(lower, upper)

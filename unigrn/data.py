@@ -1,0 +1,325 @@
+"""Data: expression of cells x genes, names on the host, read in blocks of cells.
+
+The matrix is never copied whole: dense, sparse and backed matrices, and plain block readers, are
+all read block by block, so that memory does not grow with the number of cells.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import anndata
+
+DTYPES = ("float32", "float64")
+BLOCK = 4096  # cells read at a time
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive cells of one group: ``values`` (cells, columns), first position ``start``."""
+
+    group: int
+    start: int
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Expression with gene names, and optionally groups and weights of cells.
+
+    Build it by `from_anndata`, `from_arrays` or `from_blocks`.
+
+    Attributes
+    ----------
+    genes
+        Gene names, unique, in the order of the matrix columns.
+    cells
+        Number of cells (observations).
+    groups
+        Names of the groups of cells, sorted; None where the cells are not grouped.
+    codes
+        Group of each cell (-1: none), or None.
+    weights
+        Weight of each cell, or None.
+    """
+
+    genes: np.ndarray
+    cells: int
+    matrix: Any
+    dtype: str = "float32"
+    groups: tuple[str, ...] | None = None
+    codes: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        expression: Any,
+        genes: Sequence[str],
+        *,
+        groups: Sequence[Any] | None = None,
+        weights: Sequence[float] | None = None,
+        dtype: str = "float32",
+    ) -> Data:
+        """Wrap a dense or sparse matrix of cells x genes.
+
+        Raises
+        ------
+        ValueError
+            Shapes that do not fit, duplicate or empty gene names, a matrix that is not numeric,
+            weights that are negative or not finite.
+
+        Examples
+        --------
+        >>> data = Data.from_arrays([[1.0, 2.0], [3.0, 4.0]], ["a", "b"])
+        >>> data.cells, list(data.genes)
+        (2, ['a', 'b'])
+        """
+        if not hasattr(expression, "shape"):
+            expression = np.asarray(expression)
+        if len(expression.shape) != 2:
+            raise ValueError(
+                f"expression must be a matrix of cells x genes, got shape {expression.shape}")
+        if not _is_callable(expression) and getattr(expression, "dtype", None) is not None:
+            kind = np.dtype(expression.dtype).kind
+            if kind not in "fiub":
+                raise ValueError(f"expression must hold numbers, got dtype {expression.dtype}")
+        if getattr(expression, "format", None) not in (None, "csr", "csc"):
+            expression = expression.tocsr()
+        return cls._checked(expression, expression.shape[0], expression.shape[1], genes, groups,
+                            weights, dtype, {})
+
+    @classmethod
+    def from_blocks(
+        cls,
+        cells: int,
+        genes: Sequence[str],
+        read: Callable[[int, int], np.ndarray],
+        *,
+        groups: Sequence[Any] | None = None,
+        weights: Sequence[float] | None = None,
+        dtype: str = "float32",
+    ) -> Data:
+        """Wrap a function ``read(start, stop)`` that returns the rows start..stop-1, all genes."""
+        return cls._checked(read, int(cells), len(genes), genes, groups, weights, dtype, {})
+
+    @classmethod
+    def from_anndata(
+        cls,
+        adata: anndata.AnnData | str | os.PathLike,
+        layer: str | None = None,
+        groupby: str | None = None,
+        *,
+        weights: str | None = None,
+        dtype: str = "float32",
+    ) -> Data:
+        """Take expression, gene names and groups from an AnnData object or an ``.h5ad`` file.
+
+        Parameters
+        ----------
+        adata
+            AnnData, also backed, or the path of an h5ad file (opened backed where anndata can).
+        layer
+            Name of the layer; None is ``X``.
+        groupby
+            Column of ``obs`` with the groups of cells; cells without a value are left out.
+        weights
+            Column of ``obs`` with a weight >= 0 for each cell.
+        dtype
+            "float32" or "float64": precision of everything that follows.
+
+        Raises
+        ------
+        ValueError
+            A missing file, layer or column (the message lists what there is), duplicate names.
+        """
+        _check_dtype(dtype)
+        origin: dict[str, Any] = {"layer": layer, "groupby": groupby}
+        if isinstance(adata, str | os.PathLike):
+            origin["file"] = Path(adata).name
+            adata = read_h5ad(adata)
+        if layer is None:
+            matrix = adata.X
+            if matrix is None:
+                raise ValueError("the data has no X; name one of its layers: "
+                                 + (_listed(adata.layers) or "there are none"))
+        elif layer in adata.layers:
+            matrix = adata.layers[layer]
+        else:
+            raise ValueError(f"there is no layer {layer!r}; the layers are: "
+                             f"{_listed(adata.layers) or 'none (use X: leave the layer out)'}")
+        columns = {}
+        for role, name in (("groupby", groupby), ("weights", weights)):
+            if name is None:
+                continue
+            if name not in adata.obs.columns:
+                raise ValueError(f"there is no obs column {name!r} for {role}; the columns are: "
+                                 f"{_listed(adata.obs.columns) or 'none'}")
+            columns[role] = adata.obs[name]
+        groups = columns.get("groupby")
+        if groups is not None and groups.isna().all():
+            raise ValueError(f"obs column {groupby!r} has no value for any cell")
+        return cls._checked(matrix, adata.n_obs, adata.n_vars, adata.var_names, groups,
+                            columns.get("weights"), dtype, origin)
+
+    @classmethod
+    def _checked(cls, matrix, cells, columns, genes, groups, weights, dtype, origin) -> Data:
+        _check_dtype(dtype)
+        names = np.asarray([str(g) for g in genes], dtype=str)
+        if len(names) != columns:
+            raise ValueError(f"got {len(names)} gene names for {columns} columns")
+        if cells < 1 or columns < 1:
+            raise ValueError(f"the data is empty: {cells} cells x {columns} genes")
+        unique, counts = np.unique(names, return_counts=True)
+        if len(unique) < len(names):
+            twice = unique[counts > 1]
+            raise ValueError(
+                f"{len(twice)} gene names occur more than once, e.g. {', '.join(twice[:3])}; make "
+                "them unique (adata.var_names_make_unique()) or sum their columns")
+        codes = names_of_groups = None
+        if groups is not None:
+            names_of_groups, codes, empty = _grouping(groups, cells)
+            origin = {**origin, "empty_groups": empty,
+                      "cells_without_group": int((codes < 0).sum())}
+        if weights is not None:
+            weights = np.asarray(weights, dtype=np.float64)
+            if weights.shape != (cells,):
+                raise ValueError(f"got {weights.shape} weights for {cells} cells")
+            if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+                raise ValueError("weights must be finite, >= 0 and not all 0")
+        return cls(names, cells, matrix, dtype, names_of_groups, codes, weights, origin)
+
+    def __repr__(self) -> str:
+        text = f"Data({self.cells:,} cells x {len(self.genes):,} genes, {self.dtype}"
+        return text + (f", {len(self.groups)} groups)" if self.groups else ")")
+
+    @property
+    def group_sizes(self) -> np.ndarray:
+        """Number of cells in each group (one group where the cells are not grouped)."""
+        if self.codes is None:
+            return np.array([self.cells])
+        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.groups))
+
+    def columns(self, names: np.ndarray) -> np.ndarray:
+        """Positions of genes by name."""
+        order = np.argsort(self.genes)
+        return order[np.searchsorted(self.genes, names, sorter=order)]
+
+    def blocks(self, columns: np.ndarray, size: int = BLOCK) -> Iterator[Block]:
+        """Read the given columns block by block, each block within one group.
+
+        Blocks of one group come in the order of its cells. In memory the cells are visited group
+        by group; backed and streamed data is read once, from the first cell to the last.
+        """
+        if self._sequential:
+            yield from self._stream(columns, size)
+            return
+        matrix = self.matrix
+        if hasattr(matrix, "tocsr"):
+            matrix = matrix[:, columns].tocsr()
+            columns = slice(None)
+        for group, count in enumerate(self.group_sizes):
+            rows = None if self.codes is None else np.flatnonzero(self.codes == group)
+            for start in range(0, count, size):
+                stop = min(start + size, count)
+                take = slice(start, stop) if rows is None else rows[start:stop]
+                yield Block(group, start, self._dense(matrix[take], columns))
+
+    @property
+    def _sequential(self) -> bool:
+        return _is_callable(self.matrix) or not (
+            isinstance(self.matrix, np.ndarray) or hasattr(self.matrix, "tocsr"))
+
+    def _stream(self, columns: np.ndarray, size: int) -> Iterator[Block]:
+        seen = np.zeros(len(self.group_sizes), np.int64)
+        for start in range(0, self.cells, size):
+            stop = min(start + size, self.cells)
+            rows = self.matrix(start, stop) if _is_callable(self.matrix) \
+                else self.matrix[start:stop]
+            if rows.shape != (stop - start, len(self.genes)):
+                raise ValueError(f"reading cells {start}..{stop - 1} gave shape {rows.shape}, "
+                                 f"needed {(stop - start, len(self.genes))}")
+            values = self._dense(rows, columns)
+            codes = np.zeros(stop - start, int) if self.codes is None else self.codes[start:stop]
+            for group in np.unique(codes[codes >= 0]):
+                part = values if self.codes is None else values[codes == group]
+                yield Block(int(group), int(seen[group]), part)
+                seen[group] += len(part)
+
+    def _dense(self, rows: Any, columns: Any) -> np.ndarray:
+        if hasattr(rows, "tocsr"):
+            rows = rows[:, columns].toarray() if not isinstance(columns, slice) else rows.toarray()
+        else:
+            rows = np.asarray(rows)
+            rows = rows[:, columns]
+        return np.ascontiguousarray(rows, dtype=self.dtype)
+
+    def positions(self, group: int) -> np.ndarray:
+        """Rows of the cells of one group, in order."""
+        return np.arange(self.cells) if self.codes is None else np.flatnonzero(
+            self.codes == group)
+
+
+def read_h5ad(path: str | os.PathLike) -> anndata.AnnData:
+    """Open an h5ad file, backed where anndata can, with one clear error where it cannot be read."""
+    import anndata
+
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give an .h5ad file")
+    if not path.exists():
+        raise ValueError(f"there is no file {path}")
+    try:
+        with open(path, "rb") as handle:
+            magic = handle.read(8)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    if magic != b"\x89HDF\r\n\x1a\n":
+        raise ValueError(f"{path} is not an h5ad (HDF5) file; write one with adata.write_h5ad()")
+    try:
+        return anndata.read_h5ad(path, backed="r")
+    except Exception as error:  # h5py and anndata raise many kinds for a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{path} is damaged or not an AnnData file ({reason[:160]}); copy or write it again"
+        ) from error
+
+
+def _is_callable(matrix: Any) -> bool:
+    return callable(matrix) and not hasattr(matrix, "shape")
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+
+
+def _listed(names: Any, most: int = 12) -> str:
+    names = [str(n) for n in names]
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def _grouping(groups: Any, cells: int) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
+    import pandas as pd
+
+    series = pd.Series(groups).reset_index(drop=True)
+    if len(series) != cells:
+        raise ValueError(f"got {len(series)} group labels for {cells} cells")
+    missing = series.isna().to_numpy()
+    if missing.all():
+        raise ValueError("no cell has a group; give a label for at least one cell")
+    text = series.astype(str).to_numpy(dtype=str)
+    names, codes = np.unique(text[~missing], return_inverse=True)
+    full = np.full(cells, -1, np.int32)
+    full[~missing] = codes
+    known = getattr(series.dtype, "categories", None)
+    empty = [] if known is None else sorted({str(c) for c in known} - set(names.tolist()))
+    return tuple(names.tolist()), full, empty

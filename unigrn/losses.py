@@ -1,0 +1,364 @@
+"""Losses: how far the parameters are from the expression data.
+
+Every loss has an intercept unless told otherwise. For quadratic losses the intercept is eliminated
+exactly by weighted centring; for others it is a parameter block of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from unigrn.terms import Array, Blocks, Loss, PriorView, Quadratic, View, pytree, static
+
+
+def check_number(name: str, value: Any, *, low: float = 0.0, strict: bool = False) -> float:
+    """Return ``value`` as a float, or say what is wrong with it."""
+    bound = f"a finite number {'>' if strict else '>='} {low:g}"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be {bound}, got {value!r}") from None
+    if not math.isfinite(number) or number < low or (strict and number == low):
+        raise ValueError(f"{name} must be {bound}, got {value!r}")
+    return number
+
+
+def _rows(data: View, theta: Array, intercept: bool) -> tuple[Array, Array, Array]:
+    """Weighted residual sums of squares from rows, the intercept eliminated."""
+    weight = jnp.ones(data.x.shape[0], data.x.dtype) if data.weight is None else data.weight
+    residual = data.y - data.x @ theta
+    column = weight if residual.ndim == 1 else weight[:, None]
+    count = jnp.sum(weight)
+    if intercept:
+        residual = residual - jnp.sum(column * residual, axis=0) / count
+    return jnp.sum(column * residual**2), count, weight
+
+
+def _curvature(data: View) -> Array:
+    """Bound the largest eigenvalue of X' W X, with a column of ones, by its trace norm."""
+    weight = jnp.ones(data.x.shape[0], data.x.dtype) if data.weight is None else data.weight
+    gram = (data.x * weight[:, None]).T @ data.x
+    rows = jnp.max(jnp.sum(jnp.abs(gram), axis=1))
+    return jnp.minimum(rows, jnp.sqrt(jnp.sum(gram**2))) + jnp.sum(weight)
+
+
+@pytree
+class LeastSquares(Loss):
+    """Weighted residual sum of squares; see `least_squares`."""
+
+    intercept: bool = static(default=True)
+    mean: bool = static(default=False)
+
+    separable = "targets"
+    convex = True
+    weighted = True
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Evaluate on moments where they are at hand, otherwise on rows."""
+        if data.moments is not None:
+            return self.quadratic(data, prior).value(params.theta, data.moments)
+        rss, count, _ = _rows(data, params.theta, self.intercept)
+        return rss / count if self.mean else rss
+
+    def quadratic(self, data: View, prior: PriorView) -> Quadratic:
+        """Return scale 1 (or 1 / W) of the moments; without intercept, uncentred."""
+        m = data.moments
+        zero = jnp.zeros_like(m.mean_x)
+        one = jnp.ones_like(m.count)
+        out = Quadratic(one, zero, jnp.zeros_like(m.count))
+        if not self.intercept:
+            if m.mean_y.ndim:
+                raise TypeError("a loss without intercept has no moments for a whole network; "
+                                "it is solved target by target")
+            outer = m.count * m.mean_x[:, None] * m.mean_x[None, :]
+            out = Quadratic(one, zero, m.count * m.mean_y**2, m.count * m.mean_y * m.mean_x, outer)
+        return out.times(1 / jnp.maximum(m.count, 1e-30)) if self.mean else out
+
+    def lipschitz(self, data: View, prior: PriorView) -> Array:
+        """Twice the curvature of the squares."""
+        if data.moments is not None:
+            q = self.quadratic(data, prior)
+            matrix = data.moments.gram if q.matrix is None else data.moments.gram + q.matrix
+            bound = jnp.max(jnp.sum(jnp.abs(matrix), axis=1))
+            return 2 * q.scale * jnp.minimum(bound, jnp.sqrt(jnp.sum(matrix**2)))
+        total = 2 * _curvature(data)
+        weight = jnp.ones(data.x.shape[0]) if data.weight is None else data.weight
+        return total / jnp.sum(weight) if self.mean else total
+
+    @property
+    def formula(self) -> str:
+        """The loss as text."""
+        inner = "Σᵢ wᵢ (yᵢ − θ₀ − xᵢθ)²" if self.intercept else "Σᵢ wᵢ (yᵢ − xᵢθ)²"
+        return f"{inner} / Σᵢ wᵢ" if self.mean else inner
+
+
+def least_squares(*, intercept: bool = True, mean: bool = False) -> LeastSquares:
+    """Residual sum of squares, without a factor 1/2.
+
+    L(theta) = min over theta_0 of  sum_i w_i (y_i - theta_0 - x_i theta)^2,
+    divided by sum_i w_i with ``mean=True``. The weights are 1 unless the data or a bootstrap bring
+    their own. It offers its moments, so it can be solved after one pass over the cells.
+
+    Parameters
+    ----------
+    intercept
+        Fit theta_0 (eliminated by weighted centring); without it the line passes the origin.
+    mean
+        Divide by the total weight, so that a penalty does not depend on the number of cells.
+
+    Examples
+    --------
+    >>> print(least_squares().formula)
+    Σᵢ wᵢ (yᵢ − θ₀ − xᵢθ)²
+    """
+    return LeastSquares(bool(intercept), bool(mean))
+
+
+@pytree
+class Gaussian(Loss):
+    """Gaussian negative log-likelihood; see `gaussian`."""
+
+    variance: Array | None = None
+
+    separable = "targets"
+    convex = True
+    weighted = True
+
+    def _variance(self, square: Array, count: Array) -> Array:
+        if self.variance is not None:
+            return self.variance
+        # A constant target has variance 0; any positive number serves, its coefficients are 0.
+        return jnp.where(square > 0, square / jnp.maximum(count, 1e-30), 1)
+
+    def _constant(self, variance: Array, count: Array) -> Array:
+        return 0.5 * count * jnp.log(2 * math.pi * variance)
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Evaluate on moments where they are at hand, otherwise on rows."""
+        if data.moments is not None:
+            return self.quadratic(data, prior).value(params.theta, data.moments)
+        square, count, _ = _rows(data, jnp.zeros_like(params.theta), True)
+        variance = self._variance(square, count)
+        rss, _, _ = _rows(data, params.theta, True)
+        return rss / (2 * variance) + self._constant(variance, count)
+
+    def quadratic(self, data: View, prior: PriorView) -> Quadratic:
+        """Return 1 / (2 s^2) of the moments."""
+        m = data.moments
+        if m.mean_y.ndim:
+            raise TypeError("a noise variance per target is solved target by target")
+        variance = self._variance(m.square, m.count)
+        return Quadratic(1 / (2 * variance), jnp.zeros_like(m.mean_x),
+                         self._constant(variance, m.count))
+
+    def lipschitz(self, data: View, prior: PriorView) -> Array:
+        """Curvature over the noise variance."""
+        if data.moments is not None:
+            gram = data.moments.gram
+            bound = jnp.minimum(jnp.max(jnp.sum(jnp.abs(gram), axis=1)),
+                                jnp.sqrt(jnp.sum(gram**2)))
+            return bound / self._variance(data.moments.square, data.moments.count)
+        square, count, _ = _rows(data, jnp.zeros(data.x.shape[1], data.x.dtype), True)
+        return _curvature(data) / self._variance(square, count)
+
+    @property
+    def formula(self) -> str:
+        """The loss as text."""
+        return "Σᵢ wᵢ (yᵢ − θ₀ − xᵢθ)² / 2s² + ½ W log 2πs²"
+
+
+def gaussian(variance: float | None = None) -> Gaussian:
+    """Negative log-likelihood of Gaussian noise with a given variance per target.
+
+    L(theta) = min over theta_0 of  sum_i w_i (y_i - theta_0 - x_i theta)^2 / (2 s^2)
+    + (W / 2) log(2 pi s^2).
+
+    Parameters
+    ----------
+    variance
+        s^2 > 0, in squared units of the target; None takes each target's own weighted variance
+        (within the group), which makes a penalty on theta free of the target's units.
+    """
+    if variance is not None:
+        variance = check_number("variance", variance, strict=True)
+    return Gaussian(variance)
+
+
+@pytree
+class Huber(Loss):
+    """Huber's robust loss; see `huber`."""
+
+    delta: Array
+
+    blocks = ("intercept", "theta")
+    separable = "targets"
+    convex = True
+    weighted = True
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Evaluate on rows."""
+        weight = jnp.ones(data.x.shape[0], data.x.dtype) if data.weight is None else data.weight
+        r = jnp.abs(data.y - params.intercept - data.x @ params.theta)
+        inner = jnp.minimum(r, self.delta)
+        value = inner * (2 * r - inner)
+        return jnp.sum(weight * value if value.ndim == 1 else weight[:, None] * value)
+
+    def lipschitz(self, data: View, prior: PriorView) -> Array:
+        """As for least squares: the curvature is at most 2 X' W X, intercept included."""
+        return 2 * (2 * _curvature(data))
+
+    @property
+    def formula(self) -> str:
+        """The loss as text."""
+        return "Σᵢ wᵢ huber_δ(yᵢ − θ₀ − xᵢθ)"
+
+
+def huber(delta: float = 1.0) -> Huber:
+    """Huber's robust loss: quadratic near 0, linear beyond ``delta``.
+
+    L(theta, theta_0) = sum_i w_i h(y_i - theta_0 - x_i theta), h(r) = r^2 for |r| <= delta, else
+    2 delta |r| - delta^2. Needs rows: it has no moments. Source: Huber, Ann. Math. Statist. 35
+    (1964) 73, doi:10.1214/aoms/1177703732.
+
+    Parameters
+    ----------
+    delta
+        Where it turns linear, in units of the target, > 0.
+    """
+    return Huber(check_number("delta", delta, strict=True))
+
+
+@pytree
+class GaussianEvidence(Loss):
+    """Negative log evidence of a Gaussian linear model; see `gaussian_evidence`."""
+
+    hyperprior: Array
+    tolerance: Array
+    max_iterations: int = static(default=300)
+
+    blocks = ("noise_precision", "theta", "weight_precision")
+    separable = "targets"
+    weighted = True
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Evaluate the joint objective in (theta, a, l)."""
+        m, a, lam, h = data.moments, params.noise_precision, params.weight_precision, \
+            self.hyperprior
+        theta = params.theta
+        rss = theta @ m.gram @ theta - 2 * m.cross @ theta + m.square
+        k = jnp.sum(prior.valid.astype(theta.dtype))
+        e = jnp.maximum(jnp.linalg.eigvalsh(m.gram), 0)
+        # Padded entries have eigenvalue 0 and would add log l each.
+        logdet = jnp.sum(jnp.log(a * e + lam)) - (e.shape[0] - k) * jnp.log(lam)
+        return (a * rss + lam * theta @ theta + logdet - m.count * jnp.log(a) - k * jnp.log(lam)
+                + 2 * h * (a + lam) - 2 * h * (jnp.log(a) + jnp.log(lam)))
+
+    def evidence(self) -> tuple[Array, Array, int]:
+        """Return the hyperprior, the stopping tolerance and the cap on iterations."""
+        return self.hyperprior, self.tolerance, self.max_iterations
+
+    @property
+    def formula(self) -> str:
+        """The loss as text."""
+        return "a ‖y − θ₀ − xθ‖² + l ‖θ‖² + log|a x'x + l I| − n log a − k log l + hyperpriors"
+
+
+def gaussian_evidence(
+    hyperprior: float = 1e-6, tolerance: float = 1e-3, max_iterations: int = 300
+) -> GaussianEvidence:
+    """Type-II likelihood of a Gaussian linear model with a common prior on the coefficients.
+
+    y ~ N(theta_0 + x theta, 1/a), theta ~ N(0, 1/l), a and l ~ Gamma(h, h). The loss is twice the
+    negative log posterior of (theta, a, l) plus the log-determinant that integrates theta out::
+
+        J = a |y - x theta|^2 + l |theta|^2 + log det(a x'x + l I) - n log a - k log l
+            + 2h (a + l) - 2h (log a + log l)
+
+    so that min over theta of J is twice the negative log evidence. Its stationarity conditions in
+    a and l are the fixed-point updates of evidence maximisation, a solver of its own.
+    Sources: MacKay, Neural Comput. 4 (1992) 415, doi:10.1162/neco.1992.4.3.415; Tipping, J. Mach.
+    Learn. Res. 1 (2001) 211.
+
+    Parameters
+    ----------
+    hyperprior
+        h, shape and rate of both Gamma priors.
+    tolerance
+        Stop when sum |theta_new - theta_old| falls below it (an absolute test, in units of theta).
+    max_iterations
+        Cap on the number of updates.
+    """
+    hyperprior = check_number("hyperprior", hyperprior)
+    tolerance = check_number("tolerance", tolerance)
+    if int(max_iterations) != max_iterations or max_iterations < 1:
+        raise ValueError(f"max_iterations must be a whole number >= 1, got {max_iterations!r}")
+    return GaussianEvidence(hyperprior, tolerance, int(max_iterations))
+
+
+@pytree
+class FunctionLoss(Loss):
+    """A plain function as a loss; see `loss`."""
+
+    function: Callable = static()
+    hyper: dict[str, Array]
+    couples_targets: bool = static(default=False)
+    uses_weight: bool = static(default=False)
+    is_convex: bool = static(default=False)
+    blocks: tuple[str, ...] = static(default=("theta",))
+
+    separable = property(lambda self: None if self.couples_targets else "targets")
+    weighted = property(lambda self: True if self.uses_weight else None)
+    convex = property(lambda self: True if self.is_convex else None)
+    formula = property(lambda self: f"{getattr(self.function, '__name__', 'loss')}(θ, data)")
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Call the function."""
+        return self.function(params, data, prior, **self.hyper)
+
+
+def loss(
+    function: Callable[..., Array],
+    *,
+    coupled: bool = False,
+    weighted: bool = False,
+    convex: bool = False,
+    blocks: tuple[str, ...] = ("theta",),
+    **hyper: float,
+) -> Loss:
+    """Turn any differentiable ``function(params, data, prior, **hyper)`` into a loss.
+
+    A plain function given to `Spec` is wrapped so by itself; call this to pass hyperparameters or
+    to say more. Nothing needs to be declared.
+
+    Parameters
+    ----------
+    function
+        Returns a scalar from ``params.theta``, ``data.x``, ``data.y`` (shapes: see `unigrn.terms`).
+    coupled
+        True where the function needs the whole network at once.
+    weighted
+        True where it uses ``data.weight``; needed when the cells carry weights.
+    convex
+        True where it is convex in theta: recorded with the certificate.
+    blocks
+        Names of the parameter blocks it uses: ``theta``, and ``intercept`` for one number a target.
+    **hyper
+        Numbers passed on to the function; changing one does not recompile.
+
+    Examples
+    --------
+    >>> absolute = loss(lambda params, data, prior: abs(data.y - data.x @ params.theta).sum())
+    >>> absolute.separable
+    'targets'
+    """
+    if isinstance(function, Loss):
+        return function
+    if not callable(function):
+        raise TypeError(f"a loss is a term or a function (params, data, prior) -> number, got "
+                        f"{type(function).__name__}")
+    return FunctionLoss(function, hyper, bool(coupled), bool(weighted), bool(convex),
+                        tuple(sorted(blocks)))

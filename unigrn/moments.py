@@ -1,0 +1,235 @@
+"""Moments: the sufficient statistics of Gaussian losses, from one pass over the cells.
+
+For every system s (a group, or a bag of a group) with cell weights w and total W::
+
+    gram_s = sum w (x - m_x)(x - m_x)'      cross_s = sum w (x - m_x)(y - m_y)'
+
+Sums are taken around a pivot (the mean of the group's first block), so that they lose no digits to
+a large mean, and each block's sum is added with compensation, so that float32 stays accurate over
+any number of cells. Shapes are padded to a few sizes: another data set does not recompile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unigrn.data import Block
+from unigrn.terms import Array, Moments, pytree
+
+
+def padded(size: int, least: int = 8) -> int:
+    """Round up to one of eight sizes per octave: at most an eighth is wasted."""
+    size = max(int(size), least)
+    step = max(1 << max(size.bit_length() - 4, 0), 1)
+    return -(-size // step) * step
+
+
+def padded_rows(rows: int) -> int:
+    """Round up to a power of two."""
+    return max(32, 1 << (int(rows) - 1).bit_length())
+
+
+@pytree
+class Sums:
+    """Running sums around the pivot, for S systems, q regulators, p targets."""
+
+    gram: Array  # (S, q, q)
+    cross: Array  # (S, q, p)
+    square: Array  # (S, p)
+    x: Array  # (S, q)
+    y: Array  # (S, p)
+    count: Array  # (S,)
+
+    @staticmethod
+    def zeros(systems: int, q: int, p: int, dtype: str) -> Sums:
+        """Return empty sums."""
+        shapes = ((systems, q, q), (systems, q, p), (systems, p), (systems, q), (systems, p),
+                  (systems,))
+        return Sums(*(jnp.zeros(shape, dtype) for shape in shapes))
+
+
+def _block_sums(x: Array, y: Array, weight: Array) -> Sums:
+    def one(w):
+        wx = x * w[:, None]
+        return Sums(wx.T @ x, wx.T @ y, w @ (y * y), w @ x, w @ y, jnp.sum(w))
+
+    return jax.lax.map(one, weight)
+
+
+@jax.jit
+def _first(x: Array, y: Array, weight: Array) -> Sums:
+    return _block_sums(x, y, weight)
+
+
+@partial(jax.jit, donate_argnums=(0, 1))
+def _accumulate(total: Sums, lost: Sums, x: Array, y: Array, weight: Array) -> tuple[Sums, Sums]:
+    """Add a block by compensated (Kahan) summation."""
+    block = _block_sums(x, y, weight)
+    corrected = jax.tree.map(jnp.subtract, block, lost)
+    new = jax.tree.map(jnp.add, total, corrected)
+    lost = jax.tree.map(lambda n, t, c: (n - t) - c, new, total, corrected)
+    return new, lost
+
+
+@jax.jit
+def _centre(sums: Sums, pivot_x: Array, pivot_y: Array, scale_x: Array, scale_y: Array) -> Moments:
+    """Centre the sums exactly, scale them, and clear what is constant in a system."""
+    count = jnp.maximum(sums.count, jnp.finfo(sums.x.dtype).tiny)
+    mx, my = sums.x / count[:, None], sums.y / count[:, None]
+    gram = sums.gram - count[:, None, None] * mx[:, :, None] * mx[:, None, :]
+    cross = sums.cross - count[:, None, None] * mx[:, :, None] * my[:, None, :]
+    square = sums.square - count[:, None] * my**2
+    # A gene whose variance is rounding noise of its own sum of squares is constant here.
+    noise = 64 * jnp.finfo(sums.x.dtype).eps
+    raw = jnp.diagonal(sums.gram, axis1=1, axis2=2)
+    live_x = (jnp.diagonal(gram, axis1=1, axis2=2) > noise * raw).astype(gram.dtype)
+    live_y = (square > noise * sums.square).astype(gram.dtype)
+    fx, fy = live_x * scale_x[None], live_y * scale_y[None]
+    return Moments(
+        gram * fx[:, :, None] * fx[:, None, :],
+        cross * fx[:, :, None] * fy[:, None, :],
+        square * fy**2,
+        sums.count,
+        (mx + pivot_x[None]) * scale_x[None],
+        (my + pivot_y[None]) * scale_y[None],
+    )
+
+
+@dataclass
+class GroupSums:
+    """Sums of the cells of one group for all its systems, fed block by block."""
+
+    q: int
+    p: int
+    dtype: str
+    pivot: np.ndarray | None = None
+    total: Sums | None = None
+    lost: Sums | None = None
+
+    def add(self, block: Block, weight: np.ndarray, regulators: np.ndarray, targets: np.ndarray):
+        """Add a block; ``weight`` is (systems, cells), the index arrays choose its columns."""
+        values = block.values
+        if self.pivot is None:
+            self.pivot = values.mean(axis=0, dtype=np.float64)
+        rows = padded_rows(len(values))
+        x = np.zeros((rows, self.q), self.dtype)
+        y = np.zeros((rows, self.p), self.dtype)
+        # The pivot is subtracted in double precision: a large mean costs no digits.
+        x[:len(values), :len(regulators)] = values[:, regulators] - self.pivot[regulators]
+        y[:len(values), :len(targets)] = values[:, targets] - self.pivot[targets]
+        w = np.zeros((weight.shape[0], rows), self.dtype)
+        w[:, :len(values)] = weight
+        if self.total is None:
+            self.total = _first(x, y, w)
+        else:
+            if self.lost is None:
+                self.lost = jax.tree.map(jnp.zeros_like, self.total)
+            self.total, self.lost = _accumulate(self.total, self.lost, x, y, w)
+
+    def finish(self, regulators, targets, scale_x: np.ndarray, scale_y: np.ndarray) -> Moments:
+        """Centre, scale and clear; ``scale_*`` are the factors each gene is multiplied by."""
+        def pad(values, length):
+            out = np.zeros(length, self.dtype)
+            out[:len(values)] = values
+            return out
+
+        return _centre(self.total, pad(self.pivot[regulators], self.q),
+                       pad(self.pivot[targets], self.p), pad(scale_x, self.q),
+                       pad(scale_y, self.p))
+
+
+@dataclass
+class GeneStatistics:
+    """Per-gene statistics over all cells that have a group, gathered while the data is read."""
+
+    columns: int
+    cells: int = 0
+    mean: np.ndarray | None = None
+    squares: np.ndarray | None = None
+    minimum: np.ndarray | None = None
+    maximum: np.ndarray | None = None
+    nonzero: int = 0
+    fractional: bool = False
+    bad: np.ndarray | None = None
+
+    def add(self, values: np.ndarray) -> None:
+        """Add a block of cells (Chan's parallel update of mean and sum of squares)."""
+        n = len(values)
+        low, high = values.min(axis=0), values.max(axis=0)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            bad = ~np.isfinite(values).all(axis=0)
+            self.bad = bad if self.bad is None else self.bad | bad
+            return
+        mean = values.mean(axis=0, dtype=np.float64)
+        centred = values - mean.astype(values.dtype)
+        squares = np.einsum("ij,ij->j", centred, centred, dtype=np.float64)
+        squares -= n * (mean - mean.astype(values.dtype)) ** 2
+        if self.mean is None:
+            self.mean, self.squares, self.minimum, self.maximum = mean, squares, low, high
+        else:
+            total = self.cells + n
+            shift = mean - self.mean
+            self.squares = self.squares + squares + shift**2 * self.cells * n / total
+            self.mean = self.mean + shift * n / total
+            self.minimum = np.minimum(self.minimum, low)
+            self.maximum = np.maximum(self.maximum, high)
+        self.cells += n
+        self.nonzero += int(np.count_nonzero(values))
+        if not self.fractional:
+            self.fractional = bool((values != np.rint(values)).any())
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Population standard deviation, 1 for constant genes."""
+        variance = np.maximum(self.squares, 0) / self.cells
+        eps = np.finfo(np.float64).eps
+        bound = self.cells * eps * variance + (self.cells * self.mean * eps) ** 2
+        constant = (variance <= bound) | (self.minimum == self.maximum)
+        return np.where(constant, 1.0, np.sqrt(variance))
+
+    @property
+    def constant(self) -> np.ndarray:
+        """True for genes with one value in all cells."""
+        return self.minimum == self.maximum
+
+
+def gather(
+    blocks: Iterable[Block], feed: Callable[[Block], None], columns: int, groups: int
+) -> tuple[GeneStatistics, list[GeneStatistics]]:
+    """Read every block once: feed it on, and gather statistics over all cells and by group."""
+    by_group = [GeneStatistics(columns) for _ in range(groups)]
+    for block in blocks:
+        by_group[block.group].add(block.values)
+        if by_group[block.group].bad is None:
+            feed(block)
+    return pool(by_group, columns), by_group
+
+
+def pool(parts: list[GeneStatistics], columns: int) -> GeneStatistics:
+    """Join the statistics of several groups."""
+    out = GeneStatistics(columns)
+    for part in parts:
+        if part.bad is not None:
+            out.bad = part.bad if out.bad is None else out.bad | part.bad
+        if not part.cells:
+            continue
+        if out.mean is None:
+            out.mean, out.squares = part.mean, part.squares
+            out.minimum, out.maximum = part.minimum, part.maximum
+        else:
+            total = out.cells + part.cells
+            shift = part.mean - out.mean
+            out.squares = out.squares + part.squares + shift**2 * out.cells * part.cells / total
+            out.mean = out.mean + shift * part.cells / total
+            out.minimum = np.minimum(out.minimum, part.minimum)
+            out.maximum = np.maximum(out.maximum, part.maximum)
+        out.cells += part.cells
+        out.nonzero += part.nonzero
+        out.fractional = out.fractional or part.fractional
+    return out

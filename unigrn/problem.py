@@ -1,0 +1,211 @@
+"""Problem: a spec and data joined by name. Candidate lists, prior values, batches of fixed shape.
+
+Constraints that only remove regulators (the prior's support, no self-edge) are applied here, by
+deletion: what is off the support is never formed. The inverse, entries back to names, is
+`Solution.network`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unigrn.data import Data
+from unigrn.moments import padded
+from unigrn.prior import AlignmentReport, resolve
+from unigrn.spec import Spec
+from unigrn.terms import PriorView, parts, pytree
+
+# Padded numbers of regulators in a fit. A factorisation whose loops end at the true size needs few
+# of them; solvers that work on the whole padded matrix need more.
+COARSE = (32, 128, 512)
+FINE = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+
+def bucket(size: int, sizes: tuple[int, ...] = FINE) -> int:
+    """Round a number of regulators up to one of a few sizes."""
+    last = sizes[-1]
+    return next((s for s in sizes if s >= size), -(-size // last) * last)
+
+
+@pytree
+class Entries:
+    """Candidate edges of all targets end to end, and one empty entry for padding."""
+
+    candidate: np.ndarray  # (entries + pad,) regulator
+    prior: PriorView  # leaves (entries + pad,)
+
+
+@pytree
+class Tasks:
+    """A grid of fits: all S systems of the moments by T targets."""
+
+    target: np.ndarray  # (T,) column of the moments
+    start: np.ndarray  # (T,) first entry of the target
+    row: np.ndarray  # (S, T) row of the table of positions
+    table: np.ndarray  # (rows, k) positions within the target's candidates, -1 for none
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Names, candidates and prior values of one inference, on the host."""
+
+    regulators: np.ndarray
+    targets: np.ndarray
+    indptr: np.ndarray
+    candidate: np.ndarray
+    entry_target: np.ndarray
+    prior: PriorView
+    report: AlignmentReport
+    dropped: dict[str, int]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Number of candidates of each target."""
+        return np.diff(self.indptr)
+
+    def entries(self, dtype: str) -> Entries:
+        """Candidate arrays padded for the device; the last entry is the empty one."""
+        count = len(self.candidate)
+        length = padded(count + 1)
+
+        def pad(values, fill, kind):
+            out = np.full(length, fill, kind)
+            out[:count] = values
+            return out
+
+        p = self.prior
+        view = PriorView(
+            pad(p.support, False, bool), pad(p.weight, 0, dtype), pad(p.sign, 0, np.int32),
+            pad(p.self_edge, False, bool), pad(True, False, bool),
+            {name: pad(v, 0, dtype) for name, v in p.layers.items()})
+        return Entries(pad(self.candidate, len(self.regulators), np.int32), view)
+
+
+def build(
+    spec: Spec,
+    data: Data,
+    regulators: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+) -> Problem:
+    """Join a spec and data: resolve names, list every target's candidates, gather the prior."""
+    _check_layers(spec)
+    if spec.prior is None:
+        needs = [t.formula for t in parts(spec.constraint) if t.allows is not None
+                 and type(t).__name__ == "Support"]
+        if needs:
+            raise ValueError(f"the constraint {needs[0]} needs a prior: give Spec(prior=...)")
+        regulators, targets, report = _without_prior(data, regulators, targets)
+    else:
+        regulators, targets, report = resolve(
+            spec.prior, data.genes, regulators=regulators, targets=targets,
+            hard_mask=spec.hard_mask)
+    q, p = len(regulators), len(targets)
+    masks = [t for t in parts(spec.constraint) if t.allows is not None]
+    if spec.hard_mask:
+        aligned = spec.prior.align(regulators, targets)
+        candidate = aligned.index.astype(np.int64)
+        target = np.repeat(np.arange(p), np.diff(aligned.indptr))
+        view = PriorView(np.ones(len(candidate), bool), aligned.weight, aligned.sign,
+                         regulators[candidate] == targets[target],
+                         np.ones(len(candidate), bool), dict(aligned.layers))
+    else:
+        candidate = np.tile(np.arange(q), p)
+        target = np.repeat(np.arange(p), q)
+        view = _dense_view(spec, regulators, targets)
+    keep = np.ones(len(candidate), bool)
+    dropped = {}
+    for term in masks:
+        allowed = np.asarray(term.allows(view))
+        dropped[type(term).__name__] = int((keep & ~allowed).sum())
+        keep &= allowed
+    candidate, target = candidate[keep], target[keep]
+    view = PriorView(*(getattr(view, f)[keep] for f in
+                       ("support", "weight", "sign", "self_edge", "valid")),
+                     {name: v[keep] for name, v in view.layers.items()})
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=p))])
+    if not len(candidate):
+        raise ValueError("no target has a candidate regulator once the constraint "
+                         f"{spec.constraint.formula} is applied; give a prior with other edges")
+    return Problem(regulators, targets, indptr, candidate, target, view, report, dropped)
+
+
+def _check_layers(spec: Spec) -> None:
+    for term in spec.terms:
+        layer = getattr(term, "layer", None)
+        if layer is None:
+            continue
+        known = {} if spec.prior is None else spec.prior.layers
+        if layer not in known:
+            raise ValueError(f"{term.formula} asks for the prior layer {layer!r}; the layers are: "
+                             f"{', '.join(known) or 'none'}")
+
+
+def _without_prior(data: Data, regulators, targets):
+    report = AlignmentReport(())
+    chosen = []
+    for what, names in (("regulators", regulators), ("targets", targets)):
+        if names is None:
+            chosen.append(np.sort(data.genes))
+            continue
+        names = np.unique(np.asarray([str(n) for n in names], dtype=str))
+        found = np.isin(names, data.genes)
+        if not found.any():
+            raise ValueError(f"none of the {len(names)} requested {what} is measured; requested: "
+                             f"{', '.join(names[:3])}; measured: {', '.join(data.genes[:3])}")
+        if not found.all():
+            report = report.add(f"{what} not measured", int((~found).sum()),
+                                f"{(~found).sum()} of {len(names)} requested {what} are not "
+                                "measured", tuple(names[~found][:5].tolist()))
+        chosen.append(names[found])
+    return *chosen, report
+
+
+def _dense_view(spec: Spec, regulators: np.ndarray, targets: np.ndarray) -> PriorView:
+    """Every regulator is a candidate of every target; the prior is a value, 0 where silent."""
+    q, p = len(regulators), len(targets)
+    shape = (p, q)
+    weight, sign = np.zeros(shape), np.zeros(shape, np.int8)
+    layers = {}
+    if spec.prior is not None:
+        aligned = spec.prior.align(regulators, targets)
+        rows = np.repeat(np.arange(p), np.diff(aligned.indptr))
+        weight[rows, aligned.index] = aligned.weight
+        sign[rows, aligned.index] = aligned.sign
+        for name, values in aligned.layers.items():
+            layers[name] = np.zeros(shape)
+            layers[name][rows, aligned.index] = values
+    self_edge = targets[:, None] == regulators[None, :]
+    flat = {name: v.ravel() for name, v in layers.items()}
+    return PriorView((weight > 0).ravel(), weight.ravel(), sign.ravel(), self_edge.ravel(),
+                     np.ones(p * q, bool), flat)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Targets whose fits have the same padded size ``k``."""
+
+    k: int
+    targets: np.ndarray
+    sizes: np.ndarray  # number of candidates that enter a fit, for each of them
+
+
+def batches(
+    problem: Problem, fit_sizes: np.ndarray, sizes: tuple[int, ...] = FINE
+) -> Iterator[Batch]:
+    """Sort targets with candidates into buckets of padded size."""
+    size = np.array([bucket(s, sizes) for s in range(int(fit_sizes.max()) + 1)])[fit_sizes]
+    live = problem.sizes > 0
+    for k in np.unique(size[live]):
+        chosen = np.flatnonzero(live & (size == k))
+        yield Batch(int(k), chosen, fit_sizes[chosen])
+
+
+def chunk_size(fit_bytes: int, total: int, budget: int) -> int:
+    """Choose how many targets go into one compiled call: one of few sizes, within memory."""
+    size = 16
+    while size < total and (step := 4 if size < 1024 else 2) * size * fit_bytes <= budget:
+        size *= step
+    return size

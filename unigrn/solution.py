@@ -1,0 +1,160 @@
+"""Solution: fitted blocks and certificates of every target, before they become a network."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from unigrn.network import Network
+    from unigrn.planner import Plan
+
+
+class ConvergenceError(RuntimeError):
+    """Some targets did not converge; raised by `Solution.require_converged` only."""
+
+
+class Status(enum.IntEnum):
+    """How a fit ended; ``.message`` says it in words."""
+
+    CONVERGED = 0
+    RELEASED_RULE = 1
+    MAX_ITERATIONS = 2
+    SINGULAR = 3
+    NOT_FINITE = 4
+    NO_CANDIDATES = 5
+    CONSTANT_TARGET = 6
+
+    @property
+    def message(self) -> str:
+        """The status in words."""
+        return _MESSAGES[self]
+
+
+_MESSAGES = {
+    Status.CONVERGED: "converged",
+    Status.RELEASED_RULE: "stopped by the method's own rule",
+    Status.MAX_ITERATIONS: "not converged: iteration limit",
+    Status.SINGULAR: "singular: coefficients are not unique",
+    Status.NOT_FINITE: "failed: not finite",
+    Status.NO_CANDIDATES: "no candidate regulators",
+    Status.CONSTANT_TARGET: "target is constant",
+}
+FAILED = (Status.MAX_ITERATIONS, Status.SINGULAR, Status.NOT_FINITE)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a plan found.
+
+    Attributes
+    ----------
+    weights
+        theta, (groups, entries): one row per group, one column per candidate edge, in the order of
+        ``plan.problem``; NaN where an ensemble never drew the edge.
+    statistics
+        More columns of the edge table, each (groups, entries).
+    blocks
+        Nuisance parameters, each (groups, targets).
+    status, residual, iterations
+        Certificate, (groups, targets): `Status`, distance from optimality relative to the gradient
+        at 0, and steps taken. An ensemble reports its worst member.
+    """
+
+    plan: Plan
+    weights: np.ndarray
+    statistics: dict[str, np.ndarray]
+    blocks: dict[str, np.ndarray]
+    status: np.ndarray
+    residual: np.ndarray
+    iterations: np.ndarray
+    seed: int = 0
+    entries: list[tuple[str, int, str, tuple[str, ...]]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def theta(self) -> np.ndarray:
+        """Dense coefficients, (groups, regulators, targets), 0 where there is no candidate edge."""
+        problem = self.plan.problem
+        out = np.zeros((len(self.weights), len(problem.regulators), len(problem.targets)),
+                       self.weights.dtype)
+        out[:, problem.candidate, problem.entry_target] = np.nan_to_num(self.weights)
+        return out
+
+    @property
+    def certificate(self) -> pd.DataFrame:
+        """One row per group and target: candidates, status, residual, iterations."""
+        import pandas as pd
+
+        problem, groups = self.plan.problem, self.plan.data.groups
+        g, p = self.status.shape
+        table: dict[str, Any] = {}
+        if groups is not None:
+            table["group"] = np.repeat(np.array(groups, dtype=object), p)
+        table["target"] = np.tile(problem.targets.astype(object), g)
+        table["candidates"] = np.tile(np.diff(problem.indptr), g)
+        words = np.array([s.message for s in Status], dtype=object)
+        table["status"] = words[self.status.ravel()]
+        table["residual"] = self.residual.ravel()
+        table["iterations"] = self.iterations.ravel()
+        return pd.DataFrame(table)
+
+    @property
+    def converged(self) -> np.ndarray:
+        """True where the fit is what the method asks for, (groups, targets)."""
+        return ~np.isin(self.status, FAILED)
+
+    def require_converged(self) -> Solution:
+        """Return self, or raise `ConvergenceError` naming targets that did not converge."""
+        bad = np.argwhere(~self.converged)
+        if len(bad):
+            g, t = bad[0]
+            raise ConvergenceError(
+                f"{len(bad)} of {self.status.size} fits did not converge, e.g. target "
+                f"{self.plan.problem.targets[t]!r}: {Status(self.status[g, t]).message}; raise "
+                "max_iterations, add a ridge, or loosen the tolerance")
+        return self
+
+    def network(self) -> Network:
+        """Turn the solution into a table of edges with names, statistics and provenance."""
+        import pandas as pd
+
+        from unigrn.network import Network
+
+        plan, problem = self.plan, self.plan.problem
+        groups = plan.data.groups
+        keep = ~np.isnan(self.weights)
+        if plan.sparse:
+            keep &= self.weights != 0
+        group, entry = np.nonzero(keep)
+        columns = {name: values[group, entry] for name, values in self.statistics.items()}
+        weight = self.weights[group, entry]
+        rank = np.abs(columns.get("score", weight))
+        source, target = problem.candidate[entry], problem.entry_target[entry]
+        order = np.lexsort((source, target, -rank, group))
+        frame: dict[str, Any] = {}
+        if groups is not None:
+            frame["group"] = pd.Categorical.from_codes(group[order], list(groups)).astype(object)
+        frame["source"] = problem.regulators.astype(object)[source[order]]
+        frame["target"] = problem.targets.astype(object)[target[order]]
+        frame["weight"] = weight[order]
+        for name, values in columns.items():
+            frame[name] = values[order]
+        report = problem.report
+        for item in self.entries:
+            report = report.add(*item)
+        return Network(
+            edges=pd.DataFrame(frame),
+            regulators=problem.regulators,
+            targets=problem.targets,
+            groups=groups,
+            certificate=self.certificate,
+            alignment=report,
+            provenance=plan.provenance(self.seed) | {"warnings": list(self.warnings)},
+            columns=dict(plan.spec.notes),
+        )

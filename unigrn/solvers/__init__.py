@@ -1,0 +1,1 @@
+"""Solvers: plain functions of declared terms, mapped over targets, groups and bags."""

@@ -1,0 +1,75 @@
+"""Closed form on moments: (s G + D + M) theta = s c + l, batched Cholesky over all fits.
+
+The quadratic of the spec is s times the moments plus what the terms add (`unigrn.terms.Quadratic`).
+Where the terms add a diagonal only, the matrices are gathered inside the factorisation and never
+formed.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from unigrn.problem import Entries, Tasks
+from unigrn.solution import Status
+from unigrn.solvers import batching, linear
+from unigrn.solvers.batching import Fit
+from unigrn.terms import Moments, Quadratic, View
+
+
+def quadratics(loss, regularizer, small: Moments, prior) -> Quadratic:
+    """Return the quadratic of every fit; leaves have the batch as their first axis."""
+
+    def one(moments, view):
+        q = loss.quadratic(View(moments), view)
+        return q if regularizer is None else q + regularizer.quadratic(View(moments), view)
+
+    return jax.vmap(one)(small, prior)
+
+
+def solve(loss, regularizer, moments: Moments, tasks: Tasks, entries: Entries) -> Fit:
+    """Solve a batch of fits exactly; singular systems are solved without dependent regulators."""
+    index, valid, prior = batching.positions(tasks, entries)
+    small = batching.scalars(moments, tasks, index)
+    q = quadratics(loss, regularizer, small, prior)
+    scale = jnp.where(q.scale > 0, q.scale, 1)[:, None]
+    if q.matrix is None and q.linear is None:
+        found = linear.solve_gathered(
+            moments.gram, moments.cross, index, valid, *batching.grid(tasks),
+            q.diagonal / scale)
+    else:
+        gram = batching.with_gram(small, moments, tasks, index).gram
+        both = (valid[:, :, None] & valid[:, None, :]).astype(gram.dtype)
+        matrix = gram * scale[:, :, None]
+        if q.matrix is not None:
+            matrix = matrix + q.matrix
+        diagonal = jnp.where(valid, q.diagonal, 1)
+        matrix = matrix * both + diagonal[:, :, None] * jnp.eye(index.shape[1], dtype=gram.dtype)
+        right = small.cross * scale if q.linear is None else small.cross * scale + q.linear
+        found = linear.solve_spd(matrix, right * valid.astype(gram.dtype))
+    residual = residuals(found.x, q, scale, moments, tasks, index, valid, small)
+    status = jnp.where(found.ok, Status.CONVERGED, Status.SINGULAR).astype(jnp.int32)
+    return Fit(found.x, status, residual, jnp.ones_like(status), {})
+
+
+def residuals(theta, q: Quadratic, scale, moments, tasks, index, valid, small) -> jax.Array:
+    """Return |A theta - b|_inf / |b|_inf: the gradient, relative to the gradient at 0."""
+    mask = valid.astype(theta.dtype)
+    fitted = _apply_gram(theta, moments, tasks, index)
+    right = small.cross if q.linear is None else small.cross + q.linear / scale
+    rest = fitted + q.diagonal / scale * theta
+    if q.matrix is not None:
+        rest = rest + jnp.einsum("nij,nj->ni", q.matrix, theta) / scale
+    right = right * mask
+    at_zero = jnp.maximum(jnp.max(jnp.abs(right), axis=1), jnp.finfo(theta.dtype).tiny)
+    return jnp.max(jnp.abs(rest * mask - right), axis=1) / at_zero
+
+
+def _apply_gram(theta, moments: Moments, tasks: Tasks, index) -> jax.Array:
+    """G[I, I] theta for every fit, by one product with each system's whole Gram matrix."""
+    systems, targets = tasks.row.shape
+    q = moments.gram.shape[1]
+    rows = jnp.arange(theta.shape[0])[:, None]
+    wide = jnp.zeros((theta.shape[0], q), theta.dtype).at[rows, index].add(theta)
+    wide = wide.reshape(systems, targets, q) @ moments.gram
+    return jnp.take_along_axis(wide.reshape(-1, q), index, axis=1)

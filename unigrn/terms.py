@@ -1,0 +1,516 @@
+"""Terms: the pure functions a method is declared from, what they offer, and how they combine.
+
+A term is a function of ``(params, data, prior)``. For a method that separates over targets it sees
+one target; for a method that couples targets it sees the whole network. The same code serves both:
+only the shapes differ.
+
+======================  ==========================  ======================
+argument                one target                  whole network
+======================  ==========================  ======================
+``params.theta``        (candidates,)               (regulators, targets)
+``data.x``              (cells, candidates)         (cells, regulators)
+``data.y``              (cells,)                    (cells, targets)
+``data.weight``         (cells,)                    (cells,)
+``data.moments.gram``   (candidates, candidates)    (regulators, regulators)
+``data.moments.cross``  (candidates,)               (regulators, targets)
+``prior.weight``        (candidates,)               (regulators, targets)
+======================  ==========================  ======================
+
+Candidate lists are padded to a few fixed lengths: a padded entry has zero data, zero prior and
+``theta`` 0. A term should therefore be a sum over entries, not a mean.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+Array = Any
+
+
+def static(**kwargs: Any) -> Any:
+    """Declare a dataclass field that is part of the compiled program, not an array leaf."""
+    return field(metadata={"static": True}, **kwargs)
+
+
+def pytree(cls: type) -> type:
+    """Make ``cls`` a frozen dataclass that JAX can trace; its hyperparameters are array leaves."""
+    return jax.tree_util.register_dataclass(dataclass(frozen=True)(cls))
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Blocks(Mapping):
+    """Named parameter blocks: ``theta`` always, and the nuisance blocks a method declares.
+
+    >>> params = Blocks(theta=[1.0, 0.0], intercept=0.5)
+    >>> params.theta, sorted(params)
+    ([1.0, 0.0], ['intercept', 'theta'])
+    """
+
+    def __init__(self, **blocks: Array):
+        self.__dict__["_blocks"] = dict(sorted(blocks.items()))
+
+    def __getattr__(self, name: str) -> Array:
+        try:
+            return self.__dict__["_blocks"][name]
+        except KeyError:
+            raise AttributeError(
+                f"there is no parameter block {name!r}; the blocks are {', '.join(self)}"
+            ) from None
+
+    def __setattr__(self, name: str, value: Array) -> None:
+        raise AttributeError("Blocks are immutable: use replace(name=value)")
+
+    def __getitem__(self, name: str) -> Array:
+        return self._blocks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __repr__(self) -> str:
+        return "Blocks(" + ", ".join(f"{k}={v!r}" for k, v in self._blocks.items()) + ")"
+
+    def replace(self, **blocks: Array) -> Blocks:
+        """Return these blocks with some of them exchanged."""
+        return Blocks(**{**self._blocks, **blocks})
+
+    def tree_flatten_with_keys(self):
+        """Flatten for JAX, in the order of the names."""
+        keys = tuple(self._blocks)
+        return [(jax.tree_util.GetAttrKey(k), self._blocks[k]) for k in keys], keys
+
+    @classmethod
+    def tree_unflatten(cls, keys, children):
+        """Rebuild from JAX's leaves."""
+        return cls(**dict(zip(keys, children, strict=True)))
+
+
+@pytree
+class Moments:
+    """Sufficient statistics of a Gaussian loss: weighted, centred sums over cells.
+
+    With weights w, W = sum w, weighted means m_x and m_y:
+    ``gram`` = sum w (x - m_x)(x - m_x)', ``cross`` = sum w (x - m_x)(y - m_y),
+    ``square`` = sum w (y - m_y)^2, ``count`` = W.
+    """
+
+    gram: Array
+    cross: Array
+    square: Array
+    count: Array
+    mean_x: Array
+    mean_y: Array
+
+
+@pytree
+class View:
+    """The data as a term sees it: moments, or rows, or both."""
+
+    moments: Moments | None = None
+    x: Array | None = None
+    y: Array | None = None
+    weight: Array | None = None
+
+
+@pytree
+class PriorView:
+    """The prior as a term sees it, entry by entry of ``theta``.
+
+    ``support`` is True where the prior names the edge, ``weight`` its evidence (summed over
+    layers, 0 where there is none), ``sign`` -1, 0 or +1, ``self_edge`` True where regulator and
+    target are the same gene, ``valid`` False at padding, ``layers`` the evidence by source.
+    """
+
+    support: Array
+    weight: Array
+    sign: Array
+    self_edge: Array
+    valid: Array
+    layers: dict[str, Array] = field(default_factory=dict)
+
+
+@pytree
+class Quadratic:
+    """A quadratic function of ``theta``, split into what the data and the terms contribute.
+
+    q(theta) = scale (theta' G theta - 2 c' theta + s) + sum_j diagonal_j theta_j^2
+    + theta' M theta - 2 linear' theta + constant, with the moments G = ``gram``, c = ``cross``,
+    s = ``square``. ``matrix`` (M) and ``linear`` are None where they vanish.
+    """
+
+    scale: Array
+    diagonal: Array
+    constant: Array
+    linear: Array | None = None
+    matrix: Array | None = None
+
+    def __add__(self, other: Quadratic) -> Quadratic:
+        def join(a, b):
+            return b if a is None else a if b is None else a + b
+
+        return Quadratic(*(join(getattr(self, f.name), getattr(other, f.name))
+                           for f in dataclasses.fields(self)))
+
+    def times(self, factor: Array) -> Quadratic:
+        """Return this quadratic multiplied by a number."""
+        return jax.tree.map(lambda a: a * factor, self)
+
+    def value(self, theta: Array, moments: Moments | None) -> Array:
+        """Evaluate at ``theta``."""
+        out = jnp.sum(self.diagonal * theta * theta) + self.constant
+        if moments is not None:
+            fit = (jnp.sum(theta * (moments.gram @ theta))
+                   - 2 * jnp.sum(moments.cross * theta) + jnp.sum(moments.square))
+            out = out + self.scale * fit
+        if self.matrix is not None:
+            out = out + jnp.sum(theta * (self.matrix @ theta))
+        if self.linear is not None:
+            out = out - 2 * jnp.sum(self.linear * theta)
+        return out
+
+
+class Term:
+    """A pure function of (params, data, prior), and what a solver may ask of it.
+
+    Capabilities are values, or None where the term does not offer them:
+
+    ``quadratic``  function (data, prior) -> `Quadratic`: the term, exactly, as a function of theta.
+    ``absolute``   function (data, prior) -> weights c >= 0: the term is sum_j c_j |theta_j|.
+    ``interval``   function (prior) -> (lower, upper): the constraint is lower <= theta <= upper.
+    ``allows``     function (prior) -> mask: the constraint is theta = 0 outside the mask.
+    ``prox``       function (v, step, data, prior) -> argmin_u  term(u) + |u - v|^2 / (2 step).
+    ``project``    function (v, prior) -> the nearest feasible point.
+    ``lipschitz``  function (data, prior) -> a bound L with |grad(u) - grad(v)| <= L |u - v|.
+    ``separable``  "entries" (a sum over entries of theta), "targets" (a sum over targets) or None
+                   (the targets are coupled).
+    ``bijector``   function (z, prior) -> theta: a smooth map from all of R^k onto the interior of
+                   the feasible set.
+    ``convex``     True where the term is convex in theta.
+    ``weighted``   True where a loss uses ``data.weight``.
+    """
+
+    kind: ClassVar[str] = "term"
+    blocks: tuple[str, ...] = ("theta",)
+    quadratic = None
+    absolute = None
+    interval = None
+    allows = None
+    evidence = None
+    prox = None
+    project = None
+    lipschitz = None
+    bijector = None
+    separable: ClassVar[str | None] = None
+    convex: ClassVar[bool | None] = None
+    weighted: ClassVar[bool | None] = None
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Evaluate the term."""
+        raise TypeError(f"{type(self).__name__} does not say how it is evaluated")
+
+    @property
+    def formula(self) -> str:
+        """The term as mathematics, in one line of text."""
+        return type(self).__name__
+
+    def __add__(self, other: Any) -> Term:
+        return add(self, other)
+
+    def __radd__(self, other: Any) -> Term:
+        return self if isinstance(other, int) and other == 0 else add(other, self)
+
+    def __mul__(self, factor: Any) -> Term:
+        return scale(factor, self)
+
+    __rmul__ = __mul__
+
+
+class Loss(Term):
+    """How far the parameters are from the data."""
+
+    kind = "loss"
+
+
+class Regularizer(Term):
+    """What is preferred of the parameters, given the prior."""
+
+    kind = "regularizer"
+
+
+class Constraint(Term):
+    """A set the parameters must lie in; its value is the distance from that set."""
+
+    kind = "constraint"
+
+
+def capabilities() -> tuple[str, ...]:
+    """Names of everything a term may offer."""
+    return ("quadratic", "absolute", "interval", "allows", "evidence", "prox", "project",
+            "lipschitz", "separable", "bijector", "convex", "weighted")
+
+
+def parts(term: Term | None) -> tuple[Term, ...]:
+    """Return the summands of a term, in order."""
+    if term is None:
+        return ()
+    return term.terms if isinstance(term, Sum) else (term,)
+
+
+def add(a: Any, b: Any) -> Term:
+    """Join two terms of the same kind: costs add, constraints intersect."""
+    for term in (a, b):
+        if not isinstance(term, Term):
+            wrap = "unigrn.loss(function) or unigrn.regularizer(function)"
+            raise TypeError(
+                f"'+' joins terms, got {type(term).__name__}; wrap a plain function by {wrap}"
+            )
+    if a.kind != b.kind:
+        raise TypeError(
+            f"'+' joins terms of one kind, got a {a.kind} ({a.formula}) and a {b.kind} "
+            f"({b.formula}); give them to Spec(loss=..., regularizer=..., constraint=...)"
+        )
+    return Sum(parts(a) + parts(b))
+
+
+def scale(factor: Any, term: Term) -> Term:
+    """Multiply a loss or a regularizer by a number >= 0."""
+    if isinstance(factor, Term) or not isinstance(term, Term):
+        raise TypeError("'*' multiplies a term by a number, not a term by a term")
+    if term.kind == "constraint":
+        raise TypeError(
+            f"a constraint has no scale, got {factor!r} * {term.formula}; "
+            "state the set itself, or use a regularizer for a soft preference"
+        )
+    if not isinstance(factor, jax.core.Tracer):
+        try:
+            number = float(factor)
+        except (TypeError, ValueError):
+            raise TypeError(f"'*' needs a number, got {type(factor).__name__}") from None
+        if not 0 <= number < float("inf"):
+            raise ValueError(f"a term is multiplied by a finite number >= 0, got {number:g}")
+        factor = number
+    if isinstance(term, Sum):
+        return Sum(tuple(scale(factor, t) for t in term.terms))
+    return Scaled(factor, term)
+
+
+def _all(values: list) -> bool:
+    return all(v is not None for v in values)
+
+
+@pytree
+class Scaled(Term):
+    """factor * term; every capability follows by rule."""
+
+    factor: Array
+    term: Term
+
+    kind = property(lambda self: self.term.kind)
+    blocks = property(lambda self: self.term.blocks)
+    separable = property(lambda self: self.term.separable)
+    convex = property(lambda self: self.term.convex)
+    weighted = property(lambda self: self.term.weighted)
+    formula = property(lambda self: f"{_number(self.factor)} {_bracket(self.term.formula)}")
+
+    def __call__(self, params, data, prior):
+        return self.factor * self.term(params, data, prior)
+
+    @property
+    def quadratic(self):
+        """Scale every part of the quadratic."""
+        inner = self.term.quadratic
+        return inner and (lambda data, prior: inner(data, prior).times(self.factor))
+
+    @property
+    def absolute(self):
+        """Scale the weights of |theta|."""
+        inner = self.term.absolute
+        return inner and (lambda data, prior: self.factor * inner(data, prior))
+
+    @property
+    def prox(self):
+        """prox_{t (c f)} = prox_{(t c) f}."""
+        inner = self.term.prox
+        return inner and (lambda v, step, data, prior: inner(v, step * self.factor, data, prior))
+
+    @property
+    def lipschitz(self):
+        """The constant scales with the term."""
+        inner = self.term.lipschitz
+        return inner and (lambda data, prior: self.factor * inner(data, prior))
+
+
+@pytree
+class Sum(Term):
+    """Several terms of one kind; every capability follows by rule."""
+
+    terms: tuple[Term, ...]
+
+    kind = property(lambda self: self.terms[0].kind)
+    formula = property(lambda self: (" ∩ " if self.kind == "constraint" else " + ").join(
+        t.formula for t in self.terms))
+
+    @property
+    def blocks(self):
+        """Every block that a summand uses."""
+        return tuple(sorted({b for t in self.terms for b in t.blocks}))
+
+    @property
+    def separable(self):
+        """As separable as the least separable summand."""
+        kinds = [t.separable for t in self.terms]
+        return None if None in kinds else "targets" if "targets" in kinds else "entries"
+
+    @property
+    def convex(self):
+        """Convex where every summand is."""
+        return True if all(t.convex for t in self.terms) else None
+
+    @property
+    def weighted(self):
+        """Uses the weights where every summand does."""
+        return True if all(t.weighted for t in self.terms) else None
+
+    def __call__(self, params, data, prior):
+        return sum(t(params, data, prior) for t in self.terms)
+
+    @property
+    def quadratic(self):
+        """Quadratics add."""
+        inner = [t.quadratic for t in self.terms]
+        if not _all(inner):
+            return None
+
+        def total(data, prior):
+            out = inner[0](data, prior)
+            for q in inner[1:]:
+                out = out + q(data, prior)
+            return out
+
+        return total
+
+    @property
+    def absolute(self):
+        """Weights of |theta| add."""
+        inner = [t.absolute for t in self.terms]
+        return (lambda data, prior: sum(f(data, prior) for f in inner)) if _all(inner) else None
+
+    @property
+    def prox(self):
+        """Diagonal quadratics and weights of |theta| have a joint prox; other sums have none."""
+        if self.kind != "regularizer":
+            return None
+        return joint_prox(self.terms)
+
+    @property
+    def interval(self):
+        """Intervals intersect."""
+        inner = [t.interval for t in self.terms]
+        if not _all(inner):
+            return None
+
+        def bounds(prior):
+            low, high = inner[0](prior)
+            for f in inner[1:]:
+                lo, hi = f(prior)
+                low, high = jnp.maximum(low, lo), jnp.minimum(high, hi)
+            return low, high
+
+        return bounds
+
+    @property
+    def allows(self):
+        """Masks intersect."""
+        inner = [t.allows for t in self.terms]
+
+        def mask(prior):
+            out = inner[0](prior)
+            for f in inner[1:]:
+                out = out & f(prior)
+            return out
+
+        return mask if _all(inner) else None
+
+    @property
+    def project(self):
+        """Intersected intervals are clipped to; other intersections have no projection by rule."""
+        return _clip(self.interval)
+
+    @property
+    def bijector(self):
+        """Follows from the interval."""
+        return interval_bijector(self.interval)
+
+    @property
+    def lipschitz(self):
+        """Constants add."""
+        inner = [t.lipschitz for t in self.terms]
+        return (lambda data, prior: sum(f(data, prior) for f in inner)) if _all(inner) else None
+
+
+def _clip(interval):
+    return interval and (lambda v, prior: jnp.clip(v, *interval(prior)))
+
+
+def soft_threshold(v: Array, amount: Array) -> Array:
+    """sign(v) max(|v| - amount, 0): the prox of amount |theta|."""
+    return jnp.sign(v) * jnp.maximum(jnp.abs(v) - amount, 0)
+
+
+def joint_prox(terms: tuple[Term, ...]):
+    """Return the prox of a sum of regularizers, or None where no rule gives it.
+
+    For sum_j c_j |u_j| + d_j u_j^2 - 2 l_j u_j it is soft(v + 2 t l, t c) / (1 + 2 t d). A single
+    term brings its own.
+    """
+    if len(terms) == 1:
+        return terms[0].prox
+    known = [t.absolute is not None or t.quadratic is not None for t in terms]
+    if not all(known) or any(t.separable != "entries" for t in terms):
+        return None
+    absolute = tuple(t for t in terms if t.absolute is not None)
+    quadratic = tuple(t for t in terms if t.absolute is None)
+
+    def prox(v, step, data, prior):
+        amount = sum((t.absolute(data, prior) for t in absolute), jnp.zeros_like(v))
+        shrink, shift = jnp.zeros_like(v), jnp.zeros_like(v)
+        for t in quadratic:
+            q = t.quadratic(data, prior)
+            shrink = shrink + q.diagonal
+            shift = shift if q.linear is None else shift + q.linear
+        return soft_threshold(v + 2 * step * shift, step * amount) / (1 + 2 * step * shrink)
+
+    return prox
+
+
+def interval_bijector(interval):
+    """Return a smooth map from R^k onto the interior of an interval, entry by entry."""
+    if interval is None:
+        return None
+
+    def forward(z, prior):
+        low, high = (jnp.broadcast_to(b, z.shape).astype(z.dtype) for b in interval(prior))
+        below, above = jnp.isfinite(low), jnp.isfinite(high)
+        lo, hi = jnp.where(below, low, 0), jnp.where(above, high, 0)
+        both = lo + (hi - lo) * jax.nn.sigmoid(z)
+        return jnp.where(below & above, both,
+                         jnp.where(below, lo + jax.nn.softplus(z),
+                                   jnp.where(above, hi - jax.nn.softplus(z), z)))
+
+    return forward
+
+
+def _number(value: Any) -> str:
+    return f"{float(value):g}" if not hasattr(value, "shape") or value.shape == () else "λ"
+
+
+def _bracket(text: str) -> str:
+    return f"({text})" if " + " in text else text
