@@ -108,40 +108,36 @@ class GroupSums:
     q: int
     p: int
     dtype: str
-    pivot: np.ndarray | None = None
+    pivot: tuple[np.ndarray, np.ndarray] | None = None
     total: Sums | None = None
     lost: Sums | None = None
 
-    def add(self, block: Block, weight: np.ndarray, regulators: np.ndarray, targets: np.ndarray):
-        """Add a block; ``weight`` is (systems, cells), the index arrays choose its columns."""
-        values = block.values
+    def add(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None:
+        """Add a block: ``x`` (cells, regulators), ``y`` (cells, targets), ``weight`` (S, cells)."""
         if self.pivot is None:
-            self.pivot = values.mean(axis=0, dtype=np.float64)
-        rows = padded_rows(len(values))
-        x = np.zeros((rows, self.q), self.dtype)
-        y = np.zeros((rows, self.p), self.dtype)
+            self.pivot = (x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64))
+        rows = padded_rows(len(x))
         # The pivot is subtracted in double precision: a large mean costs no digits.
-        x[:len(values), :len(regulators)] = values[:, regulators] - self.pivot[regulators]
-        y[:len(values), :len(targets)] = values[:, targets] - self.pivot[targets]
-        w = np.zeros((weight.shape[0], rows), self.dtype)
-        w[:, :len(values)] = weight
+        wide, tall = (self._pad(values - pivot, (rows, width)) for values, pivot, width in
+                      zip((x, y), self.pivot, (self.q, self.p), strict=True))
+        weight = self._pad(weight, (weight.shape[0], rows))
         if self.total is None:
-            self.total = _first(x, y, w)
+            self.total = _first(wide, tall, weight)
         else:
             if self.lost is None:
                 self.lost = jax.tree.map(jnp.zeros_like, self.total)
-            self.total, self.lost = _accumulate(self.total, self.lost, x, y, w)
+            self.total, self.lost = _accumulate(self.total, self.lost, wide, tall, weight)
 
-    def finish(self, regulators, targets, scale_x: np.ndarray, scale_y: np.ndarray) -> Moments:
+    def finish(self, scale_x: np.ndarray, scale_y: np.ndarray) -> Moments:
         """Centre, scale and clear; ``scale_*`` are the factors each gene is multiplied by."""
-        def pad(values, length):
-            out = np.zeros(length, self.dtype)
-            out[:len(values)] = values
-            return out
+        px, py = self.pivot
+        return _centre(self.total, self._pad(px, self.q), self._pad(py, self.p),
+                       self._pad(scale_x, self.q), self._pad(scale_y, self.p))
 
-        return _centre(self.total, pad(self.pivot[regulators], self.q),
-                       pad(self.pivot[targets], self.p), pad(scale_x, self.q),
-                       pad(scale_y, self.p))
+    def _pad(self, values: np.ndarray, shape: tuple[int, int] | int) -> np.ndarray:
+        out = np.zeros(shape, self.dtype)
+        out[tuple(slice(0, n) for n in values.shape)] = values
+        return out
 
 
 @dataclass

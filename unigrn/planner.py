@@ -1,4 +1,4 @@
-"""Plan: which solver and why, in which batches; and the run itself.
+"""Plan: which solver and why, and in which batches.
 
 `RUNGS` is one ordered ladder; a plan takes the first rung whose every requirement holds.
 """
@@ -9,36 +9,31 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unigrn import __version__, progress
+from unigrn import __version__
 from unigrn.data import Data
-from unigrn.ensembles import bag_statistics
-from unigrn.moments import GeneStatistics, GroupSums, gather, padded, padded_rows
+from unigrn.moments import padded
 from unigrn.problem import (
     COARSE,
     FINE,
     Batch,
-    Entries,
     Problem,
-    Tasks,
     batches,
     build,
     chunk_size,
 )
-from unigrn.solution import FAILED, Solution, Status
+from unigrn.solution import Solution
 from unigrn.solvers import batching, closed_form, evidence, gradient, proximal
 from unigrn.solvers.batching import Fit
 from unigrn.solvers.split import is_kink, split
 from unigrn.spec import Spec
-from unigrn.terms import Blocks, Moments, PriorView, View, parts
+from unigrn.terms import Blocks, PriorView, View, parts
 
-MEMORY = 1 << 30  # bytes that the moments of one job may take
 CHUNK = 1 << 27  # bytes that one compiled call may gather
 NUISANCE = ("intercept", "theta")
 
@@ -252,28 +247,6 @@ def select(spec: Spec) -> tuple[Rung, list[tuple[Rung, list[str]]]]:
     raise PlanError(f"no solver takes {spec.name!r} ({spec}): {ladder}")
 
 
-@partial(jax.jit, static_argnames=("solve", "slots"))
-def _run(solve, slots, terms, source, tasks: Tasks, entries: Entries, options) -> Fit:
-    """One compiled call: terms and data are arguments, so new numbers do not recompile."""
-    return solve(_Terms(*slots, terms), source, tasks, entries, options)
-
-
-@partial(jax.jit, static_argnames=("solve", "slots"))
-def _run_network(solve, slots, terms, view: View, prior: PriorView, options) -> Fit:
-    return solve(_Terms(*slots, terms), view, prior, options)
-
-
-class _Terms:
-    """The three slots of a spec, rebuilt from traced terms."""
-
-    def __init__(self, losses: int, regularizers: int, constraints: int, terms: tuple):
-        cuts = np.cumsum([0, losses, regularizers, constraints])
-        slots = [terms[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
-        self.loss, self.regularizer, self.constraint = (
-            sum(s[1:], s[0]) if s else None for s in slots)
-        self.blocks = tuple(sorted({"theta", *(b for t in terms for b in t.blocks)}))
-
-
 @dataclass(frozen=True, eq=False)
 class Plan:
     """What will be run; `explain` says why, `solve` runs it."""
@@ -350,10 +323,11 @@ class Plan:
         flops = 0.0
         lines.append("batches (targets x padded regulators):")
         for batch in self.batches():
-            step = self._chunk(batch)
-            calls = math.ceil(len(batch.targets) / step)
-            lines.append(f"  {len(batch.targets):,} x {batch.k}: {calls} calls of "
-                         f"{self._systems()} systems x {step} targets")
+            total = len(batch.targets) * (1 + self.spec.null)
+            step = self.chunk(batch, total)
+            calls = groups * math.ceil(total / step)
+            lines.append(f"  {len(batch.targets):,} x {batch.k}: {calls} "
+                         f"call{'s' if calls > 1 else ''} of {self.bags} x {step} fits")
             flops += float((batch.sizes.astype(float) ** 3 / 3).sum()) * self.bags * groups
         if self.rung.reads == "moments":
             weight = 2.0 * q * (q + p) * data.cells * self.bags
@@ -369,13 +343,12 @@ class Plan:
 
     def solve(self, seed: int = 0) -> Solution:
         """Run the plan. The same seed gives the same solution."""
+        from unigrn.run import run
+
         if isinstance(seed, bool) or int(seed) != seed or seed < 0:
             raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
         with precision(self.data.dtype):
-            return _Run(self, int(seed)).solution()
-
-    def _systems(self) -> int:
-        return self.bags
+            return run(self, int(seed))
 
     def _moment_bytes(self) -> int:
         q, p = padded(len(self.problem.regulators) + 1), padded(len(self.problem.targets))
@@ -383,15 +356,16 @@ class Plan:
         groups = len(self.data.group_sizes)
         return groups * self.bags * q * (q + p) * item
 
-    def _chunk(self, batch: Batch) -> int:
+    def chunk(self, batch: Batch, total: int) -> int:
+        """Targets in one compiled call."""
         item = np.dtype(self.data.dtype).itemsize
         if self.rung.reads == "rows":
             per_fit = int(self.data.group_sizes.max()) * batch.k * item
-        elif self.rung.name == "closed form":
-            per_fit = 12 * batch.k * item
+        elif self.rung.sizes is COARSE:
+            per_fit = 12 * batch.k * item  # its matrices are never formed
         else:
             per_fit = batch.k * batch.k * item
-        return chunk_size(per_fit * self.bags, len(batch.targets), CHUNK)
+        return chunk_size(per_fit * self.bags, total, CHUNK)
 
 
 @contextlib.contextmanager
@@ -448,387 +422,3 @@ def plan(
     problem = build(spec, data, regulators, targets)
     return Plan(spec, data, problem, rung, refused, float(tolerance), int(max_iterations),
                 dict(hyperparameters or {}))
-
-
-class _Run:
-    """One execution of a plan: accumulators on the host, filled job by job."""
-
-    def __init__(self, plan: Plan, seed: int):
-        self.plan, self.seed = plan, seed
-        self.spec, self.data, self.problem = plan.spec, plan.data, plan.problem
-        groups = len(self.data.group_sizes)
-        shape = (groups, len(self.problem.targets))
-        entries = len(self.problem.candidate)
-        dtype = self.data.dtype
-        self.draws = np.zeros((groups, plan.bags, entries), dtype)
-        self.drawn = None if self.spec.ensemble is None else np.zeros(
-            (groups, plan.bags, entries), bool)
-        self.status = np.full(shape, Status.NO_CANDIDATES, np.int32)
-        self.residual = np.full(shape, np.nan)
-        self.iterations = np.zeros(shape, np.int64)
-        self.extra: dict[str, np.ndarray] = {}
-        self.entries = self.problem.entries(dtype)
-        slots = (self.spec.loss, self.spec.regularizer, self.spec.constraint)
-        self.slots = tuple(len(parts(s)) for s in slots)
-        self.terms = self.spec.terms
-        self.options = (np.asarray(plan.tolerance, dtype), np.int32(plan.max_iterations))
-        genes = np.union1d(self.problem.regulators, self.problem.targets)
-        self.genes = genes
-        self.columns = self.data.columns(genes)
-        self.x = np.searchsorted(genes, self.problem.regulators)
-        self.y = np.searchsorted(genes, self.problem.targets)
-        self.statistics: GeneStatistics | None = None
-
-    # ---------------------------------------------------------------- reading
-
-    def solution(self) -> Solution:
-        reads = self.plan.rung.reads
-        if reads == "moments":
-            self._moments()
-        elif reads == "rows":
-            self._rows()
-        else:
-            self._network()
-        return self._finish()
-
-    def _check(self, overall: GeneStatistics, by_group: list[GeneStatistics]) -> None:
-        if overall.bad is not None:
-            names = self.genes[overall.bad]
-            raise ValueError(f"{len(names)} genes hold NaN or infinite values, e.g. "
-                             f"{', '.join(names[:3])}; remove or impute them first")
-        self.statistics, self.by_group = overall, by_group
-
-    def _scales(self) -> tuple[np.ndarray, np.ndarray]:
-        """Factors that regulators and targets are multiplied by."""
-        one_x, one_y = np.ones(len(self.x)), np.ones(len(self.y))
-        if self.spec.scale is None:
-            return one_x, one_y
-        factor = 1 / self.statistics.deviation
-        return factor[self.x], factor[self.y] if self.spec.scale == "both" else one_y
-
-    def _moments(self) -> None:
-        if self.spec.ensemble is not None and self.spec.ensemble.draws == "released":
-            self._released()
-            return
-        data, groups = self.data, len(self.data.group_sizes)
-        q = padded(len(self.x) + 1)
-        width = self._target_width(q)
-        for first in range(0, len(self.y), width):
-            part = np.arange(first, min(first + width, len(self.y)))
-            sums = [GroupSums(q, padded(len(part)), data.dtype) for _ in range(groups)]
-            weights = [self._weights(g) for g in range(groups)]
-            done = 0
-
-            def feed(block, sums=sums, weights=weights, part=part):
-                nonlocal done
-                weight = weights[block.group](block.start, block.start + len(block.values))
-                sums[block.group].add(block, weight, self.x, self.y[part])
-                done += len(block.values)
-                progress.report("reading cells", done, data.cells)
-
-            self._check(*gather(data.blocks(self.columns), feed, len(self.genes), groups))
-            scale_x, scale_y = self._scales()
-            for g in range(groups):
-                moments = sums[g].finish(self.x, self.y[part], scale_x, scale_y[part])
-                sums[g] = None
-                self._solve_moments(g, moments, part)
-                progress.report("groups solved", g + 1, groups)
-
-    def _target_width(self, q: int) -> int:
-        """Targets per pass over the cells, so that the moments stay within memory."""
-        item = np.dtype(self.data.dtype).itemsize
-        systems = self.plan.bags * len(self.data.group_sizes)
-        room = MEMORY // (systems * item * q) - q
-        return max(256, room)
-
-    def _weights(self, group: int) -> Callable[[int, int], np.ndarray]:
-        """Weights of the cells at positions start..stop-1 of a group, (systems, cells)."""
-        own = None
-        if self.data.weights is not None:
-            own = self.data.weights[self.data.positions(group)]
-        if self.spec.ensemble is None:
-            if own is None:
-                return lambda start, stop: np.ones((1, stop - start), self.data.dtype)
-            return lambda start, stop: own[None, start:stop]
-        cells = int(self.data.group_sizes[group])
-        counts = self.spec.ensemble.counts(cells, group, self.seed)
-        if own is None:
-            return counts.read
-        return lambda start, stop: counts.read(start, stop) * own[None, start:stop]
-
-    def _released(self) -> None:
-        """Bags of the released program: cell weights depend on the number of candidates."""
-        ensemble, data = self.spec.ensemble, self.data
-        groups = len(data.group_sizes)
-        held: list[list[np.ndarray]] = [[] for _ in range(groups)]
-        self._check(*gather(data.blocks(self.columns),
-                            lambda block: held[block.group].append(block), len(self.genes),
-                            groups))
-        scale_x, scale_y = self._scales()
-        q = padded(len(self.x) + 1)
-        sizes = np.unique(self.problem.sizes[self.problem.sizes > 0])
-        for g in range(groups):
-            cells = int(data.group_sizes[g])
-            own = None if data.weights is None else data.weights[data.positions(g)]
-            for i, candidates in enumerate(sizes):
-                part = np.flatnonzero(self.problem.sizes == candidates)
-                weight = ensemble.released_counts(cells, int(candidates))
-                weight = weight if own is None else weight * own
-                sums = GroupSums(q, chunk_size(1, len(part), CHUNK), data.dtype)
-                for block in held[g]:
-                    stop = block.start + len(block.values)
-                    sums.add(block, weight[:, block.start:stop], self.x, self.y[part])
-                moments = sums.finish(self.x, self.y[part], scale_x, scale_y[part])
-                self._solve_moments(g, moments, part)
-                progress.report("fitting", g * len(sizes) + i + 1, groups * len(sizes))
-
-    def _held_rows(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return all rows of each group: (cells, regulators) and (cells, targets), scaled."""
-        groups = len(self.data.group_sizes)
-        held: list[list[np.ndarray]] = [[] for _ in range(groups)]
-        self._check(*gather(self.data.blocks(self.columns),
-                            lambda b: held[b.group].append(b.values), len(self.genes), groups))
-        scale_x, scale_y = self._scales()
-        dtype = self.data.dtype
-        out = []
-        for values in held:
-            rows = np.concatenate(values)
-            out.append(((rows[:, self.x] * scale_x).astype(dtype),
-                        (rows[:, self.y] * scale_y).astype(dtype)))
-        return out
-
-    def _rows(self) -> None:
-        weighted = bool(self.spec.loss.weighted)
-        part = np.arange(len(self.y))
-        for g, (x, y) in enumerate(self._held_rows()):
-            rows, weight = len(x), None
-            if weighted:
-                # Rows of weight 0 bring the number of cells to one of few sizes.
-                rows = padded_rows(len(x))
-                own = self._weights(g)(0, len(x))
-                weight = np.zeros((own.shape[0], rows), self.data.dtype)
-                weight[:, :len(x)] = own
-            wide = np.zeros((rows, padded(x.shape[1] + 1)), self.data.dtype)
-            wide[:len(x), :x.shape[1]] = x
-            tall = np.zeros((rows, padded(y.shape[1])), self.data.dtype)
-            tall[:len(y), :y.shape[1]] = y
-            self._solve(g, (wide, tall, weight), part, self.plan.bags)
-            progress.report("groups solved", g + 1, len(self.data.group_sizes))
-
-    def _network(self) -> None:
-        problem, dtype = self.problem, self.data.dtype
-        q, p = len(problem.regulators), len(problem.targets)
-        where = (problem.candidate, problem.entry_target)
-
-        def dense(values, kind):
-            out = np.zeros((q, p), kind)
-            out[where] = values
-            return out
-
-        v = problem.prior
-        prior = PriorView(dense(v.support, bool), dense(v.weight, dtype), dense(v.sign, np.int32),
-                          dense(v.self_edge, bool), dense(True, bool),
-                          {k: dense(layer, dtype) for k, layer in v.layers.items()})
-        for g, (x, y) in enumerate(self._held_rows()):
-            weight = self._weights(g)(0, len(x))[0].astype(dtype)
-            fit = _run_network(self.plan.rung.solve, self.slots, self.terms,
-                               View(None, x, y, weight), prior, self.options)
-            self.draws[g, 0] = np.asarray(fit.theta)[where]
-            live = problem.sizes > 0
-            self.status[g, live] = int(fit.status)
-            self.residual[g, live] = float(fit.residual)
-            self.iterations[g, live] = int(fit.iterations)
-            for name, values in fit.extra.items():
-                self._extra(name, (len(self.data.group_sizes), p))[g] = np.asarray(values)
-
-    # ---------------------------------------------------------------- solving
-
-    def _solve_moments(self, group: int, moments: Moments, part: np.ndarray) -> None:
-        self._solve(group, moments, part, moments.count.shape[0])
-
-    def _tables(self, k: int, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict]:
-        """Positions of each number of candidates: table (rows, k), first row of each size."""
-        ensemble = self.spec.ensemble
-        rows, first = [np.full((1, k), -1, np.int32)], {}
-        count = 1
-        for size in np.unique(sizes):
-            if ensemble is None:
-                own = np.arange(size)[None, :]
-            else:
-                own = np.sort(ensemble.features(int(size), self.seed), axis=1)
-            first[int(size)] = (count, own)
-            table = np.full((len(own), k), -1, np.int32)
-            table[:, :own.shape[1]] = own
-            rows.append(table)
-            count += len(own)
-        table = np.full((padded(count), k), -1, np.int32)
-        table[:count] = np.concatenate(rows)
-        return table, first
-
-    def _solve(self, group: int, source: Any, part: np.ndarray, systems: int) -> None:
-        """Fit the targets ``part`` (columns of ``source``) in every system, bucket by bucket."""
-        plan, problem = self.plan, self.problem
-        column = np.full(len(problem.targets), -1)
-        column[part] = np.arange(len(part))
-        fits = []
-        for batch in plan.batches():
-            chosen = batch.targets[column[batch.targets] >= 0]
-            if not len(chosen):
-                continue
-            # Fits of like size side by side: padding within a compiled call costs little.
-            chosen = chosen[np.argsort(problem.sizes[chosen], kind="stable")]
-            table, first = self._tables(batch.k, problem.sizes[chosen])
-            step = min(plan._chunk(batch), chunk_size(1, len(chosen), CHUNK))
-            for start in range(0, len(chosen), step):
-                own = chosen[start:start + step]
-                tasks = self._tasks(own, column, table, first, systems, step)
-                fit = _run(plan.rung.solve, self.slots, self.terms, source, tasks, self.entries,
-                           self.options)
-                fits.append((own, first, fit))
-        for own, first, fit in fits:
-            self._store(group, own, first, systems, fit)
-
-    def _tasks(self, own, column, table, first, systems: int, step: int) -> Tasks:
-        row = np.zeros((systems, step), np.int32)
-        begin = np.array([first[s][0] for s in self.problem.sizes[own]], np.int32)
-        bag = np.arange(systems)[:, None] if self.spec.ensemble is not None else 0
-        row[:, :len(own)] = begin[None, :] + bag
-        target = np.zeros(step, np.int32)
-        target[:len(own)] = column[own]
-        start = np.zeros(step, np.int32)
-        start[:len(own)] = self.problem.indptr[own]
-        return Tasks(target, start, row, table)
-
-    def _store(self, group: int, own, first, systems: int, fit: Fit) -> None:
-        """Put the fits of a batch back to their entries."""
-        problem = self.problem
-
-        def shaped(values):
-            values = np.asarray(values)
-            return values.reshape(systems, -1, *values.shape[1:])[:, :len(own)]
-
-        theta = shaped(fit.theta)
-        sizes = problem.sizes[own]
-        per_entry = {n: shaped(v) for n, v in fit.extra.items() if v.ndim == 2}
-        per_target = {n: shaped(v) for n, v in fit.extra.items() if v.ndim == 1}
-        for size in np.unique(sizes):
-            mine = np.flatnonzero(sizes == size)
-            places = first[int(size)][1]  # (bags or 1, k)
-            entry = problem.indptr[own[mine]][None, :, None] + places[:, None, :]
-            bag = np.arange(systems)[:, None, None]
-            width = places.shape[1]
-            self.draws[group, bag, entry] = theta[:, mine, :width]
-            if self.drawn is not None:
-                self.drawn[group, bag, entry] = True
-            for name, values in per_entry.items():
-                out = self._extra(name, (len(self.draws), self.draws.shape[-1]))
-                out[group, entry[0]] = values[0][mine, :width]
-        for name, values in per_target.items():
-            self._extra(name, self.status.shape)[group, own] = values[0]
-        status = shaped(fit.status)
-        worst = status.max(axis=0)
-        self.status[group, own] = worst
-        self.residual[group, own] = shaped(fit.residual).max(axis=0)
-        self.iterations[group, own] = shaped(fit.iterations).max(axis=0)
-
-    def _extra(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        return self.extra.setdefault(name, np.full(shape, np.nan))
-
-    # -------------------------------------------------------------- finishing
-
-    def _finish(self) -> Solution:
-        spec, dtype = self.spec, self.data.dtype
-        constant_y = np.stack([s.constant[self.y] for s in self.by_group])
-        found = (self.status != Status.NO_CANDIDATES) & (self.status != Status.NOT_FINITE)
-        self.status[constant_y & found] = Status.CONSTANT_TARGET
-        entries = self.draws.shape[-1]
-        statistics: dict[str, np.ndarray] = {}
-        if spec.ensemble is None:
-            weights = self.draws[:, 0]
-        else:
-            flat = [bag_statistics(d, m) for d, m in zip(self.draws, self.drawn, strict=True)]
-            stacked = {k: np.stack([f[k] for f in flat]) for k in flat[0]}
-            weights = stacked.pop("weight").astype(dtype)
-            statistics.update(stacked)
-        bad = self.status == Status.NOT_FINITE
-        if bad.any():
-            weights = np.where(bad[:, self.problem.entry_target], np.nan, weights)
-        per_entry = {k: v for k, v in self.extra.items() if v.shape[1] == entries
-                     and k == "variance"}
-        blocks = {k: v for k, v in self.extra.items() if k not in per_entry}
-        statistics.update(per_entry)
-        if spec.readout is not None:
-            statistics.update(spec.readout({"weight": weights, **statistics}))
-        return Solution(self.plan, weights, statistics, blocks, self.status, self.residual,
-                        self.iterations, self.seed, *self._remarks(weights, statistics))
-
-    def _remarks(self, weights, statistics) -> tuple[list, list[str]]:
-        """Lines for the report: what is constant, undefined, small or not converged."""
-        lines: list[tuple[str, int, str, tuple[str, ...]]] = []
-        data, problem = self.data, self.problem
-        names = [None] if data.groups is None else list(data.groups)
-
-        def where(group):
-            return "" if group is None else f" in group {group}"
-
-        for group in data.origin.get("empty_groups", []):
-            lines.append(("group empty", 1, f"group {group} has no cell: no edges", ()))
-        without = data.origin.get("cells_without_group", 0)
-        if without:
-            lines.append(("cells without group", without,
-                          f"{without:,} cells have no group and are left out", ()))
-        for g, group in enumerate(names):
-            size = int(data.group_sizes[g])
-            if size == 1:
-                lines.append(("group with one cell", 1, f"one cell only{where(group)}: every "
-                              "coefficient is 0 and p is undefined", ()))
-            else:
-                for what, columns, label in (("regulators", self.x, problem.regulators),
-                                             ("targets", self.y, problem.targets)):
-                    flat = self.by_group[g].constant[columns]
-                    if flat.any():
-                        lines.append((f"constant {what}", int(flat.sum()),
-                                      f"{int(flat.sum()):,} {what} are constant{where(group)}: "
-                                      "their coefficients are 0", tuple(label[flat][:5].tolist())))
-            failed = np.isin(self.status[g], FAILED)
-            for code in np.unique(self.status[g][failed]):
-                hit = self.status[g] == code
-                lines.append((f"fits {Status(code).name.lower()}", int(hit.sum()),
-                              f"{int(hit.sum()):,} targets{where(group)}: "
-                              f"{Status(code).message}", tuple(problem.targets[hit][:5].tolist())))
-        if "p" in statistics:
-            shown = ~np.isnan(weights)
-            undefined = int((np.isnan(statistics["p"]) & shown).sum())
-            if undefined:
-                lines.append(("p undefined", undefined, f"{undefined:,} of {int(shown.sum()):,} "
-                              "edges have no defined p: left empty", ()))
-        if self.drawn is not None:
-            never = int((~self.drawn.any(axis=1)).sum())
-            if never:
-                lines.append(("edges never drawn", never,
-                              f"{never:,} candidate edges were drawn in no bag: left out", ()))
-        return lines, self._suspicions()
-
-    def _suspicions(self) -> list[str]:
-        """What looks wrong for the method."""
-        out = []
-        s, expects = self.statistics, self.spec.expects
-        values = s.cells * len(self.genes)
-        zeros = 1 - s.nonzero / values
-        low, high = float(s.minimum.min()), float(s.maximum.max())
-        if "log" in expects:
-            if not s.fractional and low >= 0 and high > 1:
-                out.append(f"{self.spec.name} expects log-normalised, imputed expression, but "
-                           "every value is a whole number: these look like raw counts; give "
-                           "--layer (layer=) the normalised or imputed layer")
-            elif high > 100 and low >= 0:
-                out.append(f"{self.spec.name} expects log-scale expression, but values reach "
-                           f"{high:,.0f}: this looks unlogged; use log1p of normalised counts")
-        if "imputed" in expects and zeros > 0.5 and (s.fractional or high <= 1):
-            out.append(f"{100 * zeros:.0f} % of the values are zero: far sparser than the "
-                       f"imputed layer that {self.spec.name} was made for; give the layer "
-                       "after k-nearest-neighbour smoothing")
-        return out
-
-
-__all__ = ["Plan", "PlanError", "Requirement", "Rung", "RUNGS", "plan", "precision", "select"]

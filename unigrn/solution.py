@@ -156,5 +156,5 @@ class Solution:
             certificate=self.certificate,
             alignment=report,
             provenance=plan.provenance(self.seed) | {"warnings": list(self.warnings)},
-            columns=dict(plan.spec.notes),
+            columns={k: v for k, v in plan.spec.notes.items() if k in frame},
         )

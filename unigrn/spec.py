@@ -42,11 +42,16 @@ class Spec:
         targets too. Constant genes are left as they are.
     ensemble
         A transformation that fits the spec many times, such as `unigrn.bagging`.
+    null
+        Number of permuted copies of every target that are fitted beside it; they give the column
+        ``fdr``. 0 for none.
     readout
         Function of the fitted blocks, one entry per edge, that adds statistics to the edge table;
         see `unigrn.solution`.
     notes
-        One line for each column that needs a word of warning.
+        One line for each column that needs a word.
+    expects
+        What the method takes for granted of the values: "log" scale, "imputed".
 
     Examples
     --------
@@ -62,6 +67,7 @@ class Spec:
     name: str = "spec"
     scale: str | None = None
     ensemble: Bagging | None = None
+    null: int = 0
     readout: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
     expects: tuple[str, ...] = ()
@@ -77,6 +83,8 @@ class Spec:
             if term is not None and getattr(term, "kind", None) != kind.kind:
                 got = getattr(term, "kind", type(term).__name__)
                 raise TypeError(f"Spec({slot}=...) takes a {slot}, got a {got}")
+        if isinstance(self.null, bool) or int(self.null) != self.null or self.null < 0:
+            raise ValueError(f"null must be a whole number >= 0, got {self.null!r}")
         if self.scale not in SCALES:
             raise ValueError(f"scale must be one of {SCALES}, got {self.scale!r}")
 

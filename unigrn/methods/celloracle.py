@@ -15,6 +15,7 @@ from unigrn.spec import Spec
 
 UNCALIBRATED = ("dispersion over bags as in the released program: it shrinks as bags grow and is "
                 "not a calibrated p value")
+FDR = "share of the edges at least as strong that permuted targets would give"
 
 
 def celloracle(
@@ -23,6 +24,7 @@ def celloracle(
     bags: int = 20,
     max_features: float = 0.8,
     draws: str = "shared",
+    null: int = 0,
 ) -> Spec:
     """CellOracle: bagged ridge on the prior's support, with the released bag statistics.
 
@@ -44,6 +46,10 @@ def celloracle(
     draws
         "shared" (one bootstrap of the cells a bag, fast) or "released" (that program's own index
         streams, whatever the seed).
+    null
+        Number of permuted copies of every target; with 1 or more, the column ``fdr`` says which
+        share of the edges at least as strong (|weight| over the target's standard deviation in the
+        group) permuted targets would give: a calibrated companion to ``p``.
 
     References
     ----------
@@ -58,8 +64,9 @@ def celloracle(
         scale="regulators",
         notes={"weight": "mean coefficient over the bags that drew the regulator, in units of the "
                          "target per standard deviation of the regulator",
-               "p": UNCALIBRATED, "bags_drawn": "number of bags that drew the regulator"},
+               "p": UNCALIBRATED, "fdr": FDR, "bags_drawn": "number of bags that drew the regulator"},
         expects=("log", "imputed"),
+        null=null,
     )
     return bagging(spec, bags=bags, max_features=max_features, draws=draws)
 
@@ -69,6 +76,7 @@ def celloracle_bayesian(
     hyperprior: float = 1e-6,
     tolerance: float = 1e-3,
     max_iterations: int = 300,
+    null: int = 0,
 ) -> Spec:
     """CellOracle's Bayesian ridge: evidence maximisation on the prior's support.
 
@@ -86,6 +94,8 @@ def celloracle_bayesian(
         Absolute stopping tolerance, in units of theta.
     max_iterations
         Cap on the updates.
+    null
+        Number of permuted copies of every target, for the column ``fdr``; see `celloracle`.
 
     References
     ----------
@@ -103,8 +113,9 @@ def celloracle_bayesian(
                          "regulator",
                "variance": "posterior variance given the fitted precisions",
                "p": "two-sided posterior tail probability; unreliable where cells do not exceed "
-                    "regulators"},
+                    "regulators", "fdr": FDR},
         expects=("log", "imputed"),
+        null=null,
     )
 
 

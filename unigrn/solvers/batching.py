@@ -23,7 +23,8 @@ class Fit:
     status: Array
     residual: Array
     iterations: Array
-    extra: dict[str, Array]
+    by_entry: dict[str, Array]  # statistics of every coefficient
+    by_target: dict[str, Array]  # nuisance blocks
 
 
 def positions(tasks: Tasks, entries: Entries) -> tuple[Array, Array, PriorView]:

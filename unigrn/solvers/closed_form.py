@@ -49,7 +49,7 @@ def solve(loss, regularizer, moments: Moments, tasks: Tasks, entries: Entries) -
         found = linear.solve_spd(matrix, right * valid.astype(gram.dtype))
     residual = residuals(found.x, q, scale, moments, tasks, index, valid, small)
     status = jnp.where(found.ok, Status.CONVERGED, Status.SINGULAR).astype(jnp.int32)
-    return Fit(found.x, status, residual, jnp.ones_like(status), {})
+    return Fit(found.x, status, residual, jnp.ones_like(status), {}, {})
 
 
 def residuals(theta, q: Quadratic, scale, moments, tasks, index, valid, small) -> jax.Array:

@@ -67,4 +67,4 @@ def solve(loss, view: View, prior: PriorView) -> Fit:
     status = jnp.where(done, Status.RELEASED_RULE, Status.MAX_ITERATIONS)
     status = jnp.where(finite, status, Status.NOT_FINITE)
     return Fit(theta * prior.valid, status.astype(jnp.int32), residual, steps,
-               {"variance": variance, "noise_precision": a, "weight_precision": lam})
+               {"variance": variance}, {"noise_precision": a, "weight_precision": lam})

@@ -73,5 +73,5 @@ def solve(
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(params)]))
     status = jnp.where(residual <= tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
     status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
-    return Fit(params.theta, status, residual, steps,
+    return Fit(params.theta, status, residual, steps, {},
                {b: params[b] for b in params if b != "theta"})

@@ -330,6 +330,8 @@ def _gathered_batch_last(gram, cross, index, valid, system, target, ridge, tile)
     ok = jnp.zeros((tiles, tile), bool)
     *_, x, ok = _loop(0, tiles, 1, solve_tile, (lower, inverse, x, ok))
     x = jnp.swapaxes(x, 1, 2).reshape(tiles * tile, whole)[:count, :size]
+    # Rows beyond the last unknown of a tile hold what an earlier tile left in the workspace.
+    x = jnp.where(valid, x, 0)
     return Solved(*_finite(x, ok.reshape(-1)[:count], (1,)))
 
 

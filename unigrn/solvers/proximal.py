@@ -96,4 +96,4 @@ def solve(
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(x)]))
     status = jnp.where(residual <= tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
     status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
-    return Fit(x.theta, status, residual, steps, {b: x[b] for b in x if b != "theta"})
+    return Fit(x.theta, status, residual, steps, {}, {b: x[b] for b in x if b != "theta"})

@@ -1,0 +1,499 @@
+"""Running a plan: read the cells once, solve batch by batch, put the pieces together.
+
+Work goes group by group. For each group a job gives every system (a bag, or the group itself) its
+cell weights, and every response (a target, or a permuted copy of one) its column; `_solve` fits all
+responses in all systems, bucket by bucket, in compiled calls of few shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from unigrn import progress
+from unigrn.data import Block
+from unigrn.ensembles import bag_statistics
+from unigrn.moments import GeneStatistics, GroupSums, gather, padded, padded_rows
+from unigrn.problem import Entries, Tasks, chunk_size
+from unigrn.solution import FAILED, Solution, Status
+from unigrn.solvers.batching import Fit
+from unigrn.terms import PriorView, View, parts
+
+if TYPE_CHECKING:
+    from unigrn.planner import Plan
+
+MEMORY = 1 << 30  # bytes that the moments of one pass over the cells may take
+
+
+def run(plan: Plan, seed: int) -> Solution:
+    """Run a plan and return its solution; precision is the caller's."""
+    return _Run(plan, seed).solution()
+
+
+@partial(jax.jit, static_argnames=("solve", "slots"))
+def _fit(solve, slots, terms, source, tasks: Tasks, entries: Entries, options) -> Fit:
+    """One compiled call: terms and data are arguments, so new numbers do not recompile."""
+    return solve(_Slots(*slots, terms), source, tasks, entries, options)
+
+
+@partial(jax.jit, static_argnames=("solve", "slots"))
+def _fit_network(solve, slots, terms, view: View, prior: PriorView, options) -> Fit:
+    return solve(_Slots(*slots, terms), view, prior, options)
+
+
+class _Slots:
+    """The three slots of a spec, rebuilt from traced terms."""
+
+    def __init__(self, losses: int, regularizers: int, constraints: int, terms: tuple):
+        cuts = np.cumsum([0, losses, regularizers, constraints])
+        slots = [terms[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        self.loss, self.regularizer, self.constraint = (
+            sum(s[1:], s[0]) if s else None for s in slots)
+        self.blocks = tuple(sorted({"theta", *(b for t in terms for b in t.blocks)}))
+
+
+class _Run:
+    """One execution of a plan: results on the host, filled group by group."""
+
+    def __init__(self, plan: Plan, seed: int):
+        self.plan, self.seed = plan, seed
+        self.spec, self.data, self.problem = plan.spec, plan.data, plan.problem
+        self.groups = len(self.data.group_sizes)
+        self.copies = 1 + self.spec.null
+        targets, entries = len(self.problem.targets), len(self.problem.candidate)
+        dtype = self.data.dtype
+        # Of one group at a time: coefficients of every copy of the targets in every bag.
+        self.draws = np.zeros((self.copies, plan.bags, entries), dtype)
+        self.drawn = None if self.spec.ensemble is None else np.zeros((plan.bags, entries), bool)
+        self.weights = np.zeros((self.groups, entries), dtype)
+        self.statistics: dict[str, np.ndarray] = {}
+        self.blocks: dict[str, np.ndarray] = {}
+        self.status = np.full((self.groups, targets), Status.NO_CANDIDATES, np.int32)
+        self.residual = np.full((self.groups, targets), np.nan)
+        self.iterations = np.zeros((self.groups, targets), np.int64)
+        self.entries = self.problem.entries(dtype)
+        slots = (self.spec.loss, self.spec.regularizer, self.spec.constraint)
+        self.slots = tuple(len(parts(s)) for s in slots)
+        self.options = (np.asarray(plan.tolerance, dtype), np.int32(plan.max_iterations))
+        self.genes = np.union1d(self.problem.regulators, self.problem.targets)
+        self.columns = self.data.columns(self.genes)
+        self.x = np.searchsorted(self.genes, self.problem.regulators)
+        self.y = np.searchsorted(self.genes, self.problem.targets)
+
+    def solution(self) -> Solution:
+        """Read, solve, and put together."""
+        reads = self.plan.rung.reads
+        if reads == "network":
+            self._network()
+        elif reads == "rows":
+            self._rows()
+        elif self.spec.ensemble is not None and self.spec.ensemble.draws == "released":
+            self._released()
+        else:
+            self._moments()
+        lines, suspicions = self._remarks()
+        return Solution(self.plan, self.weights, self.statistics, self.blocks, self.status,
+                        self.residual, self.iterations, self.seed, lines, suspicions)
+
+    # ---------------------------------------------------------------- reading
+
+    def _read(self, feed: Callable[[Block], None]) -> None:
+        """Read every block once and look at what the genes hold."""
+        done = 0
+
+        def fed(block: Block) -> None:
+            nonlocal done
+            feed(block)
+            done += len(block.values)
+            progress.report("reading cells", done, self.data.cells)
+
+        overall, by_group = gather(self.data.blocks(self.columns), fed, len(self.genes),
+                                   self.groups)
+        if overall.bad is not None:
+            names = self.genes[overall.bad]
+            raise ValueError(f"{len(names)} genes hold NaN or infinite values, e.g. "
+                             f"{', '.join(names[:3])}; remove or impute them first")
+        self.overall, self.by_group = overall, by_group
+
+    def _scales(self) -> tuple[np.ndarray, np.ndarray]:
+        """Factors that regulators and targets are multiplied by."""
+        one_x, one_y = np.ones(len(self.x)), np.ones(len(self.y))
+        if self.spec.scale is None:
+            return one_x, one_y
+        factor = 1 / self.overall.deviation
+        return factor[self.x], factor[self.y] if self.spec.scale == "both" else one_y
+
+    def _responses(self, block: Block, part: np.ndarray) -> np.ndarray:
+        """Targets of a block, and their permuted copies: (cells, copies x targets).
+
+        A copy permutes the cells within the block, the same way for all targets.
+        """
+        own = block.values[:, self.y[part]]
+        if self.copies == 1:
+            return own
+        copies = [own]
+        for copy in range(1, self.copies):
+            rng = np.random.default_rng((self.seed, 2, block.group, block.start, copy))
+            copies.append(own[rng.permutation(len(own))])
+        return np.concatenate(copies, axis=1)
+
+    def _weights(self, group: int) -> Callable[[int, int], np.ndarray]:
+        """Weights of the cells at positions start..stop-1 of a group, (systems, cells)."""
+        own = None
+        if self.data.weights is not None:
+            own = self.data.weights[self.data.positions(group)]
+        if self.spec.ensemble is None:
+            if own is None:
+                return lambda start, stop: np.ones((1, stop - start), self.data.dtype)
+            return lambda start, stop: own[None, start:stop]
+        cells = int(self.data.group_sizes[group])
+        counts = self.spec.ensemble.counts(cells, group, self.seed)
+        if own is None:
+            return counts.read
+        return lambda start, stop: counts.read(start, stop) * own[None, start:stop]
+
+    def _moments(self) -> None:
+        """One pass over the cells for the moments of all groups, then no cell is needed."""
+        dtype, count = self.data.dtype, len(self.y)
+        q = padded(len(self.x) + 1)
+        systems = self.plan.bags * self.groups
+        room = MEMORY // (systems * np.dtype(dtype).itemsize * q) - q
+        width = max(64, room // self.copies)
+        passes = [np.arange(a, min(a + width, count)) for a in range(0, count, width)]
+        # With several passes the coefficients of every group wait for the last one.
+        held = [(self.draws, self.drawn)] * self.groups if len(passes) == 1 else [
+            (np.zeros_like(self.draws), None if self.drawn is None else np.zeros_like(self.drawn))
+            for _ in range(self.groups)]
+        for number, part in enumerate(passes):
+            sums = [GroupSums(q, padded(len(part) * self.copies), dtype)
+                    for _ in range(self.groups)]
+            weights = [self._weights(g) for g in range(self.groups)]
+
+            def feed(block: Block, sums=sums, weights=weights, part=part) -> None:
+                weight = weights[block.group](block.start, block.start + len(block.values))
+                sums[block.group].add(block.values[:, self.x], self._responses(block, part),
+                                      weight)
+
+            self._read(feed)
+            scale_x, scale_y = self._scales()
+            for g in range(self.groups):
+                moments = sums[g].finish(scale_x, np.tile(scale_y[part], self.copies))
+                sums[g] = None
+                self.draws, self.drawn = held[g]
+                self._solve(g, moments, part)
+                if number == len(passes) - 1:
+                    self._finish_group(g)
+                progress.report("fitting groups", g + 1, self.groups)
+
+    def _released(self) -> None:
+        """Bags of the released program: cell weights depend on the number of candidates."""
+        held: list[list[Block]] = [[] for _ in range(self.groups)]
+        self._read(lambda block: held[block.group].append(block))
+        scale_x, scale_y = self._scales()
+        q = padded(len(self.x) + 1)
+        sizes = np.unique(self.problem.sizes[self.problem.sizes > 0])
+        for g in range(self.groups):
+            cells = int(self.data.group_sizes[g])
+            own = None if self.data.weights is None else self.data.weights[self.data.positions(g)]
+            for i, candidates in enumerate(sizes):
+                part = np.flatnonzero(self.problem.sizes == candidates)
+                weight = self.spec.ensemble.released_counts(cells, int(candidates))
+                weight = weight if own is None else weight * own
+                sums = GroupSums(q, chunk_size(1, len(part) * self.copies, 1 << 30),
+                                 self.data.dtype)
+                for block in held[g]:
+                    stop = block.start + len(block.values)
+                    sums.add(block.values[:, self.x], self._responses(block, part),
+                             weight[:, block.start:stop])
+                moments = sums.finish(scale_x, np.tile(scale_y[part], self.copies))
+                self._solve(g, moments, part)
+                progress.report("fitting", g * len(sizes) + i + 1, self.groups * len(sizes))
+            self._finish_group(g)
+
+    def _held_rows(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """All rows of each group: (cells, regulators) and (cells, responses), scaled."""
+        held: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(self.groups)]
+        part = np.arange(len(self.y))
+        self._read(lambda b: held[b.group].append((b.values[:, self.x],
+                                                   self._responses(b, part))))
+        scale_x, scale_y = self._scales()
+        scale_y = np.tile(scale_y, self.copies)
+        dtype = self.data.dtype
+        return [((np.concatenate([x for x, _ in rows]) * scale_x).astype(dtype),
+                 (np.concatenate([y for _, y in rows]) * scale_y).astype(dtype))
+                for rows in held]
+
+    def _rows(self) -> None:
+        """Solve on rows: for losses that have no moments."""
+        dtype = self.data.dtype
+        for g, (x, y) in enumerate(self._held_rows()):
+            rows, weight = len(x), None
+            if self.spec.loss.weighted:
+                # Rows of weight 0 bring the number of cells to one of few sizes.
+                rows = padded_rows(len(x))
+                own = self._weights(g)(0, len(x))
+                weight = np.zeros((own.shape[0], rows), dtype)
+                weight[:, :len(x)] = own
+            wide = np.zeros((rows, padded(x.shape[1] + 1)), dtype)
+            wide[:len(x), :x.shape[1]] = x
+            tall = np.zeros((rows, padded(y.shape[1])), dtype)
+            tall[:len(y), :y.shape[1]] = y
+            self._solve(g, (wide, tall, weight), np.arange(len(self.y)))
+            self._finish_group(g)
+            progress.report("fitting groups", g + 1, self.groups)
+
+    def _network(self) -> None:
+        """Solve the whole network of a group as one problem."""
+        problem, dtype = self.problem, self.data.dtype
+        q, p = len(problem.regulators), len(problem.targets)
+        where = (problem.candidate, problem.entry_target)
+
+        def dense(values, kind):
+            out = np.zeros((q, p), kind)
+            out[where] = values
+            return out
+
+        v = problem.prior
+        prior = PriorView(dense(v.support, bool), dense(v.weight, dtype), dense(v.sign, np.int32),
+                          dense(v.self_edge, bool), dense(True, bool),
+                          {k: dense(layer, dtype) for k, layer in v.layers.items()})
+        live = problem.sizes > 0
+        for g, (x, y) in enumerate(self._held_rows()):
+            weight = self._weights(g)(0, len(x))[0].astype(dtype)
+            for copy in range(self.copies):
+                fit = _fit_network(self.plan.rung.solve, self.slots, self.spec.terms,
+                                   View(None, x, y[:, copy * p:(copy + 1) * p], weight), prior,
+                                   self.options)
+                self.draws[copy, 0] = np.asarray(fit.theta)[where]
+                if copy:
+                    continue
+                self.status[g, live] = int(fit.status)
+                self.residual[g, live] = float(fit.residual)
+                self.iterations[g, live] = int(fit.iterations)
+                for name, values in fit.by_target.items():
+                    _kept(self.blocks, name, self.status.shape)[g] = np.asarray(values)
+            self._finish_group(g)
+            progress.report("fitting groups", g + 1, self.groups)
+
+    # ---------------------------------------------------------------- solving
+
+    def _tables(self, k: int, sizes: np.ndarray) -> tuple[np.ndarray, dict]:
+        """Positions of each number of candidates: table (rows, k), first row and positions."""
+        ensemble = self.spec.ensemble
+        rows, first, count = [np.full((1, k), -1, np.int32)], {}, 1
+        for size in np.unique(sizes):
+            if ensemble is None:
+                own = np.arange(size)[None, :]
+            else:
+                own = np.sort(ensemble.features(int(size), self.seed), axis=1)
+            first[int(size)] = (count, own)
+            table = np.full((len(own), k), -1, np.int32)
+            table[:, :own.shape[1]] = own
+            rows.append(table)
+            count += len(own)
+        table = np.full((padded(count), k), -1, np.int32)
+        table[:count] = np.concatenate(rows)
+        return table, first
+
+    def _solve(self, group: int, source: Any, part: np.ndarray) -> None:
+        """Fit the targets ``part``, whose responses are the columns of ``source``."""
+        plan, problem = self.plan, self.problem
+        column = np.full(len(problem.targets), -1)
+        column[part] = np.arange(len(part))
+        waiting = []
+        for batch in plan.batches():
+            chosen = batch.targets[column[batch.targets] >= 0]
+            if not len(chosen):
+                continue
+            # Fits of like size side by side: padding within a compiled call costs little.
+            chosen = np.repeat(chosen[np.argsort(problem.sizes[chosen], kind="stable")],
+                               self.copies)
+            copy = np.tile(np.arange(self.copies), len(chosen) // self.copies)
+            table, first = self._tables(batch.k, problem.sizes[chosen])
+            step = plan.chunk(batch, len(chosen))
+            for start in range(0, len(chosen), step):
+                own, own_copy = chosen[start:start + step], copy[start:start + step]
+                tasks = self._tasks(own, column[own] + own_copy * len(part), table, first, step)
+                fit = _fit(plan.rung.solve, self.slots, self.spec.terms, source, tasks,
+                           self.entries, self.options)
+                waiting.append((own, own_copy, first, fit))
+        # All calls are under way before the first result is asked for.
+        for own, own_copy, first, fit in waiting:
+            self._store(group, own, own_copy, first, fit)
+
+    def _tasks(self, own, columns, table, first, step: int) -> Tasks:
+        systems = self.plan.bags
+        row = np.zeros((systems, step), np.int32)
+        begin = np.array([first[s][0] for s in self.problem.sizes[own]], np.int32)
+        bag = np.arange(systems)[:, None] if self.spec.ensemble is not None else 0
+        row[:, :len(own)] = begin[None, :] + bag
+        target, start = np.zeros(step, np.int32), np.zeros(step, np.int32)
+        target[:len(own)] = columns
+        start[:len(own)] = self.problem.indptr[own]
+        return Tasks(target, start, row, table)
+
+    def _store(self, group: int, own, copy, first, fit: Fit) -> None:
+        """Put the fits of a compiled call back to their entries."""
+        problem, systems = self.problem, self.plan.bags
+
+        def shaped(values):
+            values = np.asarray(values)
+            return values.reshape(systems, -1, *values.shape[1:])[:, :len(own)]
+
+        theta, sizes = shaped(fit.theta), problem.sizes[own]
+        by_entry = {name: shaped(v) for name, v in fit.by_entry.items()}
+        bag = np.arange(systems)[:, None, None]
+        for size in np.unique(sizes):
+            mine = np.flatnonzero(sizes == size)
+            places = first[int(size)][1]  # (bags or 1, drawn candidates)
+            entry = problem.indptr[own[mine]][None, :, None] + places[:, None, :]
+            width = places.shape[1]
+            self.draws[copy[mine][None, :, None], bag, entry] = theta[:, mine, :width]
+            if self.drawn is not None:
+                self.drawn[bag, entry] = True
+            real = copy[mine] == 0
+            for name, values in by_entry.items():
+                out = _kept(self.statistics, name, self.weights.shape)
+                out[group, entry[0, real]] = values[0, mine[real], :width]
+        real = copy == 0
+        for name, values in fit.by_target.items():
+            _kept(self.blocks, name, self.status.shape)[group, own[real]] = shaped(values)[0, real]
+        self.status[group, own[real]] = shaped(fit.status).max(axis=0)[real]
+        self.residual[group, own[real]] = shaped(fit.residual).max(axis=0)[real]
+        self.iterations[group, own[real]] = shaped(fit.iterations).max(axis=0)[real]
+
+    # -------------------------------------------------------------- finishing
+
+    def _finish_group(self, group: int) -> None:
+        """Turn the coefficients of a group into weights and statistics."""
+        problem = self.problem
+        constant = self.by_group[group].constant[self.y]
+        status = self.status[group]
+        status[constant & (status != Status.NO_CANDIDATES) & (status != Status.NOT_FINITE)] = \
+            Status.CONSTANT_TARGET
+        if self.drawn is None:
+            weights = self.draws[:, 0]
+        else:
+            found = [bag_statistics(d, self.drawn) for d in self.draws]
+            weights = np.stack([f["weight"] for f in found])
+            for name, values in found[0].items():
+                if name != "weight":
+                    _kept(self.statistics, name, self.weights.shape, values.dtype)[group] = values
+        # What is not finite is no edge; the certificate says so.
+        failed = (status == Status.NOT_FINITE)[problem.entry_target]
+        self.weights[group] = np.where(failed, np.nan, weights[0])
+        if self.spec.readout is not None:
+            own = {name: values[group] for name, values in self.statistics.items()}
+            for name, values in self.spec.readout({"weight": self.weights[group], **own}).items():
+                _kept(self.statistics, name, self.weights.shape, values.dtype)[group] = values
+        if self.spec.null:
+            spread = self.by_group[group].deviation[self.y][problem.entry_target]
+            rate = false_discovery_rate(np.abs(weights[0]) / spread,
+                                        np.abs(weights[1:]) / spread)
+            _kept(self.statistics, "fdr", self.weights.shape)[group] = rate
+        self.draws[:] = 0
+        if self.drawn is not None:
+            self.never_drawn = int((~self.drawn.any(axis=0)).sum())
+            self.drawn[:] = False
+
+    def _remarks(self) -> tuple[list, list[str]]:
+        """Lines for the report: what is constant, undefined, small or not converged."""
+        lines: list[tuple[str, int, str, tuple[str, ...]]] = []
+        data, problem = self.data, self.problem
+        names = [None] if data.groups is None else list(data.groups)
+
+        def say(kind: str, count: int, message: str, examples: Any = ()) -> None:
+            if count:
+                lines.append((kind, int(count), message, tuple(str(e) for e in examples[:5])))
+
+        for group in data.origin.get("empty_groups", []):
+            say("group empty", 1, f"group {group} has no cell: no edges")
+        without = data.origin.get("cells_without_group", 0)
+        say("cells without group", without, f"{without:,} cells have no group and are left out")
+        for g, group in enumerate(names):
+            where = "" if group is None else f" in group {group}"
+            if data.group_sizes[g] == 1:
+                say("group with one cell", 1,
+                    f"one cell only{where}: every coefficient is 0 and p is undefined")
+            else:
+                for what, columns, label in (("regulator", self.x, problem.regulators),
+                                             ("target", self.y, problem.targets)):
+                    flat = self.by_group[g].constant[columns]
+                    count = int(flat.sum())
+                    say(f"constant {what}s", count,
+                        f"{count:,} {what}{'s are' if count > 1 else ' is'} constant{where}: "
+                        "coefficients there are 0", label[flat])
+            for code in FAILED:
+                hit = self.status[g] == code
+                say(f"fits {code.name.lower()}", hit.sum(),
+                    f"{int(hit.sum()):,} targets{where}: {code.message}", problem.targets[hit])
+        if "p" in self.statistics:
+            shown = ~np.isnan(self.weights)
+            undefined = int((np.isnan(self.statistics["p"]) & shown).sum())
+            say("p undefined", undefined, f"{undefined:,} of {int(shown.sum()):,} edges have no "
+                "defined p: left empty")
+        if self.drawn is not None:
+            say("edges never drawn", self.never_drawn, f"{self.never_drawn:,} candidate edges "
+                "were drawn in no bag: left out")
+        return lines, suspicions(self.spec, self.overall, len(self.genes))
+
+
+def _kept(table: dict[str, np.ndarray], name: str, shape: tuple[int, ...],
+          dtype: Any = np.float64) -> np.ndarray:
+    """Return the named array, made on first use and filled with what is undefined."""
+    if name not in table:
+        whole = np.issubdtype(dtype, np.integer)
+        table[name] = np.zeros(shape, dtype) if whole else np.full(shape, np.nan, dtype)
+    return table[name]
+
+
+def false_discovery_rate(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Share of false edges among those at least as strong, from permuted copies.
+
+    fdr(t) = min over s <= t of  (1 + #{null >= s}) / R  /  #{observed >= s}, at most 1, with R
+    copies. Source: Storey and Tibshirani, PNAS 100 (2003) 9440, doi:10.1073/pnas.1530509100; the
+    added 1 as in Barber and Candes, Ann. Stat. 43 (2015) 2055, doi:10.1214/15-AOS1337.
+
+    Parameters
+    ----------
+    observed
+        (entries,) sizes of the edges.
+    null
+        (R, entries) sizes of the same edges to permuted targets.
+    """
+    defined = ~np.isnan(observed)
+    order = np.argsort(-observed[defined], kind="stable")
+    sizes = observed[defined][order]
+    pool = np.sort(null[:, defined].ravel())
+    above = len(pool) - np.searchsorted(pool, sizes, side="left")
+    # Ties share the number of edges at least as strong.
+    rank = np.searchsorted(-sizes, -sizes, side="right")
+    rate = np.minimum((1 + above) / len(null) / rank, 1)
+    rate = np.minimum.accumulate(rate[::-1])[::-1]
+    out = np.full(len(observed), np.nan)
+    out[np.flatnonzero(defined)[order]] = rate
+    return out
+
+
+def suspicions(spec: Any, seen: GeneStatistics, genes: int) -> list[str]:
+    """Say what looks wrong for the method in the values that were read."""
+    zeros = 1 - seen.nonzero / (seen.cells * genes)
+    low, high = float(seen.minimum.min()), float(seen.maximum.max())
+    out = []
+    counts = not seen.fractional and low >= 0 and high > 1
+    if "log" in spec.expects and counts:
+        out.append(f"{spec.name} expects log-normalised, imputed expression, but every value is "
+                   "a whole number: these look like raw counts; name the normalised or imputed "
+                   "layer by layer= (--layer)")
+    elif "log" in spec.expects and low >= 0 and high > 100:
+        out.append(f"{spec.name} expects log-scale expression, but values reach {high:,.0f}: "
+                   "this looks unlogged; take log1p of normalised counts")
+    if "imputed" in spec.expects and zeros > 0.5:
+        out.append(f"{100 * zeros:.0f} % of the values are zero: far sparser than the imputed "
+                   f"layer that {spec.name} was made for; name the layer after "
+                   "k-nearest-neighbour smoothing by layer= (--layer)")
+    return out
