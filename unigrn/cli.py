@@ -486,7 +486,8 @@ def demo(
     names = ("data.h5ad", "prior.tsv", "gold.tsv", "network.tsv", "network.parquet")
     data, prior, gold, network_tsv, network_parquet = (str(folder / name) for name in names)
 
-    simulation = simulate(seed=seed)
+    # Small enough for a minute on an old laptop, large enough that scores mean something.
+    simulation = simulate(cells=900, regulators=30, genes=300, seed=seed)
     simulation.to_anndata().write_h5ad(data)
     for table, path in ((simulation.prior, prior), (simulation.gold(), gold)):
         table.to_csv(path, sep="\t", index=False)

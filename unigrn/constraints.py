@@ -9,7 +9,16 @@ import math
 
 import jax.numpy as jnp
 
-from unigrn.terms import Array, Blocks, Constraint, PriorView, View, interval_bijector, pytree, static
+from unigrn.terms import (
+    Array,
+    Blocks,
+    Constraint,
+    PriorView,
+    View,
+    interval_bijector,
+    pytree,
+    static,
+)
 
 
 class _Interval(Constraint):

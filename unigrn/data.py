@@ -176,6 +176,8 @@ class Data:
         names = np.asarray([str(g) for g in genes], dtype=str)
         if len(names) != columns:
             raise ValueError(f"got {len(names)} gene names for {columns} columns")
+        if (np.char.str_len(names) == 0).any():
+            raise ValueError("a gene has an empty name; name every gene")
         if cells < 1 or columns < 1:
             raise ValueError(f"the data is empty: {cells} cells x {columns} genes")
         unique, counts = np.unique(names, return_counts=True)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 
 from unigrn.losses import check_number
 from unigrn.spec import Spec
+from unigrn.terms import Array
 
 DRAWS = ("shared", "released")
 BLOCK = 4096  # cells per independent stretch of the bootstrap stream
@@ -118,37 +120,44 @@ def released_draws(
     return features, rows
 
 
-def bag_statistics(coefficients: np.ndarray, drawn: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean over the bags that drew an edge, and the released dispersion test.
-
-    With m drawn values of mean c and variance s^2 (denominator m - 1), t = c / sqrt(s^2 / m) and
-    p = 2 T_{m-1}(-|t|). p is undefined (NaN) for m = 1 and where all drawn values are 0; it is 0
-    where they agree on another value. It shrinks as bags grow: a measure of dispersion over bags,
-    not a calibrated test of the edge.
+def dispersion(values: Array, drawn: Array) -> dict[str, Array]:
+    """Mean, variance (denominator m - 1) and number m of the bags that drew an edge.
 
     Parameters
     ----------
-    coefficients
-        (bags, edges), anything where not drawn.
+    values
+        (bags, targets, candidates), anything where not drawn.
     drawn
-        (bags, edges), True where the bag drew the edge's regulator.
+        The same shape, True where the bag drew the candidate.
+    """
+    m = jnp.sum(drawn, axis=0, dtype=values.dtype)
+    values = jnp.where(drawn, values, 0)
+    mean = jnp.sum(values, axis=0) / jnp.maximum(m, 1)
+    deviation = jnp.where(drawn, values - mean[None], 0)
+    variance = jnp.sum(deviation**2, axis=0) / jnp.maximum(m - 1, 1)
+    # Bags that agree to rounding agree: their mean differs from them by rounding only.
+    same = jnp.max(jnp.abs(deviation), axis=0) <= 4 * jnp.finfo(values.dtype).eps * jnp.abs(mean)
+    return {"mean": mean, "variance": jnp.where(same, 0, variance), "bags_drawn": m}
+
+
+def bag_statistics(
+    mean: np.ndarray, variance: np.ndarray, bags_drawn: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Edge statistics of the released program from the dispersion over bags.
+
+    With m drawn values of mean c and variance s^2, t = c / sqrt(s^2 / m) and p = 2 T_{m-1}(-|t|).
+    p is undefined (NaN) for m = 1 and where all drawn values are 0; it is 0 where they agree on
+    another value. It shrinks as bags grow: a measure of dispersion over bags, not a calibrated
+    test of the edge. The weight is undefined where no bag drew the edge.
     """
     from scipy.special import stdtr
 
-    m = drawn.sum(axis=0)
-    value = np.where(drawn, coefficients, 0).astype(np.float64)
+    m = bags_drawn.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = value.sum(axis=0) / m
-        deviation = np.where(drawn, value - mean, 0)
-        variance = (deviation**2).sum(axis=0) / (m - 1)
-        # Bags that agree to rounding agree: their mean differs from them by rounding only.
-        same = np.abs(deviation).max(axis=0, initial=0) <= 4 * np.finfo(np.float64).eps * np.abs(
-            mean)
-        variance = np.where(same & (m > 1), 0, variance)
-        t = np.abs(mean) / np.sqrt(variance / m)
+        t = np.abs(mean.astype(np.float64)) / np.sqrt(variance / m)
         p = 2 * stdtr(np.maximum(m - 1, 1), -t)
-    p = np.where(m > 1, p, np.nan)
-    return {"weight": mean, "p": p, "bags_drawn": m}
+    return {"weight": np.where(m > 0, mean, np.nan), "p": np.where(m > 1, p, np.nan),
+            "bags_drawn": m.astype(np.int64)}
 
 
 def bagging(

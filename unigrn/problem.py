@@ -46,6 +46,7 @@ class Tasks:
     start: np.ndarray  # (T,) first entry of the target
     row: np.ndarray  # (S, T) row of the table of positions
     table: np.ndarray  # (rows, k) positions within the target's candidates, -1 for none
+    inverse: np.ndarray | None = None  # (rows, K) where a candidate stands in its row, -1: nowhere
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,16 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from unigrn import progress
 from unigrn.data import Block
-from unigrn.ensembles import bag_statistics
+from unigrn.ensembles import bag_statistics, dispersion
 from unigrn.moments import GeneStatistics, GroupSums, gather, padded, padded_rows
-from unigrn.problem import Entries, Tasks, chunk_size
+from unigrn.problem import Entries, Tasks, bucket, chunk_size
 from unigrn.solution import FAILED, Solution, Status
-from unigrn.solvers.batching import Fit
-from unigrn.terms import PriorView, View, parts
+from unigrn.terms import Array, PriorView, View, parts, pytree
 
 if TYPE_CHECKING:
     from unigrn.planner import Plan
@@ -34,14 +34,41 @@ def run(plan: Plan, seed: int) -> Solution:
     return _Run(plan, seed).solution()
 
 
+@pytree
+class Outcome:
+    """What one compiled call gives back: T targets with up to K candidates."""
+
+    by_entry: dict[str, Array]  # (T, K)
+    by_target: dict[str, Array]  # (T,)
+    status: Array
+    residual: Array
+    iterations: Array
+
+
 @partial(jax.jit, static_argnames=("solve", "slots"))
-def _fit(solve, slots, terms, source, tasks: Tasks, entries: Entries, options) -> Fit:
+def _fit(solve, slots, terms, source, tasks: Tasks, entries: Entries, options) -> Outcome:
     """One compiled call: terms and data are arguments, so new numbers do not recompile."""
-    return solve(_Slots(*slots, terms), source, tasks, entries, options)
+    fit = solve(_Slots(*slots, terms), source, tasks, entries, options)
+
+    def by_system(values):
+        return values.reshape(*tasks.row.shape, *values.shape[1:])
+
+    theta = by_system(fit.theta)
+    if tasks.inverse is None:
+        by_entry = {"weight": theta[0], **{k: by_system(v)[0] for k, v in fit.by_entry.items()}}
+    else:
+        # From the candidates of each bag to all candidates of the target.
+        place = tasks.inverse[tasks.row]
+        values = jnp.take_along_axis(theta, jnp.maximum(place, 0), axis=2)
+        by_entry = dispersion(values, place >= 0)
+    return Outcome(
+        by_entry,
+        {k: by_system(v)[0] for k, v in fit.by_target.items()},
+        *(jnp.max(by_system(v), axis=0) for v in (fit.status, fit.residual, fit.iterations)))
 
 
 @partial(jax.jit, static_argnames=("solve", "slots"))
-def _fit_network(solve, slots, terms, view: View, prior: PriorView, options) -> Fit:
+def _fit_network(solve, slots, terms, view: View, prior: PriorView, options):
     return solve(_Slots(*slots, terms), view, prior, options)
 
 
@@ -66,9 +93,8 @@ class _Run:
         self.copies = 1 + self.spec.null
         targets, entries = len(self.problem.targets), len(self.problem.candidate)
         dtype = self.data.dtype
-        # Of one group at a time: coefficients of every copy of the targets in every bag.
-        self.draws = np.zeros((self.copies, plan.bags, entries), dtype)
-        self.drawn = None if self.spec.ensemble is None else np.zeros((plan.bags, entries), bool)
+        # Statistics of every copy of the targets, (copies, entries), for each group.
+        self.found: list[dict[str, np.ndarray]] = [{} for _ in range(self.groups)]
         self.weights = np.zeros((self.groups, entries), dtype)
         self.statistics: dict[str, np.ndarray] = {}
         self.blocks: dict[str, np.ndarray] = {}
@@ -164,10 +190,6 @@ class _Run:
         room = MEMORY // (systems * np.dtype(dtype).itemsize * q) - q
         width = max(64, room // self.copies)
         passes = [np.arange(a, min(a + width, count)) for a in range(0, count, width)]
-        # With several passes the coefficients of every group wait for the last one.
-        held = [(self.draws, self.drawn)] * self.groups if len(passes) == 1 else [
-            (np.zeros_like(self.draws), None if self.drawn is None else np.zeros_like(self.drawn))
-            for _ in range(self.groups)]
         for number, part in enumerate(passes):
             sums = [GroupSums(q, padded(len(part) * self.copies), dtype)
                     for _ in range(self.groups)]
@@ -183,7 +205,6 @@ class _Run:
             for g in range(self.groups):
                 moments = sums[g].finish(scale_x, np.tile(scale_y[part], self.copies))
                 sums[g] = None
-                self.draws, self.drawn = held[g]
                 self._solve(g, moments, part)
                 if number == len(passes) - 1:
                     self._finish_group(g)
@@ -268,7 +289,8 @@ class _Run:
                 fit = _fit_network(self.plan.rung.solve, self.slots, self.spec.terms,
                                    View(None, x, y[:, copy * p:(copy + 1) * p], weight), prior,
                                    self.options)
-                self.draws[copy, 0] = np.asarray(fit.theta)[where]
+                shape = (self.copies, len(problem.candidate))
+                _kept(self.found[g], "weight", shape)[copy] = np.asarray(fit.theta)[where]
                 if copy:
                     continue
                 self.status[g, live] = int(fit.status)
@@ -281,23 +303,27 @@ class _Run:
 
     # ---------------------------------------------------------------- solving
 
-    def _tables(self, k: int, sizes: np.ndarray) -> tuple[np.ndarray, dict]:
-        """Positions of each number of candidates: table (rows, k), first row and positions."""
+    def _tables(self, k: int, sizes: np.ndarray):
+        """Positions of the candidates that enter a fit, for each number of candidates.
+
+        Returns the table (rows, k), its inverse (rows, K) or None, and the first row of each size.
+        """
         ensemble = self.spec.ensemble
-        rows, first, count = [np.full((1, k), -1, np.int32)], {}, 1
-        for size in np.unique(sizes):
-            if ensemble is None:
-                own = np.arange(size)[None, :]
-            else:
-                own = np.sort(ensemble.features(int(size), self.seed), axis=1)
-            first[int(size)] = (count, own)
-            table = np.full((len(own), k), -1, np.int32)
-            table[:, :own.shape[1]] = own
-            rows.append(table)
-            count += len(own)
-        table = np.full((padded(count), k), -1, np.int32)
-        table[:count] = np.concatenate(rows)
-        return table, first
+        kinds = np.unique(sizes)
+        if ensemble is None:
+            rows = [np.arange(size)[None, :] for size in kinds]
+        else:
+            rows = [np.sort(ensemble.features(int(size), self.seed), axis=1) for size in kinds]
+        first = np.concatenate([[1], 1 + np.cumsum([len(own) for own in rows])])
+        table = np.full((padded(first[-1]), k), -1, np.int32)
+        for begin, own in zip(first, rows, strict=False):
+            table[begin:begin + len(own), :own.shape[1]] = own
+        inverse = None
+        if ensemble is not None:
+            inverse = np.full((len(table), bucket(int(kinds[-1]))), -1, np.int32)
+            row, place = np.nonzero(table >= 0)
+            inverse[row, table[row, place]] = place
+        return table, inverse, first[np.searchsorted(kinds, sizes)]
 
     def _solve(self, group: int, source: Any, part: np.ndarray) -> None:
         """Fit the targets ``part``, whose responses are the columns of ``source``."""
@@ -313,58 +339,49 @@ class _Run:
             chosen = np.repeat(chosen[np.argsort(problem.sizes[chosen], kind="stable")],
                                self.copies)
             copy = np.tile(np.arange(self.copies), len(chosen) // self.copies)
-            table, first = self._tables(batch.k, problem.sizes[chosen])
+            table, inverse, first = self._tables(batch.k, problem.sizes[chosen])
             step = plan.chunk(batch, len(chosen))
             for start in range(0, len(chosen), step):
-                own, own_copy = chosen[start:start + step], copy[start:start + step]
-                tasks = self._tasks(own, column[own] + own_copy * len(part), table, first, step)
-                fit = _fit(plan.rung.solve, self.slots, self.spec.terms, source, tasks,
-                           self.entries, self.options)
-                waiting.append((own, own_copy, first, fit))
+                now = slice(start, start + step)
+                own = chosen[now]
+                tasks = self._tasks(own, column[own] + copy[now] * len(part), first[now], table,
+                                    inverse, step)
+                outcome = _fit(plan.rung.solve, self.slots, self.spec.terms, source, tasks,
+                               self.entries, self.options)
+                waiting.append((own, copy[now], outcome))
         # All calls are under way before the first result is asked for.
-        for own, own_copy, first, fit in waiting:
-            self._store(group, own, own_copy, first, fit)
+        for own, own_copy, outcome in waiting:
+            self._store(group, own, own_copy, outcome)
 
-    def _tasks(self, own, columns, table, first, step: int) -> Tasks:
-        systems = self.plan.bags
+    def _tasks(self, own, columns, first, table, inverse, step: int) -> Tasks:
+        systems, count = self.plan.bags, len(own)
         row = np.zeros((systems, step), np.int32)
-        begin = np.array([first[s][0] for s in self.problem.sizes[own]], np.int32)
-        bag = np.arange(systems)[:, None] if self.spec.ensemble is not None else 0
-        row[:, :len(own)] = begin[None, :] + bag
+        row[:, :count] = first[None, :]
+        if inverse is not None:
+            row[:, :count] += np.arange(systems)[:, None]
         target, start = np.zeros(step, np.int32), np.zeros(step, np.int32)
-        target[:len(own)] = columns
-        start[:len(own)] = self.problem.indptr[own]
-        return Tasks(target, start, row, table)
+        target[:count] = columns
+        start[:count] = self.problem.indptr[own]
+        return Tasks(target, start, row, table, inverse)
 
-    def _store(self, group: int, own, copy, first, fit: Fit) -> None:
-        """Put the fits of a compiled call back to their entries."""
-        problem, systems = self.problem, self.plan.bags
-
-        def shaped(values):
+    def _store(self, group: int, own, copy, outcome: Outcome) -> None:
+        """Put what a compiled call gave back to its entries."""
+        problem, real = self.problem, copy == 0
+        sizes = problem.sizes[own]
+        for name, values in outcome.by_entry.items():
             values = np.asarray(values)
-            return values.reshape(systems, -1, *values.shape[1:])[:, :len(own)]
-
-        theta, sizes = shaped(fit.theta), problem.sizes[own]
-        by_entry = {name: shaped(v) for name, v in fit.by_entry.items()}
-        bag = np.arange(systems)[:, None, None]
-        for size in np.unique(sizes):
-            mine = np.flatnonzero(sizes == size)
-            places = first[int(size)][1]  # (bags or 1, drawn candidates)
-            entry = problem.indptr[own[mine]][None, :, None] + places[:, None, :]
-            width = places.shape[1]
-            self.draws[copy[mine][None, :, None], bag, entry] = theta[:, mine, :width]
-            if self.drawn is not None:
-                self.drawn[bag, entry] = True
-            real = copy[mine] == 0
-            for name, values in by_entry.items():
-                out = _kept(self.statistics, name, self.weights.shape)
-                out[group, entry[0, real]] = values[0, mine[real], :width]
-        real = copy == 0
-        for name, values in fit.by_target.items():
-            _kept(self.blocks, name, self.status.shape)[group, own[real]] = shaped(values)[0, real]
-        self.status[group, own[real]] = shaped(fit.status).max(axis=0)[real]
-        self.residual[group, own[real]] = shaped(fit.residual).max(axis=0)[real]
-        self.iterations[group, own[real]] = shaped(fit.iterations).max(axis=0)[real]
+            held = np.arange(values.shape[1])[None, :] < sizes[:, None]
+            entry = (problem.indptr[own][:, None] + np.arange(values.shape[1]))[held]
+            out = _kept(self.found[group], name, (self.copies, len(problem.candidate)),
+                        values.dtype)
+            out[np.repeat(copy, sizes), entry] = values[:len(own)][held]
+        mine = own[real]
+        for name, values in outcome.by_target.items():
+            _kept(self.blocks, name, self.status.shape)[group, mine] = \
+                np.asarray(values)[:len(own)][real]
+        for name in ("status", "residual", "iterations"):
+            values = np.asarray(getattr(outcome, name))
+            getattr(self, name)[group, mine] = values[:len(own)][real]
 
     # -------------------------------------------------------------- finishing
 
@@ -375,30 +392,21 @@ class _Run:
         status = self.status[group]
         status[constant & (status != Status.NO_CANDIDATES) & (status != Status.NOT_FINITE)] = \
             Status.CONSTANT_TARGET
-        if self.drawn is None:
-            weights = self.draws[:, 0]
-        else:
-            found = [bag_statistics(d, self.drawn) for d in self.draws]
-            weights = np.stack([f["weight"] for f in found])
-            for name, values in found[0].items():
-                if name != "weight":
-                    _kept(self.statistics, name, self.weights.shape, values.dtype)[group] = values
+        found, self.found[group] = self.found[group], {}
+        if self.spec.ensemble is not None:
+            found = bag_statistics(**found)
+        weights = found.pop("weight")
         # What is not finite is no edge; the certificate says so.
         failed = (status == Status.NOT_FINITE)[problem.entry_target]
         self.weights[group] = np.where(failed, np.nan, weights[0])
+        columns = {name: values[0] for name, values in found.items()}
         if self.spec.readout is not None:
-            own = {name: values[group] for name, values in self.statistics.items()}
-            for name, values in self.spec.readout({"weight": self.weights[group], **own}).items():
-                _kept(self.statistics, name, self.weights.shape, values.dtype)[group] = values
+            columns |= self.spec.readout({"weight": self.weights[group], **columns})
         if self.spec.null:
-            spread = self.by_group[group].deviation[self.y][problem.entry_target]
-            rate = false_discovery_rate(np.abs(weights[0]) / spread,
-                                        np.abs(weights[1:]) / spread)
-            _kept(self.statistics, "fdr", self.weights.shape)[group] = rate
-        self.draws[:] = 0
-        if self.drawn is not None:
-            self.never_drawn = int((~self.drawn.any(axis=0)).sum())
-            self.drawn[:] = False
+            sizes = np.abs(weights) / self.by_group[group].deviation[self.y][problem.entry_target]
+            columns["fdr"] = false_discovery_rate(sizes[0], sizes[1:])
+        for name, values in columns.items():
+            _kept(self.statistics, name, self.weights.shape, values.dtype)[group] = values
 
     def _remarks(self) -> tuple[list, list[str]]:
         """Lines for the report: what is constant, undefined, small or not converged."""
@@ -436,9 +444,10 @@ class _Run:
             undefined = int((np.isnan(self.statistics["p"]) & shown).sum())
             say("p undefined", undefined, f"{undefined:,} of {int(shown.sum()):,} edges have no "
                 "defined p: left empty")
-        if self.drawn is not None:
-            say("edges never drawn", self.never_drawn, f"{self.never_drawn:,} candidate edges "
-                "were drawn in no bag: left out")
+        if self.spec.ensemble is not None:
+            never = int((self.statistics["bags_drawn"][0] == 0).sum())
+            say("edges never drawn", never, f"{never:,} candidate edges were drawn in no bag: "
+                "left out")
         return lines, suspicions(self.spec, self.overall, len(self.genes))
 
 

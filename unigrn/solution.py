@@ -134,7 +134,7 @@ class Solution:
         group, entry = np.nonzero(keep)
         columns = {name: values[group, entry] for name, values in self.statistics.items()}
         weight = self.weights[group, entry]
-        rank = np.abs(columns.get("score", weight))
+        rank = columns["score"] if "score" in columns else np.abs(weight)
         source, target = problem.candidate[entry], problem.entry_target[entry]
         order = np.lexsort((source, target, -rank, group))
         frame: dict[str, Any] = {}

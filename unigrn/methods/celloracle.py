@@ -64,7 +64,8 @@ def celloracle(
         scale="regulators",
         notes={"weight": "mean coefficient over the bags that drew the regulator, in units of the "
                          "target per standard deviation of the regulator",
-               "p": UNCALIBRATED, "fdr": FDR, "bags_drawn": "number of bags that drew the regulator"},
+               "bags_drawn": "number of bags that drew the regulator",
+               "p": UNCALIBRATED, "fdr": FDR},
         expects=("log", "imputed"),
         null=null,
     )

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 __all__ = [
@@ -94,7 +95,7 @@ def _inverse_factor(block, floor):
         block = block[1:, 1:] - left[c][1:, None] * left[c][None, 1:]
     rows = []
     for c in range(BLOCK):
-        row = (jnp.arange(BLOCK) == c).astype(scale.dtype)[:, None]
+        row = np.eye(BLOCK, dtype=scale.dtype)[c][:, None]
         for d in range(c):
             row = row - left[d][c - d] * rows[d]
         rows.append(row * scales[c])
@@ -129,7 +130,7 @@ def _factor_tile(lower, inverse, panel, right, columns):
     def column(o, state):
         lower, inverse, right, ok = state
         first = panel(o, o)
-        floor = jnp.stack([first[e, e] for e in range(BLOCK)]) * tiny
+        floor = [first[e, e] * tiny for e in range(BLOCK)]
         c = reduced(lower, o, o, first)
         w, good = _inverse_factor(c[:, :BLOCK], floor)
         z = sum(
@@ -266,73 +267,66 @@ def _finite(x, ok, axes):
     return jnp.where(jnp.expand_dims(fine, axes), x, 0), ok & fine
 
 
-def _lengths(valid, size):
-    """How many leading positions hold every valid entry of each system."""
-    return jnp.max(jnp.where(valid, jnp.arange(1, size + 1, dtype=jnp.int32), 0), axis=1)
-
-
 @partial(jax.jit, static_argnames=("tile",))
 def _gathered_batch_last(gram, cross, index, valid, system, target, ridge, tile):
     count, size = index.shape
-    systems, wide = gram.shape[0], gram.shape[1] + 1
-    if systems * wide * wide >= 2**31:
+    systems, q = gram.shape[:2]
+    wide, whole = q + 1, _round_up(size, BLOCK)
+    tile = min(tile, count)
+    if max(systems * wide * wide, cross.size) >= 2**31:
         raise ValueError(
-            f"{systems} Gram matrices of {wide - 1} regulators exceed 32-bit positions; "
-            "solve fewer systems of moments at a time"
+            f"gram {gram.shape} and cross {cross.shape} exceed 32-bit positions; "
+            "solve fewer groups or bags at a time"
         )
-    tiles, whole = -(-count // tile), _round_up(size, BLOCK)
-    flat = jnp.pad(gram, ((0, 0), (0, 1), (0, 1))).reshape(-1)
-    held = jnp.where(valid, index, 0)
-    right = jnp.where(valid, cross[system[:, None], held, target[:, None]], 0)
-
-    def lay(x, fill):
-        # (count, size) -> (tiles, whole, tile): systems along the last axis
-        x = jnp.pad(x, ((0, tiles * tile - count), (0, whole - size)), constant_values=fill)
-        return jnp.swapaxes(x.reshape(tiles, tile, whole), 1, 2)
-
-    longest = jnp.pad(_lengths(valid, size), (0, tiles * tile - count)).reshape(tiles, tile)
-    columns = _round_up(jnp.max(longest, axis=1), BLOCK)
-    index = lay(jnp.where(valid, index, wide - 1), wide - 1)
-    index = jnp.pad(index, ((0, 0), (0, ROWS), (0, 0)), constant_values=wide - 1)
-    # A padded unknown has a zero row in the padded Gram matrix and 1 on the diagonal.
-    ridge = lay(jnp.where(valid, jnp.broadcast_to(ridge, (count, size)), 1).astype(gram.dtype), 1)
-    right = lay(right, 0)[:, :, None]
-    base = jnp.pad(system.astype(jnp.int32), (0, tiles * tile - count)).reshape(tiles, tile)
-    base = base * (wide * wide)
+    # An update in place copies rows; a pad asks at every element whether it is inside.
+    gram = _update(jnp.zeros((systems, wide, wide), gram.dtype), gram, (0, 0, 0)).reshape(-1)
+    moments = cross.reshape(-1)
+    ridge = jnp.asarray(ridge, gram.dtype)
 
     def solve_tile(t, state):
         lower, inverse, x, ok = state
-        here = _slice(index, (t, 0, 0), (1, whole + ROWS, tile))[0]
-        start = _slice(base, (t, 0), (1, tile))[0]
-        extra = _slice(ridge, (t, 0, 0), (1, whole, tile))[0]
-        b = _slice(right, (t, 0, 0, 0), (1, whole, 1, tile))[0]
-        b = jnp.pad(b, ((0, ROWS), (0, 0), (0, 0)))
-        last = columns[t]
+        begin = jnp.minimum(t * tile, count - tile)  # the last tile overlaps the one before
 
-        def read(position):
-            return flat.at[position].get(mode="promise_in_bounds")
+        def here(per_system):
+            return _slice(per_system, (begin,), (tile,))
+
+        def lay(per_entry, fill):
+            part = _slice(per_entry, (begin, 0), (tile, size)).T
+            return jnp.pad(part, ((0, whole + ROWS - size), (0, 0)), constant_values=fill)
+
+        # A padded unknown has a zero row in the padded Gram matrix and 1 on the diagonal.
+        held, which = lay(valid, False), here(system)
+        at = jnp.where(held, lay(index, q), q)
+        extra = jnp.where(held, lay(ridge, 1) if ridge.ndim == 2 else ridge, 1)
+        start = which * (wide * wide)
+        b = read(moments, (which * q + jnp.where(held, at, 0)) * cross.shape[2] + here(target))
+        b = jnp.where(held, b, 0)[:, None]
+        last = jnp.max(jnp.where(held, jnp.arange(1, whole + ROWS + 1)[:, None], 0))
 
         def panel(o, r):
-            down = _slice(here, (r, 0), (ROWS, tile))
-            across = start + _slice(here, (o, 0), (BLOCK, tile)) * wide
+            down = _slice(at, (r, 0), (ROWS, tile))
+            across = start + _slice(at, (o, 0), (BLOCK, tile)) * wide
             same = (o + jnp.arange(BLOCK))[:, None] == (r + jnp.arange(ROWS))[None]
             more = _slice(extra, (o, 0), (BLOCK, tile))
-            return read(across[:, None] + down[None]) + jnp.where(
-                same[:, :, None], more[:, None], 0
-            )
+            more = jnp.where(same[:, :, None], more[:, None], 0)
+            return read(gram, across[:, None] + down[None]) + more
 
+        last = _round_up(last, BLOCK)
         lower, inverse, b, good = _factor_tile(lower, inverse, panel, b, last)
         b = _backward_tile(lower, inverse, b, last)
-        return lower, inverse, _update(x, b[None, :whole, 0], (t, 0, 0)), _update(ok, good[None], (t, 0))
+        # Rows beyond the last unknown of a tile hold what an earlier tile left in the workspace.
+        b = jnp.where(held, b[:, 0], 0)[:size]
+        fine = jnp.all(jnp.isfinite(b), axis=0)
+        b = jnp.where(fine, b, 0).T
+        return lower, inverse, _update(x, b, (begin, 0)), _update(ok, good & fine, (begin,))
+
+    def read(flat, position):
+        return flat.at[position].get(mode="promise_in_bounds")
 
     lower, inverse = _workspace(whole, tile, gram.dtype)
-    x = jnp.zeros((tiles, whole, tile), gram.dtype)
-    ok = jnp.zeros((tiles, tile), bool)
-    *_, x, ok = _loop(0, tiles, 1, solve_tile, (lower, inverse, x, ok))
-    x = jnp.swapaxes(x, 1, 2).reshape(tiles * tile, whole)[:count, :size]
-    # Rows beyond the last unknown of a tile hold what an earlier tile left in the workspace.
-    x = jnp.where(valid, x, 0)
-    return Solved(*_finite(x, ok.reshape(-1)[:count], (1,)))
+    x, ok = jnp.zeros((count, size), gram.dtype), jnp.zeros((count,), bool)
+    *_, x, ok = _loop(0, -(-count // tile), 1, solve_tile, (lower, inverse, x, ok))
+    return Solved(x, ok)
 
 
 @jax.jit
@@ -393,8 +387,8 @@ def solve_gathered(gram, cross, index, valid, system, target, ridge, *, tile=TIL
     Solved
         ``x`` (N, k), 0 where not valid, and ``ok`` (N,).
     """
-    gram, cross, index = jnp.asarray(gram), jnp.asarray(cross), jnp.asarray(index, jnp.int32)
-    valid, system, target = jnp.asarray(valid), jnp.asarray(system), jnp.asarray(target)
+    gram, cross, valid = jnp.asarray(gram), jnp.asarray(cross), jnp.asarray(valid)
+    index, system, target = (jnp.asarray(x, jnp.int32) for x in (index, system, target))
     if valid.ndim == 1:
         valid = jnp.arange(index.shape[1]) < valid[:, None]
     if jax.default_backend() == "cpu":

@@ -1,0 +1,43 @@
+# `make demo` and `make test` set up everything they need on a machine with Python 3.11 and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# At most four processes: each of them loads and compiles with JAX.
+PYTEST_FLAGS ?= -n auto --maxprocesses 4
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint benchmark clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.installed ## simulate data, infer and evaluate a network: demo-output/
+	$(BIN)/unigrn demo --out demo-output
+
+test: $(VENV)/.installed ## run the tests, the doctests of every module and the snippets of README.md
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/.installed ## check style with ruff
+	$(BIN)/ruff check .
+
+benchmark: $(VENV)/.installed-benchmark ## time unigrn beside scikit-learn and plain NumPy
+	$(BIN)/python examples/benchmarks/run.py $(BENCHMARK_FLAGS)
+
+clean: ## remove the virtual environment, caches and generated output
+	rm -rf $(VENV) build dist demo-output benchmark-output .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Stamps: the environment is made anew only when pyproject.toml changed.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "unigrn needs Python 3.11 or newer; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments (no ensurepip): install its venv package, such as python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,plot]'
+	@touch $@
+
+$(VENV)/.installed-benchmark: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[benchmark]'
+	@touch $@

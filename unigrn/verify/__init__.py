@@ -1,0 +1,1 @@
+"""Verification: equivalences, checks of a declared method, and the original formulations."""
