@@ -13,6 +13,15 @@ SHAPES = [(50, 10), (80, 41), (8, 12), (101, 5), (30, 1), (30, 2)]
 CASES = ["edge_cases", "three_clusters"]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_blas_thread():
+    """Many small systems: further threads only wait for each other on a busy machine."""
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
 def problem(n, p, seed=0, noise=0.5):
     """Correlated, shifted regulators and a target that a few of them drive."""
     r = np.random.default_rng(seed)

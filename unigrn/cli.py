@@ -16,7 +16,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,14 +84,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a letter that the terminal lacks is no reason to fail
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _warnings_as_lines(debug), command.make_context("unigrn", arguments) as context:
-            command.invoke(context)
-        sys.stdout.flush()
-    except typer.Exit as stop:
-        return stop.exit_code
+        code = 0
+        try:
+            with _warnings_as_lines(debug), command.make_context("unigrn", arguments) as context:
+                command.invoke(context)
+        except typer.Exit as stop:
+            code = stop.exit_code
+        if sys.stdout is not None:  # it is None where the caller closed it
+            sys.stdout.flush()
+        return code
     except BrokenPipeError:
-        # Python flushes stdout once more at exit; what is left must go nowhere.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        _drop_output()
         return PIPE_CLOSED
     except (KeyboardInterrupt, typer.Abort):
         _say("interrupted")
@@ -103,8 +106,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         message, code = _explain(problem)
         _say(f"error: {message}")
+        if isinstance(problem, OSError):
+            _drop_output()
         return code
-    return 0
+
+
+def _drop_output() -> None:
+    """Send what stdout still holds nowhere: Python tries once more to write it at exit."""
+    with suppress(OSError, ValueError, AttributeError):  # a stand-in for stdout has no number
+        number = sys.stdout.fileno()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def _say(text: str) -> None:
@@ -486,7 +497,7 @@ def demo(
     names = ("data.h5ad", "prior.tsv", "gold.tsv", "network.tsv", "network.parquet")
     data, prior, gold, network_tsv, network_parquet = (str(folder / name) for name in names)
 
-    # Small enough for a minute on an old laptop, large enough that scores mean something.
+    # Seconds on a laptop, and still enough edges for the scores to mean something.
     simulation = simulate(cells=900, regulators=30, genes=300, seed=seed)
     simulation.to_anndata().write_h5ad(data)
     for table, path in ((simulation.prior, prior), (simulation.gold(), gold)):
@@ -508,7 +519,7 @@ def demo(
     network.write(network_tsv)
     network.write(network_parquet)
     written = [data, prior, gold, *_written(network_tsv), network_parquet]
-    print("scores among the edges of the prior, against the network that made the cells")
+    print("scores among the edges of the prior, true where any group has the edge")
     _indent(scores.table())
     written += _figures(network, simulation, folder)
     print("written")

@@ -12,7 +12,17 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from unigrn.terms import Array, Blocks, Loss, PriorView, Quadratic, View, pytree, static
+from unigrn.terms import (
+    Array,
+    Blocks,
+    Loss,
+    PriorView,
+    Quadratic,
+    Term,
+    View,
+    pytree,
+    static,
+)
 
 
 def check_number(name: str, value: Any, *, low: float = 0.0, strict: bool = False) -> float:
@@ -355,7 +365,7 @@ def loss(
     >>> absolute.separable
     'targets'
     """
-    if isinstance(function, Loss):
+    if isinstance(function, Term):
         return function
     if not callable(function):
         raise TypeError(f"a loss is a term or a function (params, data, prior) -> number, got "

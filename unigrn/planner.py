@@ -398,7 +398,7 @@ def plan(
         constraint is its support, otherwise every gene.
     tolerance
         Iterative solvers stop at this stationarity, relative to the gradient at 0; by default
-        1e-9 in float64 and 1e-5 in float32.
+        1e-9 in float64 and 1e-6 in float32.
     max_iterations
         Their cap.
 
@@ -418,7 +418,7 @@ def plan(
             raise PlanError(f"the cells have weights, which the loss {lost[0]} does not say it "
                             "uses; wrap it by unigrn.loss(function, weighted=True)")
     if tolerance is None:
-        tolerance = 1e-9 if data.dtype == "float64" else 1e-5
+        tolerance = 1e-9 if data.dtype == "float64" else 1e-6
     problem = build(spec, data, regulators, targets)
     return Plan(spec, data, problem, rung, refused, float(tolerance), int(max_iterations),
                 dict(hyperparameters or {}))

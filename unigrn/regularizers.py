@@ -13,6 +13,7 @@ from unigrn.terms import (
     PriorView,
     Quadratic,
     Regularizer,
+    Term,
     View,
     pytree,
     soft_threshold,
@@ -187,7 +188,7 @@ def regularizer(
     function: Callable[..., Array], *, coupled: bool = False, **hyper: float
 ) -> Regularizer:
     """Turn any differentiable ``function(params, data, prior, **hyper)`` into a regularizer."""
-    if isinstance(function, Regularizer):
+    if isinstance(function, Term):
         return function
     if not callable(function):
         raise TypeError("a regularizer is a term or a function (params, data, prior) -> number, "

@@ -13,8 +13,8 @@ from unigrn.prior import Prior
 from unigrn.regularizers import ridge
 from unigrn.spec import Spec
 
-UNCALIBRATED = ("dispersion over bags as in the released program: it shrinks as bags grow and is "
-                "not a calibrated p value")
+UNCALIBRATED = ("uncalibrated: dispersion over bags, as the released program writes it; it shrinks "
+                "as bags grow, whatever the evidence")
 FDR = "share of the edges at least as strong that permuted targets would give"
 
 

@@ -42,7 +42,8 @@ def positions(tasks: Tasks, entries: Entries) -> tuple[Array, Array, PriorView]:
 def grid(tasks: Tasks) -> tuple[Array, Array]:
     """System and target of each fit, (N,)."""
     systems, targets = tasks.row.shape
-    return jnp.repeat(jnp.arange(systems), targets), jnp.tile(tasks.target, systems)
+    return (jnp.repeat(jnp.arange(systems, dtype=jnp.int32), targets),
+            jnp.tile(tasks.target, systems))
 
 
 def scalars(moments: Moments, tasks: Tasks, index: Array) -> Moments:

@@ -44,7 +44,7 @@ def solve(loss, regularizer, moments: Moments, tasks: Tasks, entries: Entries) -
         if q.matrix is not None:
             matrix = matrix + q.matrix
         diagonal = jnp.where(valid, q.diagonal, 1)
-        matrix = matrix * both + diagonal[:, :, None] * jnp.eye(index.shape[1], dtype=gram.dtype)
+        matrix = matrix * both + jax.vmap(jnp.diag)(diagonal)
         right = small.cross * scale if q.linear is None else small.cross * scale + q.linear
         found = linear.solve_spd(matrix, right * valid.astype(gram.dtype))
     residual = residuals(found.x, q, scale, moments, tasks, index, valid, small)

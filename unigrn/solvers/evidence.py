@@ -60,11 +60,11 @@ def solve(loss, view: View, prior: PriorView) -> Fit:
              jnp.zeros((), bool))
     _, a, lam, steps, done = jax.lax.while_loop(proceed, body, state)
     theta = v @ coefficients(a, lam)
-    variance = jnp.sum(v**2 / (a * e + lam), axis=1)
+    variance = jnp.sum(v**2 / (a * e + lam)[None, :], axis=1)
     _, next_a, next_lam = update(a, lam)
     residual = jnp.maximum(jnp.abs(next_a / a - 1), jnp.abs(next_lam / lam - 1))
     finite = jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(variance))
     status = jnp.where(done, Status.RELEASED_RULE, Status.MAX_ITERATIONS)
     status = jnp.where(finite, status, Status.NOT_FINITE)
-    return Fit(theta * prior.valid, status.astype(jnp.int32), residual, steps,
+    return Fit(jnp.where(prior.valid, theta, 0), status.astype(jnp.int32), residual, steps,
                {"variance": variance}, {"noise_precision": a, "weight_precision": lam})

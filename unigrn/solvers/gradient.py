@@ -41,7 +41,9 @@ def solve(
 
     zero = start.replace(theta=jnp.zeros_like(start.theta))
     g0 = slope(zero, view, prior)
-    at_zero = largest(g0.replace(theta=g0.theta * mask))
+    first = slope(natural(start), view, prior)
+    # Relative to the larger of the gradients at 0 and at the start: 0 may be the solution.
+    at_zero = largest([g.replace(theta=g.theta * mask) for g in (g0, first)])
     tiny = jnp.finfo(dtype).tiny
 
     def residual_at(z):
@@ -58,9 +60,11 @@ def solve(
 
     def body(carry):
         z, state, step, _ = carry
-        value, g = advance(z, state=state)
-        updates, state = solver.update(g, state, z, value=value, grad=g, value_fn=objective)
-        z = optax.apply_updates(z, updates)
+        # optax relies on implicit promotion, whatever the user's own setting.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            value, g = advance(z, state=state)
+            updates, state = solver.update(g, state, z, value=value, grad=g, value_fn=objective)
+            z = optax.apply_updates(z, updates)
         return z, state, step + 1, residual_at(z).astype(dtype)
 
     def proceed(carry):

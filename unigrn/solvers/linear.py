@@ -16,7 +16,9 @@ Cholesky is used.
 
 from __future__ import annotations
 
-from functools import partial
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -36,6 +38,7 @@ __all__ = [
 BLOCK = 4
 ROWS = 16
 TILE = 64
+LIMIT = 128
 
 
 class Solved(NamedTuple):
@@ -52,7 +55,8 @@ class Solved(NamedTuple):
         coefficient is 0 and the others solve the system without it. A system with values that
         are not finite has the solution 0.
     residual : jax.Array or None
-        ``max_i |A x - b|_i / max_i (|A| |x| + |b|)_i``, one per system, where asked for.
+        ``max_i |A x - b|_i / max_i (|A| |x| + |b|)_i``, one per system, where asked for;
+        infinite for a system with values that are not finite.
     """
 
     x: jax.Array
@@ -90,15 +94,15 @@ def _inverse_factor(block, floor):
         good = pivot > floor[c]
         ok = good & ok
         scale = jnp.where(good, lax.rsqrt(jnp.where(good, pivot, 1)), 0)
-        left.append(block[0] * scale)
+        left.append(block[0] * scale[None])
         scales.append(scale)
         block = block[1:, 1:] - left[c][1:, None] * left[c][None, 1:]
     rows = []
     for c in range(BLOCK):
         row = np.eye(BLOCK, dtype=scale.dtype)[c][:, None]
         for d in range(c):
-            row = row - left[d][c - d] * rows[d]
-        rows.append(row * scales[c])
+            row = row - left[d][c - d][None] * rows[d]
+        rows.append(row * scales[c][None])
     return jnp.stack(rows), ok
 
 
@@ -133,9 +137,7 @@ def _factor_tile(lower, inverse, panel, right, columns):
         floor = [first[e, e] * tiny for e in range(BLOCK)]
         c = reduced(lower, o, o, first)
         w, good = _inverse_factor(c[:, :BLOCK], floor)
-        z = sum(
-            w[:, d][:, None] * _slice(right, (o + d, 0, 0), (1, many, n)) for d in range(BLOCK)
-        )
+        z = sum(w[:, d][:, None] * _slice(right, (o + d, 0, 0), (1, many, n)) for d in range(BLOCK))
 
         def store(lower, right, c, r, skip):
             part = sum(w[:, d][:, None] * c[d][None] for d in range(BLOCK))
@@ -177,7 +179,7 @@ def _backward_tile(lower, inverse, right, columns):
             shift = sum(
                 _slice(lower, (i, o + r, 0), (ROWS, 1, n)) * x[r][None] for r in range(BLOCK)
             )
-            above = (i + jnp.arange(ROWS) < o)[:, None, None]
+            above = (i + _count(ROWS) < o)[:, None, None]
             old = _slice(right, (i, 0, 0), shift.shape)
             return _update(right, old - jnp.where(above, shift, 0), (i, 0, 0))
 
@@ -190,6 +192,14 @@ def _round_up(value, step):
     return -(-value // step) * step
 
 
+def _count(n):
+    return jnp.arange(n, dtype=jnp.int32)
+
+
+def _read(flat, position):
+    return flat.at[position].get(mode="promise_in_bounds")
+
+
 def _workspace(size, n, dtype):
     return (
         # An odd number of rows keeps successive columns out of the same cache sets.
@@ -199,42 +209,77 @@ def _workspace(size, n, dtype):
 
 
 def _matrix_panel(a):
-    """Panel reader of a whole matrix (k, k, n), padded by the identity below."""
+    """Panel reader of whole matrices (k, k, n), continued by the identity, and its size."""
     size, n = a.shape[0], a.shape[-1]
     whole = _round_up(size, BLOCK)
-    beyond = whole - size
-    a = jnp.pad(a, ((0, beyond), (0, beyond + ROWS), (0, 0)))
-    if beyond:
-        extra = jnp.arange(size, whole)
-        a = a.at[extra, extra].set(1)
+    a = jnp.pad(a, ((0, whole - size), (0, whole - size + ROWS), (0, 0)))
+    if whole > size:
+        beyond = np.zeros(a.shape[:2] + (1,), bool)
+        beyond[np.arange(size, whole), np.arange(size, whole)] = True
+        a = jnp.where(beyond, 1, a)
     return (lambda o, r: _slice(a, (o, r, 0), (BLOCK, ROWS, n))), whole
 
 
-@jax.jit
-def solve_spd_batch_last(a, b):
-    """Solve symmetric positive definite systems that lie along the last axis.
+def _over_tiles(count, size, many, dtype, tile, open_tile, residual=False):
+    """Solve ``count`` systems, ``tile`` at a time, with one workspace for all.
 
-    Parameters
-    ----------
-    a : jax.Array
-        (k, k, n) matrices; only the lower triangle ``a[j, i], i >= j`` of each is read.
-    b : jax.Array
-        (k, n) or (k, R, n) right-hand sides.
-
-    Returns
-    -------
-    Solved
-        ``x`` shaped like ``b``, ``ok`` (n,).
+    open_tile(begin) -> (panel, right (whole + ROWS, R, tile), columns, held (size, tile) or None)
     """
-    right = b if b.ndim == 3 else b[:, None]
-    size, n = a.shape[0], a.shape[-1]
-    panel, whole = _matrix_panel(a)
-    right = jnp.pad(right, ((0, whole - size + ROWS), (0, 0), (0, 0)))
-    lower, inverse = _workspace(whole, n, a.dtype)
-    lower, inverse, right, ok = _factor_tile(lower, inverse, panel, right, whole)
-    x = _backward_tile(lower, inverse, right, whole)[:size]
-    x, ok = _finite(x, ok, (0, 1))
-    return Solved(x if b.ndim == 3 else x[:, 0], ok)
+    whole, tile = _round_up(size, BLOCK), min(tile, count)
+
+    def solve_tile(t, state):
+        lower, inverse, out = state
+        begin = jnp.minimum(t * tile, count - tile)  # the last tile overlaps the one before
+        panel, b, columns, held = open_tile(begin, tile)
+        lower, inverse, x, ok = _factor_tile(lower, inverse, panel, b, columns)
+        x = _backward_tile(lower, inverse, x, columns)
+        if held is not None:
+            # Rows past the tile's last unknown hold what an earlier tile left in the workspace.
+            x = jnp.where(held[:, None], x, 0)
+        fine = jnp.all(jnp.isfinite(x[:size]), axis=(0, 1))
+        x = jnp.where(fine[None, None], x, 0)
+        new = [x[:size].transpose(2, 0, 1), ok & fine]
+        if residual:
+            new.append(_residual_tile(panel, b, x, columns))
+        out = [
+            _update(o, n.astype(o.dtype), (begin,) + (0,) * (o.ndim - 1))
+            for o, n in zip(out, new, strict=True)
+        ]
+        return lower, inverse, out
+
+    out = [jnp.zeros((count, size, many), dtype), jnp.zeros((count,), bool)]
+    if residual:
+        out.append(jnp.zeros((count,), dtype))
+    state = (*_workspace(whole, tile, dtype), out)
+    return Solved(*_loop(0, -(-count // tile), 1, solve_tile, state)[2])
+
+
+def _residual_tile(panel, b, x, columns):
+    """``max |A x - b| / max (|A| |x| + |b|)`` per system, reading every matrix once more."""
+
+    def column(o, state):
+        def chunk(r, state):
+            p = panel(o, r)
+            new = []
+            for total, f in zip(state, (lambda v: v, jnp.abs), strict=True):
+                old = _slice(total, (r, 0, 0), (ROWS,) + total.shape[1:])
+                for e in range(BLOCK):
+                    at = _slice(x, (o + e, 0, 0), (1,) + x.shape[1:])
+                    old = old + f(p[e][:, None] * at)
+                new.append(_update(total, old, (r, 0, 0)))
+            return tuple(new)
+
+        return _loop(0, columns, ROWS, chunk, state)
+
+    rows = (_count(b.shape[0]) < columns)[:, None, None]
+    off, scale = _loop(0, columns, BLOCK, column, (-b, jnp.abs(b)))
+    off, scale = (jnp.max(jnp.where(rows, v, 0), axis=(0, 1)) for v in (jnp.abs(off), scale))
+    return _relative(off, scale)
+
+
+def _relative(off, scale):
+    ratio = off / jnp.where(scale > 0, scale, 1)
+    return jnp.where(jnp.isfinite(ratio), ratio, jnp.inf)
 
 
 @jax.jit
@@ -258,145 +303,280 @@ def cholesky_batch_last(a):
     right = jnp.zeros((whole + ROWS, 1, n), a.dtype)
     lower = _factor_tile(lower, inverse, panel, right, whole)[0]
     lower = jnp.swapaxes(lower[:size, :size], 0, 1)
-    return jnp.where(jnp.tril(jnp.ones((size, size), bool))[:, :, None], lower, 0)
-
-
-def _finite(x, ok, axes):
-    """Systems with values that are not finite: solution 0 and not ok."""
-    fine = jnp.all(jnp.isfinite(x), axis=axes)
-    return jnp.where(jnp.expand_dims(fine, axes), x, 0), ok & fine
-
-
-@partial(jax.jit, static_argnames=("tile",))
-def _gathered_batch_last(gram, cross, index, valid, system, target, ridge, tile):
-    count, size = index.shape
-    systems, q = gram.shape[:2]
-    wide, whole = q + 1, _round_up(size, BLOCK)
-    tile = min(tile, count)
-    if max(systems * wide * wide, cross.size) >= 2**31:
-        raise ValueError(
-            f"gram {gram.shape} and cross {cross.shape} exceed 32-bit positions; "
-            "solve fewer groups or bags at a time"
-        )
-    # An update in place copies rows; a pad asks at every element whether it is inside.
-    gram = _update(jnp.zeros((systems, wide, wide), gram.dtype), gram, (0, 0, 0)).reshape(-1)
-    moments = cross.reshape(-1)
-    ridge = jnp.asarray(ridge, gram.dtype)
-
-    def solve_tile(t, state):
-        lower, inverse, x, ok = state
-        begin = jnp.minimum(t * tile, count - tile)  # the last tile overlaps the one before
-
-        def here(per_system):
-            return _slice(per_system, (begin,), (tile,))
-
-        def lay(per_entry, fill):
-            part = _slice(per_entry, (begin, 0), (tile, size)).T
-            return jnp.pad(part, ((0, whole + ROWS - size), (0, 0)), constant_values=fill)
-
-        # A padded unknown has a zero row in the padded Gram matrix and 1 on the diagonal.
-        held, which = lay(valid, False), here(system)
-        at = jnp.where(held, lay(index, q), q)
-        extra = jnp.where(held, lay(ridge, 1) if ridge.ndim == 2 else ridge, 1)
-        start = which * (wide * wide)
-        b = read(moments, (which * q + jnp.where(held, at, 0)) * cross.shape[2] + here(target))
-        b = jnp.where(held, b, 0)[:, None]
-        last = jnp.max(jnp.where(held, jnp.arange(1, whole + ROWS + 1)[:, None], 0))
-
-        def panel(o, r):
-            down = _slice(at, (r, 0), (ROWS, tile))
-            across = start + _slice(at, (o, 0), (BLOCK, tile)) * wide
-            same = (o + jnp.arange(BLOCK))[:, None] == (r + jnp.arange(ROWS))[None]
-            more = _slice(extra, (o, 0), (BLOCK, tile))
-            more = jnp.where(same[:, :, None], more[:, None], 0)
-            return read(gram, across[:, None] + down[None]) + more
-
-        last = _round_up(last, BLOCK)
-        lower, inverse, b, good = _factor_tile(lower, inverse, panel, b, last)
-        b = _backward_tile(lower, inverse, b, last)
-        # Rows beyond the last unknown of a tile hold what an earlier tile left in the workspace.
-        b = jnp.where(held, b[:, 0], 0)[:size]
-        fine = jnp.all(jnp.isfinite(b), axis=0)
-        b = jnp.where(fine, b, 0).T
-        return lower, inverse, _update(x, b, (begin, 0)), _update(ok, good & fine, (begin,))
-
-    def read(flat, position):
-        return flat.at[position].get(mode="promise_in_bounds")
-
-    lower, inverse = _workspace(whole, tile, gram.dtype)
-    x, ok = jnp.zeros((count, size), gram.dtype), jnp.zeros((count,), bool)
-    *_, x, ok = _loop(0, -(-count // tile), 1, solve_tile, (lower, inverse, x, ok))
-    return Solved(x, ok)
+    return jnp.where(np.tril(np.ones((size, size), bool))[:, :, None], lower, 0)
 
 
 @jax.jit
-def _gathered_library(gram, cross, index, valid, system, target, ridge):
-    held = jnp.where(valid, index, 0)
-    both = valid[:, :, None] & valid[:, None, :]
-    a = jnp.where(both, gram[system[:, None, None], held[:, :, None], held[:, None, :]], 0)
-    ridge = jnp.where(valid, jnp.broadcast_to(ridge, valid.shape), 1).astype(gram.dtype)
-    a = a + ridge[:, :, None] * jnp.eye(index.shape[1], dtype=gram.dtype)
-    b = jnp.where(valid, cross[system[:, None], held, target[:, None]], 0)
-    return _library(a, b)
-
-
-def _library(a, b):
-    """Batched library Cholesky; the systems it fails on are solved again, dropping unknowns."""
-    size = a.shape[-1]
-    right = b if b.ndim == 3 else b[:, :, None]
-    lower = jnp.linalg.cholesky(a)
-    pivot = jnp.square(jnp.diagonal(lower, axis1=1, axis2=2))
-    floor = jnp.diagonal(a, axis1=1, axis2=2) * (jnp.finfo(a.dtype).eps * size)
-    ok = jnp.all(pivot > floor, axis=1)
-
-    def direct(_):
-        return jax.scipy.linalg.cho_solve((lower, True), right)
-
-    def dropping(_):
-        x = solve_spd_batch_last(jnp.moveaxis(a, 0, 2), jnp.moveaxis(right, 0, 2)).x
-        return jnp.where(ok[:, None, None], direct(None), jnp.moveaxis(x, 2, 0))
-
-    x = lax.cond(jnp.all(ok), direct, dropping, None)
-    x, ok = _finite(x, ok, (1, 2))
-    return Solved(x if b.ndim == 3 else x[:, :, 0], ok)
-
-
-def solve_gathered(gram, cross, index, valid, system, target, ridge, *, tile=TILE):
-    """Solve ``(G[s][I, I] + diag(ridge)) x = H[s][I, t]`` for many (s, I, t) at once.
+def solve_spd_batch_last(a, b):
+    """Solve symmetric positive definite systems that lie along the last axis, as one tile.
 
     Parameters
     ----------
-    gram : jax.Array
-        (S, q, q) symmetric Gram matrices G, one per group and bag.
-    cross : jax.Array
-        (S, q, p) cross moments H of the regulators with the targets.
-    index : jax.Array
-        (N, k) int32 positions 0..q-1 of the candidates of each system, anything where not valid.
-    valid : jax.Array
-        (N, k) bool, or (N,) int: how many leading entries of ``index`` count.
-    system, target : jax.Array
-        (N,) int32, which Gram matrix and which column of ``cross``. Systems of like size and of
-        the same ``system`` side by side make the work smaller.
-    ridge : jax.Array or float
-        Added to the diagonal: a scalar, (k,) or (N, k), at least 0.
-    tile : int
-        How many systems are solved side by side on CPU.
+    a : jax.Array
+        (k, k, n) symmetric matrices.
+    b : jax.Array
+        (k, n) or (k, R, n) right-hand sides.
 
     Returns
     -------
     Solved
-        ``x`` (N, k), 0 where not valid, and ``ok`` (N,).
+        ``x`` shaped like ``b``, ``ok`` (n,).
     """
-    gram, cross, valid = jnp.asarray(gram), jnp.asarray(cross), jnp.asarray(valid)
-    index, system, target = (jnp.asarray(x, jnp.int32) for x in (index, system, target))
+    right = b if b.ndim == 3 else b[:, None]
+    size, n = a.shape[0], a.shape[-1]
+    panel, whole = _matrix_panel(a)
+    right = jnp.pad(right, ((0, whole - size + ROWS), (0, 0), (0, 0)))
+    solved = _over_tiles(
+        n, size, right.shape[1], a.dtype, n, lambda begin, tile: (panel, right, whole, None)
+    )
+    x = solved.x.transpose(1, 2, 0)
+    return Solved(x if b.ndim == 3 else x[:, 0], solved.ok)
+
+
+@partial(jax.jit, static_argnames=("tile",))
+def _spd_batch_last(a, b, tile):
+    count, size, many = b.shape
+    whole = _round_up(size, BLOCK)
+
+    def open_tile(begin, tile):
+        panel, _ = _matrix_panel(_slice(a, (begin, 0, 0), (tile, size, size)).transpose(1, 2, 0))
+        right = _slice(b, (begin, 0, 0), (tile, size, many)).transpose(1, 2, 0)
+        return panel, jnp.pad(right, ((0, whole - size + ROWS), (0, 0), (0, 0))), whole, None
+
+    return _over_tiles(count, size, many, a.dtype, tile, open_tile)
+
+
+@partial(jax.jit, static_argnames=("tile", "residual"))
+def _gathered_batch_last(gram, cross, index, valid, system, target, ridge, tile, residual=False):
+    count, size = index.shape
+    q, p = cross.shape[1:]
+    wide, beyond = q + 1, _round_up(size, BLOCK) + ROWS - size
+    # An update in place copies rows; a pad asks at every element whether it is inside.
+    gram = _update(jnp.zeros((gram.shape[0], wide, wide), gram.dtype), gram, (0, 0, 0)).reshape(-1)
+    moments, ridge = cross.reshape(-1), jnp.asarray(ridge, gram.dtype)
+
+    def open_tile(begin, tile):
+        def here(per_system):
+            return _slice(per_system, (begin,), (tile,))
+
+        def lay(per_entry, fill):
+            # (systems, entries) -> (entries, systems)
+            if per_entry.ndim == 2:
+                per_entry = _slice(per_entry, (begin, 0), (tile, size)).T
+            elif per_entry.ndim == 1:
+                per_entry = per_entry[:, None]
+            else:
+                return per_entry
+            return jnp.pad(per_entry, ((0, beyond), (0, 0)), constant_values=fill)
+
+        rows = _count(size + beyond)[:, None]
+        held = lay(valid, False) if valid.ndim == 2 else rows < here(valid)[None]
+        # A padded unknown has a zero row in the padded Gram matrix and 1 on the diagonal.
+        at = jnp.where(held, lay(index, q), q)
+        extra = jnp.where(held, lay(ridge, 1), 1)
+        which = here(system)
+        start = which[None] * (wide * wide)
+        b = _read(moments, (which[None] * q + jnp.where(held, at, 0)) * p + here(target)[None])
+        columns = _round_up(jnp.max(jnp.where(held, rows + 1, 0)), BLOCK)
+
+        def panel(o, r):
+            down = _slice(at, (r, 0), (ROWS, tile))
+            across = start + _slice(at, (o, 0), (BLOCK, tile)) * wide
+            same = (o + _count(BLOCK))[:, None] == (r + _count(ROWS))[None]
+            more = _slice(extra, (o, 0), (BLOCK, tile))
+            more = jnp.where(same[:, :, None], more[:, None], 0)
+            return _read(gram, across[:, None] + down[None]) + more
+
+        return panel, jnp.where(held, b, 0)[:, None], columns, held
+
+    return _over_tiles(count, size, 1, gram.dtype, tile, open_tile, residual)
+
+
+def _library(a, b):
+    """Batched library Cholesky; the systems it fails on are solved again, dropping unknowns."""
+    lower = jnp.linalg.cholesky(a)
+    pivot = jnp.square(jnp.diagonal(lower, axis1=1, axis2=2))
+    floor = jnp.diagonal(a, axis1=1, axis2=2) * (jnp.finfo(a.dtype).eps * a.shape[-1])
+    ok = jnp.all(pivot > floor, axis=1)
+
+    def direct(_):
+        return jax.scipy.linalg.cho_solve((lower, True), b)
+
+    def dropping(_):
+        x = solve_spd_batch_last(a.transpose(1, 2, 0), b.transpose(1, 2, 0)).x
+        return jnp.where(ok[:, None, None], direct(None), x.transpose(2, 0, 1))
+
+    x = lax.cond(jnp.all(ok), direct, dropping, None)
+    fine = jnp.all(jnp.isfinite(x), axis=(1, 2))
+    return Solved(jnp.where(fine[:, None, None], x, 0), ok & fine)
+
+
+_spd_library = jax.jit(_library)
+
+
+@partial(jax.jit, static_argnames=("residual",))
+def _gathered_library(gram, cross, index, valid, system, target, ridge, residual=False):
     if valid.ndim == 1:
-        valid = jnp.arange(index.shape[1]) < valid[:, None]
-    if jax.default_backend() == "cpu":
-        return _gathered_batch_last(gram, cross, index, valid, system, target, ridge, tile)
-    return _gathered_library(gram, cross, index, valid, system, target, ridge)
+        valid = _count(index.shape[1])[None] < valid[:, None]
+    held = jnp.where(valid, index, 0)
+    both = valid[:, :, None] & valid[:, None, :]
+    a = jnp.where(both, gram[system[:, None, None], held[:, :, None], held[:, None, :]], 0)
+    ridge = jnp.broadcast_to(jnp.asarray(ridge, gram.dtype), valid.shape)
+    ridge = jnp.where(valid, ridge, 1)
+    a = a + ridge[:, :, None] * jnp.eye(index.shape[1], dtype=gram.dtype)[None]
+    b = jnp.where(valid, cross[system[:, None], held, target[:, None]], 0)[:, :, None]
+    solved = _library(a, b)
+    if not residual:
+        return solved
+    exact = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+    off = jnp.max(jnp.abs(exact(a, solved.x) - b), axis=(1, 2))
+    scale = jnp.max(exact(jnp.abs(a), jnp.abs(solved.x)) + jnp.abs(b), axis=(1, 2))
+    return solved._replace(residual=_relative(off, scale))
 
 
-def solve_spd(a, b, *, limit=128):
+@lru_cache(maxsize=64)
+def _program(shapes, tile, residual, wide):
+    """Compile once per shape, so that several threads can run the same program."""
+    with jax.enable_x64(wide):
+        shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
+        return _gathered_batch_last.lower(*shapes, tile=tile, residual=residual).compile()
+
+
+def _cores():
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _streams(gram, cross, per_system, ridge, tile, residual, streams):
+    """Solve equal shares of the systems, one thread each.
+
+    XLA's CPU backend runs the small steps of a loop on one core; a second call in another thread
+    takes the second core. The shares overlap where they do not divide evenly, so that they have
+    one shape and one compiled program.
+    """
+    count = per_system[0].shape[0]
+    share = -(-count // streams)
+    starts = [min(i * share, count - share) for i in range(streams)]
+    wide = bool(jax.config.jax_enable_x64)
+    ridge = np.asarray(ridge, gram.dtype)
+    shares = [
+        [gram, cross, *(v[i : i + share] for v in per_system)]
+        + [ridge[i : i + share] if ridge.ndim == 2 else ridge]
+        for i in starts
+    ]
+    shapes = tuple((v.shape, np.dtype(v.dtype)) for v in shares[0])
+    program = _program(shapes, tile, residual, wide)
+
+    def run(arguments):
+        with jax.enable_x64(wide):  # the switch belongs to a thread
+            return [np.asarray(v) for v in program(*arguments) if v is not None]
+
+    with ThreadPoolExecutor(streams) as pool:
+        parts = list(pool.map(run, shares))
+    whole = []
+    for pieces in zip(*parts, strict=True):
+        out = np.empty((count,) + pieces[0].shape[1:], pieces[0].dtype)
+        for i, piece in zip(starts, pieces, strict=True):
+            out[i : i + share] = piece
+        whole.append(jnp.asarray(out))
+    return Solved(*whole)
+
+
+def solve_gathered(
+    gram, cross, index, valid, system, target, ridge, *, tile=TILE, residual=False, streams=None
+):
+    """Solve ``(G[s][I, I] + diag(ridge)) x = H[s][I, t]`` for many (s, I, t) at once.
+
+    Parameters
+    ----------
+    gram : array
+        (S, q, q) symmetric Gram matrices G, one per group and bag.
+    cross : array
+        (S, q, p) cross moments H of the regulators with the targets.
+    index : array
+        (N, k) int32 positions 0..q-1 of the candidates of each system, anything where not valid.
+    valid : array
+        (N, k) bool, or (N,) int32: how many leading entries of ``index`` count.
+    system, target : array
+        (N,) int32, which Gram matrix and which column of ``cross``. The work is least when the
+        systems are sorted by (system, number of candidates): a tile then reads one Gram matrix,
+        and stops at the largest of sizes that are nearly equal.
+    ridge : array or float
+        Added to the diagonal: a scalar, (k,) or (N, k), at least 0.
+    tile : int
+        How many systems are solved side by side on CPU.
+    residual : bool
+        Whether to return the residual of every system (reads the matrices once more).
+    streams : int, optional
+        How many threads share the systems on CPU, outside jit. One per core by default, and one
+        where there are few systems.
+
+    Returns
+    -------
+    Solved
+        ``x`` (N, k), 0 where not valid; ``ok`` (N,); ``residual`` (N,) or None.
+
+    Raises
+    ------
+    ValueError
+        Where shapes disagree, or a position does not fit 32 bits.
+    """
+    _check_gathered(gram, cross, index, valid, system, target, ridge)
+    arguments = (gram, cross, index, valid, system, target, ridge)
+    traced = any(isinstance(v, jax.core.Tracer) for v in arguments)
+    if jax.default_backend() != "cpu":
+        solved = _gathered_library(*arguments, residual=residual)
+    elif traced or index.shape[0] == 0:
+        solved = _gathered_batch_last(*arguments, tile=tile, residual=residual)
+    else:
+        gram, cross = jnp.asarray(gram), jnp.asarray(cross)
+        count = index.shape[0]
+        if streams is None:
+            streams = min(_cores(), count // (4 * tile))
+        per_system = [np.asarray(v) for v in (index, valid, system, target)]
+        per_system = [v if v.dtype == bool else v.astype(np.int32, copy=False) for v in per_system]
+        streams = max(1, min(streams, count))
+        solved = _streams(gram, cross, per_system, ridge, tile, residual, streams)
+    return solved._replace(x=solved.x[:, :, 0])
+
+
+def _check_gathered(gram, cross, index, valid, system, target, ridge):
+    """Raise ValueError where the shapes do not fit together."""
+    shape = {
+        "gram": np.shape(gram),
+        "cross": np.shape(cross),
+        "index": np.shape(index),
+        "valid": np.shape(valid),
+        "system": np.shape(system),
+        "target": np.shape(target),
+        "ridge": np.shape(ridge),
+    }
+    got = ", ".join(f"{name} {value}" for name, value in shape.items())
+    if len(shape["gram"]) != 3 or len(shape["cross"]) != 3 or len(shape["index"]) != 2:
+        raise ValueError(f"need gram (S, q, q), cross (S, q, p) and index (N, k); got {got}")
+    (systems, q, _), (count, size) = shape["gram"], shape["index"]
+    fits = (
+        shape["gram"][2] == q
+        and shape["cross"][:2] == (systems, q)
+        and shape["valid"] in ((count, size), (count,))
+        and shape["system"] == shape["target"] == (count,)
+        and shape["ridge"] in ((), (size,), (count, size))
+    )
+    if not fits:
+        raise ValueError(
+            "need gram (S, q, q), cross (S, q, p), index (N, k), valid (N, k) or (N,), system and "
+            f"target (N,), ridge (), (k,) or (N, k); got {got}"
+        )
+    if max(systems * (q + 1) ** 2, systems * q * shape["cross"][2]) >= 2**31:
+        raise ValueError(
+            f"positions in gram {shape['gram']} and cross {shape['cross']} exceed 32 bits; "
+            "solve fewer groups or bags at a time"
+        )
+
+
+def solve_spd(a, b, *, tile=TILE, limit=LIMIT):
     """Solve symmetric positive definite systems ``a[n] x[n] = b[n]``.
 
     Parameters
@@ -405,6 +585,8 @@ def solve_spd(a, b, *, limit=128):
         (N, k, k) matrices.
     b : jax.Array
         (N, k) or (N, k, R) right-hand sides.
+    tile : int
+        How many systems are solved side by side on CPU.
     limit : int
         On CPU, systems with more unknowns than this go to the library's Cholesky.
 
@@ -412,8 +594,18 @@ def solve_spd(a, b, *, limit=128):
     -------
     Solved
         ``x`` shaped like ``b``, ``ok`` (N,).
+
+    Raises
+    ------
+    ValueError
+        Where shapes disagree.
     """
-    if jax.default_backend() != "cpu" or a.shape[-1] > limit:
-        return jax.jit(_library)(a, b)
-    solved = solve_spd_batch_last(jnp.moveaxis(a, 0, -1), jnp.moveaxis(b, 0, -1))
-    return Solved(jnp.moveaxis(solved.x, -1, 0), solved.ok)
+    shape, right = np.shape(a), np.shape(b)
+    if len(shape) != 3 or shape[1] != shape[2] or right[:2] != shape[:2] or len(right) > 3:
+        raise ValueError(f"need a (N, k, k) and b (N, k) or (N, k, R); got a {shape} and b {right}")
+    columns = b if len(right) == 3 else b[:, :, None]
+    if jax.default_backend() == "cpu" and 0 < shape[1] <= limit:
+        solved = _spd_batch_last(a, columns, tile=tile)
+    else:
+        solved = _spd_library(a, columns)
+    return solved if len(right) == 3 else solved._replace(x=solved.x[:, :, 0])

@@ -63,5 +63,5 @@ def stationarity(
 ) -> Array:
     """Distance from optimality: |theta - prox(theta - t g)|_inf / t, relative to |grad(0)|_inf."""
     moved = prox(theta - step * gradient, step, data, prior)
-    size = jnp.max(jnp.abs(theta - moved) * prior.valid, initial=0) / step
+    size = jnp.max(jnp.where(prior.valid, jnp.abs(theta - moved), 0), initial=0) / step
     return size / jnp.maximum(at_zero, jnp.finfo(theta.dtype).tiny)
