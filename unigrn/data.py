@@ -7,7 +7,7 @@ all read block by block, so that memory does not grow with the number of cells.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -268,6 +268,27 @@ class Data:
         """Rows of the cells of one group, in order."""
         return np.arange(self.cells) if self.codes is None else np.flatnonzero(
             self.codes == group)
+
+
+def aligned(blocks: Iterable[Block], sizes: np.ndarray, stretch: int) -> Iterator[Block]:
+    """Cut and join blocks so that each starts at a multiple of ``stretch`` in its group.
+
+    All but a group's last block then hold whole stretches, however the cells were read.
+    """
+    waiting: dict[int, list[Block]] = {}
+    for block in blocks:
+        queue = waiting.setdefault(block.group, [])
+        queue.append(block)
+        end = block.start + len(block.values)
+        last = end == sizes[block.group]
+        cut = end if last else end - end % stretch
+        if cut <= queue[0].start:
+            continue
+        start = queue[0].start
+        values = queue[0].values if len(queue) == 1 else np.concatenate(
+            [b.values for b in queue])
+        yield Block(block.group, start, values[:cut - start])
+        waiting[block.group] = [] if last else [Block(block.group, cut, values[cut - start:])]
 
 
 def read_h5ad(path: str | os.PathLike) -> anndata.AnnData:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
-from unigrn.losses import check_number
+from unigrn.losses import check_number, check_whole
 from unigrn.spec import Spec
 from unigrn.terms import Array
 
@@ -90,7 +90,7 @@ class Bootstrap:
         return self._at[1]
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Counts of the cells at positions start..stop-1 of the group, (bags, stop - start)."""
+        """Return the counts of cells start..stop-1 of the group, (bags, stop - start)."""
         out = []
         while start < stop:
             block = start // BLOCK
@@ -186,13 +186,12 @@ def bagging(
     ----------
     Breiman, Mach. Learn. 24 (1996) 123, doi:10.1007/BF00058655.
     """
-    if isinstance(bags, bool) or int(bags) != bags or bags < 1:
-        raise ValueError(f"bags must be a whole number >= 1, got {bags!r}")
+    bags = check_whole("bags", bags, low=1)
     max_features = check_number("max_features", max_features, strict=True)
     if max_features > 1:
         raise ValueError(f"max_features must lie in (0, 1], got {max_features:g}")
     if draws not in DRAWS:
         raise ValueError(f"draws must be one of {', '.join(DRAWS)}, got {draws!r}")
-    return spec.replace(ensemble=Bagging(int(bags), max_features, draws))
+    return spec.replace(ensemble=Bagging(bags, max_features, draws))
 
 

@@ -29,6 +29,8 @@ def check_number(name: str, value: Any, *, low: float = 0.0, strict: bool = Fals
     """Return ``value`` as a float, or say what is wrong with it."""
     bound = f"a finite number {'>' if strict else '>='} {low:g}"
     try:
+        if isinstance(value, str | bytes):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be {bound}, got {value!r}") from None
@@ -37,23 +39,39 @@ def check_number(name: str, value: Any, *, low: float = 0.0, strict: bool = Fals
     return number
 
 
-def _rows(data: View, theta: Array, intercept: bool) -> tuple[Array, Array, Array]:
-    """Weighted residual sums of squares from rows, the intercept eliminated."""
-    weight = jnp.ones(data.x.shape[0], data.x.dtype) if data.weight is None else data.weight
-    residual = data.y - data.x @ theta
+def check_whole(name: str, value: Any, *, low: int = 0) -> int:
+    """Return ``value`` as an int, or say what is wrong with it."""
+    number = check_number(name, value, low=-math.inf)
+    if isinstance(value, bool) or number != int(number) or number < low:
+        raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
+    return int(number)
+
+
+def _weight(data: View) -> Array:
+    return jnp.ones(data.x.shape[0], data.x.dtype) if data.weight is None else data.weight
+
+
+def _squares(data: View, fitted: Array, intercept: bool) -> tuple[Array, Array]:
+    """Weighted sum of squared residuals of each target, and the total weight."""
+    weight = _weight(data)
+    residual = data.y - fitted
     column = weight if residual.ndim == 1 else weight[:, None]
     count = jnp.sum(weight)
     if intercept:
-        residual = residual - jnp.sum(column * residual, axis=0) / count
-    return jnp.sum(column * residual**2), count, weight
+        mean = jnp.sum(column * residual, axis=0, keepdims=True) / count
+        residual = residual - mean
+    return jnp.sum(column * residual**2, axis=0), count
 
 
 def _curvature(data: View) -> Array:
     """Bound the largest eigenvalue of X' W X, with a column of ones, by its trace norm."""
-    weight = jnp.ones(data.x.shape[0], data.x.dtype) if data.weight is None else data.weight
-    gram = (data.x * weight[:, None]).T @ data.x
-    rows = jnp.max(jnp.sum(jnp.abs(gram), axis=1))
-    return jnp.minimum(rows, jnp.sqrt(jnp.sum(gram**2))) + jnp.sum(weight)
+    weight = _weight(data)
+    return _largest_eigenvalue((data.x * weight[:, None]).T @ data.x) + jnp.sum(weight)
+
+
+def _largest_eigenvalue(gram: Array) -> Array:
+    """Bound the largest eigenvalue of a positive semidefinite matrix by two of its norms."""
+    return jnp.minimum(jnp.max(jnp.sum(jnp.abs(gram), axis=1)), jnp.sqrt(jnp.sum(gram**2)))
 
 
 @pytree
@@ -71,13 +89,14 @@ class LeastSquares(Loss):
         """Evaluate on moments where they are at hand, otherwise on rows."""
         if data.moments is not None:
             return self.quadratic(data, prior).value(params.theta, data.moments)
-        rss, count, _ = _rows(data, params.theta, self.intercept)
+        squares, count = _squares(data, data.x @ params.theta, self.intercept)
+        rss = jnp.sum(squares)
         return rss / count if self.mean else rss
 
     def quadratic(self, data: View, prior: PriorView) -> Quadratic:
         """Return scale 1 (or 1 / W) of the moments; without intercept, uncentred."""
         m = data.moments
-        zero = jnp.zeros_like(m.mean_x)
+        zero = jnp.zeros_like(m.cross)
         one = jnp.ones_like(m.count)
         out = Quadratic(one, zero, jnp.zeros_like(m.count))
         if not self.intercept:
@@ -92,12 +111,10 @@ class LeastSquares(Loss):
         """Twice the curvature of the squares."""
         if data.moments is not None:
             q = self.quadratic(data, prior)
-            matrix = data.moments.gram if q.matrix is None else data.moments.gram + q.matrix
-            bound = jnp.max(jnp.sum(jnp.abs(matrix), axis=1))
-            return 2 * q.scale * jnp.minimum(bound, jnp.sqrt(jnp.sum(matrix**2)))
+            matrix = q.scale * data.moments.gram
+            return 2 * _largest_eigenvalue(matrix if q.matrix is None else matrix + q.matrix)
         total = 2 * _curvature(data)
-        weight = jnp.ones(data.x.shape[0]) if data.weight is None else data.weight
-        return total / jnp.sum(weight) if self.mean else total
+        return total / jnp.sum(_weight(data)) if self.mean else total
 
     @property
     def formula(self) -> str:
@@ -140,7 +157,7 @@ class Gaussian(Loss):
 
     def _variance(self, square: Array, count: Array) -> Array:
         if self.variance is not None:
-            return self.variance
+            return jnp.ones_like(square) * self.variance
         # A constant target has variance 0; any positive number serves, its coefficients are 0.
         return jnp.where(square > 0, square / jnp.maximum(count, 1e-30), 1)
 
@@ -151,10 +168,10 @@ class Gaussian(Loss):
         """Evaluate on moments where they are at hand, otherwise on rows."""
         if data.moments is not None:
             return self.quadratic(data, prior).value(params.theta, data.moments)
-        square, count, _ = _rows(data, jnp.zeros_like(params.theta), True)
+        square, count = _squares(data, jnp.zeros_like(data.y), True)
         variance = self._variance(square, count)
-        rss, _, _ = _rows(data, params.theta, True)
-        return rss / (2 * variance) + self._constant(variance, count)
+        squares, _ = _squares(data, data.x @ params.theta, True)
+        return jnp.sum(squares / (2 * variance) + self._constant(variance, count))
 
     def quadratic(self, data: View, prior: PriorView) -> Quadratic:
         """Return 1 / (2 s^2) of the moments."""
@@ -168,12 +185,10 @@ class Gaussian(Loss):
     def lipschitz(self, data: View, prior: PriorView) -> Array:
         """Curvature over the noise variance."""
         if data.moments is not None:
-            gram = data.moments.gram
-            bound = jnp.minimum(jnp.max(jnp.sum(jnp.abs(gram), axis=1)),
-                                jnp.sqrt(jnp.sum(gram**2)))
-            return bound / self._variance(data.moments.square, data.moments.count)
-        square, count, _ = _rows(data, jnp.zeros(data.x.shape[1], data.x.dtype), True)
-        return _curvature(data) / self._variance(square, count)
+            variance = self._variance(data.moments.square, data.moments.count)
+            return _largest_eigenvalue(data.moments.gram) / jnp.min(variance)
+        square, count = _squares(data, jnp.zeros_like(data.y), True)
+        return _curvature(data) / jnp.min(self._variance(square, count))
 
     @property
     def formula(self) -> str:
@@ -211,8 +226,9 @@ class Huber(Loss):
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on rows."""
-        weight = jnp.ones(data.x.shape[0], data.x.dtype) if data.weight is None else data.weight
-        r = jnp.abs(data.y - params.intercept - data.x @ params.theta)
+        weight = _weight(data)
+        fitted = data.x @ params.theta
+        r = jnp.abs(data.y - fitted - jnp.broadcast_to(params.intercept, fitted.shape))
         inner = jnp.minimum(r, self.delta)
         value = inner * (2 * r - inner)
         return jnp.sum(weight * value if value.ndim == 1 else weight[:, None] * value)
@@ -304,9 +320,8 @@ def gaussian_evidence(
     """
     hyperprior = check_number("hyperprior", hyperprior)
     tolerance = check_number("tolerance", tolerance)
-    if int(max_iterations) != max_iterations or max_iterations < 1:
-        raise ValueError(f"max_iterations must be a whole number >= 1, got {max_iterations!r}")
-    return GaussianEvidence(hyperprior, tolerance, int(max_iterations))
+    return GaussianEvidence(hyperprior, tolerance,
+                            check_whole("max_iterations", max_iterations, low=1))
 
 
 @pytree

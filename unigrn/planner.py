@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +34,7 @@ from unigrn.spec import Spec
 from unigrn.terms import Blocks, PriorView, View, parts
 
 CHUNK = 1 << 27  # bytes that one compiled call may gather
+FITS = 10240  # fits in one compiled call
 NUISANCE = ("intercept", "theta")
 
 
@@ -112,6 +112,11 @@ def _bags_rows(spec: Spec) -> list[str]:
         return []
     return [f"loss {t.formula} does not use cell weights, which bags need"
             for t in parts(spec.loss) if not t.weighted]
+
+
+def _free_draws(spec: Spec) -> list[str]:
+    released = spec.ensemble is not None and spec.ensemble.draws == "released"
+    return ["released draws are made for moments"] if released else []
 
 
 def _no_bags(spec: Spec) -> list[str]:
@@ -216,6 +221,7 @@ RUNGS = (
                     _lipschitz_or_kink),
         Requirement("regularizer and constraint have a joint prox", _has_prox),
         Requirement("bags are weights", _bags_rows),
+        Requirement("shared draws", _free_draws),
     )),
     # Anything differentiable, target by target.
     Rung("gradient (optax L-BFGS)", "rows", _gradient_rows, (
@@ -224,6 +230,7 @@ RUNGS = (
         Requirement("every regularizer is differentiable", _smooth),
         Requirement("the constraint deletes or has a bijector", _reachable),
         Requirement("bags are weights", _bags_rows),
+        Requirement("shared draws", _free_draws),
     )),
     # Anything differentiable that couples the targets: the whole network is one problem.
     Rung("gradient (optax L-BFGS) on the whole network", "network", _gradient_network, (
@@ -271,7 +278,7 @@ class Plan:
         return 1 if self.spec.ensemble is None else self.spec.ensemble.bags
 
     def fit_sizes(self) -> np.ndarray:
-        """Number of regulators in one fit of each target."""
+        """Count the regulators in one fit of each target."""
         sizes = self.problem.sizes
         if self.spec.ensemble is None:
             return sizes
@@ -282,7 +289,7 @@ class Plan:
         return list(batches(self.problem, self.fit_sizes(), self.rung.sizes))
 
     def provenance(self, seed: int) -> dict[str, Any]:
-        """What is needed to run it again."""
+        """Return what is needed to run it again."""
         data = self.data
         return {
             "method": self.spec.name,
@@ -343,7 +350,7 @@ class Plan:
 
     def solve(self, seed: int = 0) -> Solution:
         """Run the plan. The same seed gives the same solution."""
-        from unigrn.run import run
+        from unigrn.run import precision, run
 
         if isinstance(seed, bool) or int(seed) != seed or seed < 0:
             raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
@@ -365,14 +372,9 @@ class Plan:
             per_fit = 12 * batch.k * item  # its matrices are never formed
         else:
             per_fit = batch.k * batch.k * item
-        return chunk_size(per_fit * self.bags, total, CHUNK)
-
-
-@contextlib.contextmanager
-def precision(dtype: str) -> Iterator[None]:
-    """Run JAX in double precision where asked for, and leave its settings as they were."""
-    with jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext():
-        yield
+        # Several calls run side by side, one a core, so a call takes part of the targets only.
+        fits = min(CHUNK / per_fit, FITS if self.rung.sizes is COARSE else FITS / 8)
+        return chunk_size(total, fits / self.bags)
 
 
 def plan(

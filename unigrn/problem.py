@@ -19,8 +19,8 @@ from unigrn.spec import Spec
 from unigrn.terms import PriorView, parts, pytree
 
 # Padded numbers of regulators in a fit. A factorisation whose loops end at the true size needs few
-# of them; solvers that work on the whole padded matrix need more.
-COARSE = (32, 128, 512)
+# buckets; solvers that work on the whole padded matrix need more.
+COARSE = (128, 512)
 FINE = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
@@ -94,10 +94,10 @@ def build(
     """Join a spec and data: resolve names, list every target's candidates, gather the prior."""
     _check_layers(spec)
     if spec.prior is None:
-        needs = [t.formula for t in parts(spec.constraint) if t.allows is not None
-                 and type(t).__name__ == "Support"]
+        needs = [t for t in spec.terms if t.needs_prior]
         if needs:
-            raise ValueError(f"the constraint {needs[0]} needs a prior: give Spec(prior=...)")
+            raise ValueError(f"the {needs[0].kind} {needs[0].formula} needs a prior: give "
+                             "Spec(prior=...)")
         regulators, targets, report = _without_prior(data, regulators, targets)
     else:
         regulators, targets, report = resolve(
@@ -201,12 +201,12 @@ def batches(
     live = problem.sizes > 0
     for k in np.unique(size[live]):
         chosen = np.flatnonzero(live & (size == k))
-        yield Batch(int(k), chosen, fit_sizes[chosen])
+        yield Batch(bucket(int(fit_sizes[chosen].max())), chosen, fit_sizes[chosen])
 
 
-def chunk_size(fit_bytes: int, total: int, budget: int) -> int:
-    """Choose how many targets go into one compiled call: one of few sizes, within memory."""
+def chunk_size(total: int, most: float) -> int:
+    """Choose how many targets go into one compiled call: one of few sizes, at most ``most``."""
     size = 16
-    while size < total and (step := 4 if size < 1024 else 2) * size * fit_bytes <= budget:
+    while size < total and (step := 4 if size < 256 else 2) * size <= most:
         size *= step
     return size

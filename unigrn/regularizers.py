@@ -123,6 +123,7 @@ class PriorL1(Regularizer):
     bias: Array
     layer: str | None = static(default=None)
 
+    needs_prior = True
     separable = "entries"
     convex = True
 

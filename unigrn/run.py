@@ -7,7 +7,10 @@ responses in all systems, bucket by bucket, in compiled calls of few shapes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unigrn import progress
-from unigrn.data import Block
+from unigrn.data import Block, aligned
 from unigrn.ensembles import bag_statistics, dispersion
 from unigrn.moments import GeneStatistics, GroupSums, gather, padded, padded_rows
 from unigrn.problem import Entries, Tasks, bucket, chunk_size
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from unigrn.planner import Plan
 
 MEMORY = 1 << 30  # bytes that the moments of one pass over the cells may take
+STRETCH = 1024  # cells of a group within which a copy of the targets is permuted
 
 
 def run(plan: Plan, seed: int) -> Solution:
@@ -137,8 +141,10 @@ class _Run:
             done += len(block.values)
             progress.report("reading cells", done, self.data.cells)
 
-        overall, by_group = gather(self.data.blocks(self.columns), fed, len(self.genes),
-                                   self.groups)
+        blocks = self.data.blocks(self.columns)
+        if self.copies > 1:
+            blocks = aligned(blocks, self.data.group_sizes, STRETCH)
+        overall, by_group = gather(blocks, fed, len(self.genes), self.groups)
         if overall.bad is not None:
             names = self.genes[overall.bad]
             raise ValueError(f"{len(names)} genes hold NaN or infinite values, e.g. "
@@ -156,15 +162,18 @@ class _Run:
     def _responses(self, block: Block, part: np.ndarray) -> np.ndarray:
         """Targets of a block, and their permuted copies: (cells, copies x targets).
 
-        A copy permutes the cells within the block, the same way for all targets.
+        A copy permutes the cells within stretches of the group, the same way for all targets.
         """
         own = block.values[:, self.y[part]]
         if self.copies == 1:
             return own
         copies = [own]
         for copy in range(1, self.copies):
-            rng = np.random.default_rng((self.seed, 2, block.group, block.start, copy))
-            copies.append(own[rng.permutation(len(own))])
+            order = []
+            for start in range(0, len(own), STRETCH):
+                rng = np.random.default_rng((self.seed, 2, block.group, block.start + start, copy))
+                order.append(start + rng.permutation(min(STRETCH, len(own) - start)))
+            copies.append(own[np.concatenate(order)])
         return np.concatenate(copies, axis=1)
 
     def _weights(self, group: int) -> Callable[[int, int], np.ndarray]:
@@ -224,7 +233,7 @@ class _Run:
                 part = np.flatnonzero(self.problem.sizes == candidates)
                 weight = self.spec.ensemble.released_counts(cells, int(candidates))
                 weight = weight if own is None else weight * own
-                sums = GroupSums(q, chunk_size(1, len(part) * self.copies, 1 << 30),
+                sums = GroupSums(q, chunk_size(len(part) * self.copies, np.inf),
                                  self.data.dtype)
                 for block in held[g]:
                     stop = block.start + len(block.values)
@@ -330,7 +339,7 @@ class _Run:
         plan, problem = self.plan, self.problem
         column = np.full(len(problem.targets), -1)
         column[part] = np.arange(len(part))
-        waiting = []
+        calls = []
         for batch in plan.batches():
             chosen = batch.targets[column[batch.targets] >= 0]
             if not len(chosen):
@@ -346,11 +355,11 @@ class _Run:
                 own = chosen[now]
                 tasks = self._tasks(own, column[own] + copy[now] * len(part), first[now], table,
                                     inverse, step)
-                outcome = _fit(plan.rung.solve, self.slots, self.spec.terms, source, tasks,
-                               self.entries, self.options)
-                waiting.append((own, copy[now], outcome))
-        # All calls are under way before the first result is asked for.
-        for own, own_copy, outcome in waiting:
+                calls.append((own, copy[now], partial(
+                    _fit, plan.rung.solve, self.slots, self.spec.terms, source, tasks,
+                    self.entries, self.options)))
+        outcomes = side_by_side([call for _, _, call in calls], self.data.dtype)
+        for (own, own_copy, _), outcome in zip(calls, outcomes, strict=True):
             self._store(group, own, own_copy, outcome)
 
     def _tasks(self, own, columns, first, table, inverse, step: int) -> Tasks:
@@ -449,6 +458,32 @@ class _Run:
             say("edges never drawn", never, f"{never:,} candidate edges were drawn in no bag: "
                 "left out")
         return lines, suspicions(self.spec, self.overall, len(self.genes))
+
+
+def side_by_side(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
+    """Run compiled calls, on CPU one a core.
+
+    XLA's CPU backend runs the small steps of a loop on one core; calls from other threads take the
+    other cores. The first call goes ahead, so that each shape is compiled once.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if len(calls) < 2 or cores < 2 or jax.default_backend() != "cpu":
+        return [call() for call in calls]
+
+    def one(call):
+        with precision(dtype):  # JAX keeps its settings by thread
+            return jax.block_until_ready(call())
+
+    first = calls[0]()
+    with ThreadPoolExecutor(cores) as pool:
+        return [first, *pool.map(one, calls[1:])]
+
+
+@contextlib.contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """Run JAX in double precision where asked for, and leave its settings as they were."""
+    with jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext():
+        yield
 
 
 def _kept(table: dict[str, np.ndarray], name: str, shape: tuple[int, ...],

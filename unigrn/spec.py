@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
+from unigrn.losses import check_whole
 from unigrn.losses import loss as as_loss
 from unigrn.regularizers import regularizer as as_regularizer
 from unigrn.terms import Array, Blocks, Constraint, Loss, PriorView, Regularizer, View, parts
@@ -81,10 +82,10 @@ class Spec:
                            ("constraint", Constraint)):
             term = getattr(self, slot)
             if term is not None and getattr(term, "kind", None) != kind.kind:
-                got = getattr(term, "kind", type(term).__name__)
+                got = f"{term.kind} ({term.formula})" if hasattr(term, "kind") else \
+                    type(term).__name__
                 raise TypeError(f"Spec({slot}=...) takes a {slot}, got a {got}")
-        if isinstance(self.null, bool) or int(self.null) != self.null or self.null < 0:
-            raise ValueError(f"null must be a whole number >= 0, got {self.null!r}")
+        object.__setattr__(self, "null", check_whole("null", self.null))
         if self.scale not in SCALES:
             raise ValueError(f"scale must be one of {SCALES}, got {self.scale!r}")
 
@@ -119,7 +120,7 @@ class Spec:
         """How far a point is from the feasible set: 0 where it is feasible."""
         if self.constraint is None:
             return jnp.zeros(())
-        return jnp.max(jnp.stack([t(params, data, prior) for t in parts(self.constraint)]))
+        return self.constraint(params, data, prior)
 
     def replace(self, **changes: Any) -> Spec:
         """Return this spec with some fields exchanged."""

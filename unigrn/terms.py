@@ -56,12 +56,14 @@ class Blocks(Mapping):
         self.__dict__["_blocks"] = dict(sorted(blocks.items()))
 
     def __getattr__(self, name: str) -> Array:
-        try:
-            return self.__dict__["_blocks"][name]
-        except KeyError:
+        blocks = self.__dict__.get("_blocks", {})
+        if name not in blocks:
             raise AttributeError(
-                f"there is no parameter block {name!r}; the blocks are {', '.join(self)}"
-            ) from None
+                f"there is no parameter block {name!r}; the blocks are {', '.join(blocks)}")
+        return blocks[name]
+
+    def __reduce__(self):
+        return _blocks, (dict(self._blocks),)
 
     def __setattr__(self, name: str, value: Array) -> None:
         raise AttributeError("Blocks are immutable: use replace(name=value)")
@@ -91,6 +93,10 @@ class Blocks(Mapping):
     def tree_unflatten(cls, keys, children):
         """Rebuild from JAX's leaves."""
         return cls(**dict(zip(keys, children, strict=True)))
+
+
+def _blocks(blocks: dict[str, Array]) -> Blocks:
+    return Blocks(**blocks)
 
 
 @pytree
@@ -195,9 +201,12 @@ class Term:
                    the feasible set.
     ``convex``     True where the term is convex in theta.
     ``weighted``   True where a loss uses ``data.weight``.
+
+    ``needs_prior`` is True for a term that means nothing without a prior.
     """
 
     kind: ClassVar[str] = "term"
+    __array_ufunc__ = None  # an array on the left leaves the product to this class
     blocks: tuple[str, ...] = ("theta",)
     quadratic = None
     absolute = None
@@ -211,6 +220,7 @@ class Term:
     separable: ClassVar[str | None] = None
     convex: ClassVar[bool | None] = None
     weighted: ClassVar[bool | None] = None
+    needs_prior: ClassVar[bool] = False
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate the term."""
@@ -291,6 +301,8 @@ def scale(factor: Any, term: Term) -> Term:
         )
     if not isinstance(factor, jax.core.Tracer):
         try:
+            if isinstance(factor, str | bytes):
+                raise TypeError
             number = float(factor)
         except (TypeError, ValueError):
             raise TypeError(f"'*' needs a number, got {type(factor).__name__}") from None
@@ -318,9 +330,12 @@ class Scaled(Term):
     separable = property(lambda self: self.term.separable)
     convex = property(lambda self: self.term.convex)
     weighted = property(lambda self: self.term.weighted)
+    needs_prior = property(lambda self: self.term.needs_prior)
+    layer = property(lambda self: getattr(self.term, "layer", None))
     formula = property(lambda self: f"{_number(self.factor)} {_bracket(self.term.formula)}")
 
-    def __call__(self, params, data, prior):
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Multiply the value."""
         return self.factor * self.term(params, data, prior)
 
     @property
@@ -379,8 +394,10 @@ class Sum(Term):
         """Uses the weights where every summand does."""
         return True if all(t.weighted for t in self.terms) else None
 
-    def __call__(self, params, data, prior):
-        return sum(t(params, data, prior) for t in self.terms)
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Add the values; of constraints, take the largest violation."""
+        values = [t(params, data, prior) for t in self.terms]
+        return jnp.max(jnp.stack(values)) if self.kind == "constraint" else sum(values)
 
     @property
     def quadratic(self):
@@ -509,7 +526,7 @@ def interval_bijector(interval):
 
 
 def _number(value: Any) -> str:
-    return f"{float(value):g}" if not hasattr(value, "shape") or value.shape == () else "λ"
+    return "c" if isinstance(value, jax.core.Tracer) else f"{float(value):g}"
 
 
 def _bracket(text: str) -> str:

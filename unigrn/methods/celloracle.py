@@ -121,7 +121,7 @@ def celloracle_bayesian(
 
 
 def posterior_p(columns: dict[str, Any]) -> dict[str, np.ndarray]:
-    """p = 2 Phi(-|mean| / sqrt(variance)), from double precision."""
+    """Return p = 2 Phi(-|mean| / sqrt(variance)), from double precision."""
     from scipy.special import ndtr
 
     mean, variance = (np.asarray(columns[k], np.float64) for k in ("weight", "variance"))

@@ -69,7 +69,7 @@ def with_gram(small: Moments, moments: Moments, tasks: Tasks, index: Array) -> M
 def moment_views(
     moments: Moments, tasks: Tasks, entries: Entries
 ) -> tuple[View, PriorView]:
-    """Views of all fits of a batch, with their moments."""
+    """Return views of all fits of a batch, with their moments."""
     index, _, prior = positions(tasks, entries)
     small = scalars(moments, tasks, index)
     return View(with_gram(small, moments, tasks, index)), prior
@@ -78,7 +78,7 @@ def moment_views(
 def row_views(
     x: Array, y: Array, weight: Array | None, tasks: Tasks, entries: Entries
 ) -> tuple[View, PriorView]:
-    """Views of all fits of a batch, with their rows: ``x`` (cells, q), ``y`` (cells, p).
+    """Return views of all fits of a batch, with rows ``x`` (cells, q) and ``y`` (cells, p).
 
     ``weight`` is (systems, cells) or None.
     """

@@ -32,35 +32,40 @@ def solve(loss, regularizer, moments: Moments, tasks: Tasks, entries: Entries) -
     index, valid, prior = batching.positions(tasks, entries)
     small = batching.scalars(moments, tasks, index)
     q = quadratics(loss, regularizer, small, prior)
-    scale = jnp.where(q.scale > 0, q.scale, 1)[:, None]
     if q.matrix is None and q.linear is None:
+        # (G + D / s) theta = c; without data (s = 0) the minimum is at 0.
+        live = q.scale[:, None] > 0
         found = linear.solve_gathered(
             moments.gram, moments.cross, index, valid, *batching.grid(tasks),
-            q.diagonal / scale)
+            jnp.where(live, q.diagonal / jnp.where(live, q.scale[:, None], 1), 1))
+        theta = jnp.where(live, found.x, 0)
     else:
         gram = batching.with_gram(small, moments, tasks, index).gram
-        both = (valid[:, :, None] & valid[:, None, :]).astype(gram.dtype)
-        matrix = gram * scale[:, :, None]
+        matrix = gram * q.scale[:, None, None]
         if q.matrix is not None:
             matrix = matrix + q.matrix
-        diagonal = jnp.where(valid, q.diagonal, 1)
-        matrix = matrix * both + jax.vmap(jnp.diag)(diagonal)
-        right = small.cross * scale if q.linear is None else small.cross * scale + q.linear
-        found = linear.solve_spd(matrix, right * valid.astype(gram.dtype))
-    residual = residuals(found.x, q, scale, moments, tasks, index, valid, small)
+        both = (valid[:, :, None] & valid[:, None, :]).astype(gram.dtype)
+        matrix = matrix * both + jax.vmap(jnp.diag)(jnp.where(valid, q.diagonal, 1))
+        found = linear.solve_spd(matrix, _right(q, small) * valid.astype(gram.dtype))
+        theta = found.x
+    residual = residuals(theta, q, moments, tasks, index, valid, small)
     status = jnp.where(found.ok, Status.CONVERGED, Status.SINGULAR).astype(jnp.int32)
-    return Fit(found.x, status, residual, jnp.ones_like(status), {}, {})
+    return Fit(theta, status, residual, jnp.ones_like(status), {}, {})
 
 
-def residuals(theta, q: Quadratic, scale, moments, tasks, index, valid, small) -> jax.Array:
+def _right(q: Quadratic, small: Moments) -> jax.Array:
+    """Minus half the gradient at 0."""
+    right = small.cross * q.scale[:, None]
+    return right if q.linear is None else right + q.linear
+
+
+def residuals(theta, q: Quadratic, moments, tasks, index, valid, small) -> jax.Array:
     """Return |A theta - b|_inf / |b|_inf: the gradient, relative to the gradient at 0."""
     mask = valid.astype(theta.dtype)
-    fitted = _apply_gram(theta, moments, tasks, index)
-    right = small.cross if q.linear is None else small.cross + q.linear / scale
-    rest = fitted + q.diagonal / scale * theta
+    rest = q.scale[:, None] * _apply_gram(theta, moments, tasks, index) + q.diagonal * theta
     if q.matrix is not None:
-        rest = rest + jnp.einsum("nij,nj->ni", q.matrix, theta) / scale
-    right = right * mask
+        rest = rest + jnp.einsum("nij,nj->ni", q.matrix, theta)
+    right = _right(q, small) * mask
     at_zero = jnp.maximum(jnp.max(jnp.abs(right), axis=1), jnp.finfo(theta.dtype).tiny)
     return jnp.max(jnp.abs(rest * mask - right), axis=1) / at_zero
 

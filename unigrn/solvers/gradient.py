@@ -45,13 +45,18 @@ def solve(
     # Relative to the larger of the gradients at 0 and at the start: 0 may be the solution.
     at_zero = largest([g.replace(theta=g.theta * mask) for g in (g0, first)])
     tiny = jnp.finfo(dtype).tiny
+    # Step of the projected gradient: one over the curvature along the first gradient.
+    ahead = first.theta * mask / jnp.maximum(at_zero, tiny)
+    turn = slope(natural(start).replace(theta=natural(start).theta + ahead), view, prior).theta
+    bend = jnp.sqrt(jnp.sum(((turn - first.theta) * mask) ** 2))
+    length = jnp.sqrt(jnp.sum(ahead**2))
+    step = jnp.where(bend > 0, length / jnp.maximum(bend, tiny), 1).astype(dtype)
 
     def residual_at(z):
         params = natural(z)
         g = slope(params, view, prior)
         g = g.replace(theta=g.theta * mask)
-        out = stationarity(params.theta, g.theta, jnp.ones((), dtype), at_zero, parts.prox, view,
-                           prior)
+        out = stationarity(params.theta, g.theta, step, at_zero, parts.prox, view, prior)
         for block in params:
             if block != "theta":
                 other = jnp.max(jnp.abs(g[block]), initial=0)
@@ -59,22 +64,23 @@ def solve(
         return out
 
     def body(carry):
-        z, state, step, _ = carry
+        z, state, count, _ = carry
         # optax relies on implicit promotion, whatever the user's own setting.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             value, g = advance(z, state=state)
             updates, state = solver.update(g, state, z, value=value, grad=g, value_fn=objective)
             z = optax.apply_updates(z, updates)
-        return z, state, step + 1, residual_at(z).astype(dtype)
+        return z, state, count + 1, residual_at(z).astype(dtype)
 
     def proceed(carry):
-        *_, step, residual = carry
-        return (residual > tolerance) & (step < most)
+        *_, count, residual = carry
+        return (residual > tolerance) & (count < most)
 
     begin = (start, solver.init(start), jnp.zeros((), jnp.int32), residual_at(start).astype(dtype))
     z, _, steps, residual = jax.lax.while_loop(proceed, body, begin)
     params = natural(z)
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(params)]))
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in
+                                jax.tree.leaves((params, residual, at_zero))]))
     status = jnp.where(residual <= tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
     status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
     return Fit(params.theta, status, residual, steps, {},

@@ -16,9 +16,7 @@ Cholesky is used.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -93,7 +91,8 @@ def _inverse_factor(block, floor):
         pivot = block[0, 0]
         good = pivot > floor[c]
         ok = good & ok
-        scale = jnp.where(good, lax.rsqrt(jnp.where(good, pivot, 1)), 0)
+        # 0 drops a dependent unknown; an undefined pivot goes on, to be told from that at the end.
+        scale = jnp.where(good, lax.rsqrt(pivot), jnp.where(jnp.isnan(pivot), pivot, 0))
         left.append(block[0] * scale[None])
         scales.append(scale)
         block = block[1:, 1:] - left[c][1:, None] * left[c][None, 1:]
@@ -434,58 +433,8 @@ def _gathered_library(gram, cross, index, valid, system, target, ridge, residual
     return solved._replace(residual=_relative(off, scale))
 
 
-@lru_cache(maxsize=64)
-def _program(shapes, tile, residual, wide):
-    """Compile once per shape, so that several threads can run the same program."""
-    with jax.enable_x64(wide):
-        shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
-        return _gathered_batch_last.lower(*shapes, tile=tile, residual=residual).compile()
-
-
-def _cores():
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _streams(gram, cross, per_system, ridge, tile, residual, streams):
-    """Solve equal shares of the systems, one thread each.
-
-    XLA's CPU backend runs the small steps of a loop on one core; a second call in another thread
-    takes the second core. The shares overlap where they do not divide evenly, so that they have
-    one shape and one compiled program.
-    """
-    count = per_system[0].shape[0]
-    share = -(-count // streams)
-    starts = [min(i * share, count - share) for i in range(streams)]
-    wide = bool(jax.config.jax_enable_x64)
-    ridge = np.asarray(ridge, gram.dtype)
-    shares = [
-        [gram, cross, *(v[i : i + share] for v in per_system)]
-        + [ridge[i : i + share] if ridge.ndim == 2 else ridge]
-        for i in starts
-    ]
-    shapes = tuple((v.shape, np.dtype(v.dtype)) for v in shares[0])
-    program = _program(shapes, tile, residual, wide)
-
-    def run(arguments):
-        with jax.enable_x64(wide):  # the switch belongs to a thread
-            return [np.asarray(v) for v in program(*arguments) if v is not None]
-
-    with ThreadPoolExecutor(streams) as pool:
-        parts = list(pool.map(run, shares))
-    whole = []
-    for pieces in zip(*parts, strict=True):
-        out = np.empty((count,) + pieces[0].shape[1:], pieces[0].dtype)
-        for i, piece in zip(starts, pieces, strict=True):
-            out[i : i + share] = piece
-        whole.append(jnp.asarray(out))
-    return Solved(*whole)
-
-
 def solve_gathered(
-    gram, cross, index, valid, system, target, ridge, *, tile=TILE, residual=False, streams=None
+    gram, cross, index, valid, system, target, ridge, *, tile=TILE, residual=False
 ):
     """Solve ``(G[s][I, I] + diag(ridge)) x = H[s][I, t]`` for many (s, I, t) at once.
 
@@ -509,9 +458,6 @@ def solve_gathered(
         How many systems are solved side by side on CPU.
     residual : bool
         Whether to return the residual of every system (reads the matrices once more).
-    streams : int, optional
-        How many threads share the systems on CPU, outside jit. One per core by default, and one
-        where there are few systems.
 
     Returns
     -------
@@ -525,20 +471,9 @@ def solve_gathered(
     """
     _check_gathered(gram, cross, index, valid, system, target, ridge)
     arguments = (gram, cross, index, valid, system, target, ridge)
-    traced = any(isinstance(v, jax.core.Tracer) for v in arguments)
-    if jax.default_backend() != "cpu":
-        solved = _gathered_library(*arguments, residual=residual)
-    elif traced or index.shape[0] == 0:
-        solved = _gathered_batch_last(*arguments, tile=tile, residual=residual)
-    else:
-        gram, cross = jnp.asarray(gram), jnp.asarray(cross)
-        count = index.shape[0]
-        if streams is None:
-            streams = min(_cores(), count // (4 * tile))
-        per_system = [np.asarray(v) for v in (index, valid, system, target)]
-        per_system = [v if v.dtype == bool else v.astype(np.int32, copy=False) for v in per_system]
-        streams = max(1, min(streams, count))
-        solved = _streams(gram, cross, per_system, ridge, tile, residual, streams)
+    solve = _gathered_batch_last if jax.default_backend() == "cpu" else _gathered_library
+    tiled = {"tile": tile} if jax.default_backend() == "cpu" else {}
+    solved = solve(*arguments, residual=residual, **tiled)
     return solved._replace(x=solved.x[:, :, 0])
 
 

@@ -90,10 +90,12 @@ def solve(
         *_, step, residual = state
         return (residual > tolerance) & (step < most)
 
-    begin = jnp.where(at_zero > 0, residual_at(start, g0, bound0), 0).astype(dtype)
+    begin = jnp.where(at_zero == 0, 0, residual_at(start, g0, bound0)).astype(dtype)
     state = (start, start, g0, jnp.ones((), dtype), bound0, jnp.zeros((), jnp.int32), begin)
     x, _, _, _, _, steps, residual = jax.lax.while_loop(proceed, body, state)
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(x)]))
+    # An infinite residual means a rejected step; a NaN means that the terms are not finite.
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves((x, at_zero))]))
+    finite = finite & jnp.logical_not(jnp.isnan(residual))
     status = jnp.where(residual <= tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
     status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
     return Fit(x.theta, status, residual, steps, {}, {b: x[b] for b in x if b != "theta"})

@@ -1,0 +1,388 @@
+"""The plan: which solver a spec gets and why, what a plan says, and how work is cut into calls."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import unigrn
+from unigrn import (
+    Data,
+    PlanError,
+    Prior,
+    Spec,
+    box,
+    elastic_net,
+    gaussian,
+    gaussian_evidence,
+    huber,
+    l1,
+    least_squares,
+    no_self,
+    nonnegative,
+    planner,
+    prior_l1,
+    ridge,
+    run,
+    sign,
+    support,
+)
+from unigrn.moments import padded, padded_rows
+from unigrn.planner import RUNGS, select
+from unigrn.problem import COARSE, FINE, bucket, chunk_size
+
+CLOSED, EVIDENCE, MOMENTS, ROWS, GRADIENT, NETWORK = (rung.name for rung in RUNGS)
+
+
+def absolute(params, data, prior):
+    return jnp.sum(jnp.abs(data.y - data.x @ params.theta))
+
+
+def smooth_group(params, data, prior, strength=1.0):
+    return strength * jnp.sum(jnp.sqrt(1e-6 + jnp.sum(params.theta**2)))
+
+
+COUPLED = unigrn.loss(absolute, coupled=True)
+COUPLING = unigrn.regularizer(smooth_group, coupled=True)
+SIMPLE = Prior.from_dict({"y": ["a", "b"], "z": ["a"]})
+
+
+def mask():
+    return support() + no_self()
+
+
+# ------------------------------------------------------------------ the ladder
+
+TABLE = [
+    (Spec(least_squares()), CLOSED),
+    (Spec(least_squares(), ridge(1.0), mask()), CLOSED),
+    (Spec(least_squares(intercept=False, mean=True), ridge(1.0)), CLOSED),
+    (Spec(gaussian(), ridge(1.0) + ridge(2.0)), CLOSED),
+    (Spec(0.5 * least_squares() + gaussian(2.0), 3 * ridge(1.0)), CLOSED),
+    (unigrn.bagging(Spec(least_squares(), ridge(1.0), mask())), CLOSED),
+    (Spec(gaussian_evidence(), constraint=mask()), EVIDENCE),
+    (Spec(gaussian_evidence()), EVIDENCE),
+    (Spec(least_squares(), l1(1.0)), MOMENTS),
+    (Spec(least_squares(), ridge(1.0), nonnegative()), MOMENTS),
+    (Spec(least_squares(), elastic_net(1.0, 1.0), sign()), MOMENTS),
+    (Spec(2 * least_squares(), 0.5 * l1(1.0) + prior_l1(1.0)), MOMENTS),
+    (Spec(gaussian(), 2 * elastic_net(1.0, 1.0), mask() + box(-1, 1)), MOMENTS),
+    (Spec(least_squares(), smooth_group), MOMENTS),
+    (Spec(least_squares(), unigrn.regularizer(smooth_group, strength=2.0) + l1(1.0)), MOMENTS),
+    (unigrn.bagging(Spec(least_squares(), l1(1.0))), MOMENTS),
+    (Spec(huber()), ROWS),
+    (Spec(2 * huber() + least_squares(), elastic_net(1.0, 1.0), box(-1, 1)), ROWS),
+    (unigrn.bagging(Spec(huber(), ridge(1.0))), ROWS),
+    (Spec(absolute, l1(1.0)), ROWS),
+    (Spec(absolute), GRADIENT),
+    (Spec(absolute, ridge(1.0) + unigrn.regularizer(smooth_group), mask()), GRADIENT),
+    (Spec(unigrn.loss(absolute, blocks=("theta", "intercept")), None, nonnegative()), GRADIENT),
+    (Spec(absolute, None, support() + box(-1, 2)), GRADIENT),
+    (unigrn.bagging(Spec(unigrn.loss(absolute, weighted=True))), GRADIENT),
+    (Spec(COUPLED), NETWORK),
+    (Spec(COUPLED, ridge(1.0), mask()), NETWORK),
+    (Spec(least_squares(), COUPLING, nonnegative()), NETWORK),
+    (Spec(huber(), COUPLING + ridge(1.0)), NETWORK),
+]
+
+
+@pytest.mark.parametrize(("spec", "name"), TABLE, ids=[str(s)[:60] for s, _ in TABLE])
+def test_a_spec_gets_the_first_rung_that_takes_it(spec, name):
+    rung, refused = select(spec)
+    assert rung.name == name
+    # Those above lack something, and say what.
+    above = [r.name for r in RUNGS][:[r.name for r in RUNGS].index(name)]
+    assert [r.name for r, _ in refused] == above
+    assert all(lacking and all(lacking) for _, lacking in refused)
+    assert not rung.lacking(spec)
+
+
+REFUSED = [
+    (Spec(COUPLED, l1(2.0)), ["couples the targets", "λ ‖θ‖₁ is not differentiable"]),
+    (Spec(gaussian_evidence(), ridge(1.0)), ["α ‖θ‖² has no evidence", "block noise_precision"]),
+    (Spec(gaussian_evidence(), None, nonnegative()),
+     ["θ ≥ 0 has no allows", "block noise_precision"]),
+    (Spec(2 * gaussian_evidence()), ["has no evidence"]),
+    (unigrn.bagging(Spec(absolute)), ["absolute(θ, data) does not use cell weights"]),
+    (unigrn.bagging(Spec(COUPLED)), ["bags of a coupled method are not mapped"]),
+    (Spec(unigrn.loss(absolute, blocks=("theta", "slope"))), ["there is also the block slope"]),
+]
+
+
+@pytest.mark.parametrize(("spec", "words"), REFUSED, ids=[w[-1] for _, w in REFUSED])
+def test_a_refusal_walks_the_ladder(spec, words):
+    with pytest.raises(PlanError) as caught:
+        select(spec)
+    text = str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert spec.name in text and str(spec) in text
+    places = [text.index(rung.name + " needs: ") for rung in RUNGS]
+    assert places == sorted(places)
+    for word in words:
+        assert word in text
+
+
+def test_every_rung_is_reached_and_described():
+    assert {name for _, name in TABLE} == {rung.name for rung in RUNGS}
+    for rung in RUNGS:
+        assert rung.reads in ("moments", "rows", "network")
+        assert len({need.text for need in rung.needs}) == len(rung.needs)
+
+
+# ------------------------------------------------------------------ a plan in words
+
+
+def small(cells=30, dtype="float64", **more):
+    values = np.random.default_rng(0).normal(size=(cells, 4))
+    return Data.from_arrays(values, ["a", "b", "y", "z"], dtype=dtype, **more)
+
+
+def test_explain_says_what_why_and_how_much():
+    spec = Spec(least_squares(), elastic_net(1.0, 2.0), mask(), SIMPLE, name="mine")
+    text = unigrn.plan(spec, small()).explain()
+    lines = text.splitlines()
+    assert lines[0] == f"mine: {spec}"
+    assert f"solver: {MOMENTS}" in lines
+    for need in RUNGS[2].needs:
+        assert f"  holds: {need.text}" in lines
+    assert any(line.startswith(f"  not {CLOSED}: every term is quadratic: regularizer λ ‖θ‖₁ has "
+                               "no quadratic") for line in lines)
+    assert any(line.startswith(f"  not {EVIDENCE}: ") for line in lines)
+    assert "problem: 2 regulators x 2 targets, 3 candidate edges, 30 cells" in lines
+    assert "  2 x 8: 1 call of 1 x 16 fits" in lines
+    assert any(line.startswith("memory: moments 0 MB") for line in lines)
+    assert any(line.startswith("arithmetic: ") and "one pass" in line for line in lines)
+    assert lines[-1].startswith("device: cpu") and lines[-1].endswith("float64")
+    assert "deleted by" not in text
+
+
+def test_explain_counts_groups_bags_copies_and_deletions():
+    groups = ["u", "v", "w"] * 10
+    spec = unigrn.bagging(Spec(least_squares(), ridge(1.0), no_self(), SIMPLE, null=9), bags=7)
+    lines = unigrn.plan(spec, small(groups=groups)).explain().splitlines()
+    assert any(line == "problem: 2 regulators x 4 targets, 6 candidate edges, 30 cells in 3 "
+               "groups, 7 bags" for line in lines)
+    assert "  deleted by NoSelf: 2 entries" in lines
+    # 4 targets, each with 9 copies, in one call of 64 a group.
+    assert "  4 x 32: 3 calls of 7 x 64 fits" in lines
+    rows = unigrn.plan(Spec(huber()), small()).explain()
+    assert "memory: rows " in rows and "arithmetic" not in rows
+
+
+def test_no_cell_is_read_for_a_plan():
+    def read(start, stop):
+        raise AssertionError("a cell was read")
+
+    data = Data.from_blocks(30, ["a", "b", "y", "z"], read)
+    assert CLOSED in unigrn.plan(Spec(least_squares(), ridge(1.0)), data).explain()
+
+
+def test_provenance_tells_how_to_run_it_again():
+    data = small(groups=["u"] * 20 + ["v"] * 10)
+    plan = unigrn.plan(Spec(least_squares(), l1(1.0), name="mine"), data,
+                       hyperparameters={"strength": 1.0})
+    told = plan.provenance(5)
+    assert told["method"] == "mine" and told["formula"] == str(plan.spec)
+    assert told["hyperparameters"] == {"strength": 1.0}
+    assert (told["seed"], told["dtype"], told["solver"]) == (5, "float64", MOMENTS)
+    assert told["tolerance"] == 1e-9
+    assert told["data"]["cells"] == 30 and told["data"]["genes"] == 4
+    assert told["data"]["groups"] == {"u": 20, "v": 10}
+    assert told["versions"]["unigrn"] == unigrn.__version__
+    assert told["tolerance"] < unigrn.plan(plan.spec, small(dtype="float32")).tolerance < 1e-4
+    assert unigrn.plan(plan.spec, data, tolerance=0.5).provenance(0)["tolerance"] == 0.5
+    import json
+
+    json.dumps(told)
+
+
+# ------------------------------------------------------------------ wrong arguments
+
+WRONG = [
+    (lambda: unigrn.plan("celloracle", small()), TypeError, "plan needs a Spec, got str"),
+    (lambda: unigrn.plan(Spec(absolute), small(weights=np.ones(30))), PlanError,
+     "weights.*absolute.*weighted=True"),
+    (lambda: unigrn.plan(Spec(least_squares(), None, support("chip"), SIMPLE), small()),
+     ValueError, "layer 'chip'.*the layers are: prior"),
+    (lambda: unigrn.plan(Spec(least_squares(), prior_l1(1.0, layer="chip")), small()),
+     ValueError, "layer 'chip'.*none"),
+    (lambda: unigrn.plan(Spec(least_squares(), None, support()), small()),
+     ValueError, r"supp θ.*needs a prior: give Spec\(prior="),
+    (lambda: unigrn.plan(Spec(least_squares()), small(), targets=["q"]),
+     ValueError, "none of the 1 requested targets is measured; requested: q"),
+    (lambda: unigrn.plan(Spec(least_squares(), None, mask(), Prior.from_dict({"y": ["y"]})),
+                         small()), ValueError, "no target has a candidate regulator"),
+    (lambda: unigrn.fit(Spec(least_squares()), small(), seed=-1), ValueError, "seed.*got -1"),
+    (lambda: unigrn.fit(Spec(least_squares()), small(), seed=True), ValueError, "seed"),
+    (lambda: Spec(ridge(1.0)), TypeError, r"Spec\(loss=...\).*regularizer"),
+    (lambda: Spec(2 * ridge(1.0)), TypeError, r"Spec\(loss=...\).*regularizer"),
+    (lambda: Spec(least_squares(), least_squares()), TypeError, r"Spec\(regularizer=...\).*loss"),
+    (lambda: Spec(least_squares(), support()), TypeError, r"Spec\(regularizer=...\)"),
+    (lambda: Spec(least_squares(), None, l1(1.0)), TypeError, r"Spec\(constraint=...\)"),
+    (lambda: Spec("ridge"), TypeError, "a loss is a term or a function.*str"),
+    (lambda: Spec(least_squares(), "ridge"), TypeError, "a regularizer is a term.*str"),
+    (lambda: Spec(least_squares(), null=-1), ValueError, "null.*-1"),
+    (lambda: Spec(least_squares(), null=True), ValueError, "null.*True"),
+    (lambda: Spec(least_squares(), scale="cells"), ValueError, "scale must be one of.*cells"),
+    (lambda: unigrn.bagging(Spec(least_squares()), bags=0), ValueError, "bags.*0"),
+    (lambda: unigrn.bagging(Spec(least_squares()), max_features=1.5), ValueError,
+     "max_features.*1.5"),
+    (lambda: unigrn.bagging(Spec(least_squares()), draws="own"), ValueError, "draws.*own"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), WRONG, ids=[w[2][:40] for w in WRONG])
+def test_wrong_arguments_say_what_is_needed(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_names_that_are_not_measured_are_told():
+    plan = unigrn.plan(Spec(least_squares()), small(), regulators=["a", "b", "q"], targets=["y"])
+    assert list(plan.problem.regulators) == ["a", "b"]
+    assert any("1 of 3 requested regulators are not measured" in line
+               for line in plan.problem.report.lines())
+
+
+# ------------------------------------------------------------------ candidates
+
+
+def test_candidates_are_the_constraint_applied():
+    prior = Prior.from_dict({"y": ["b", "a", "y", "q"], "z": ["z"], "a": ["z"]})
+    problem = unigrn.plan(Spec(least_squares(), None, mask(), prior), small()).problem
+    pairs = [(str(problem.regulators[c]), str(problem.targets[t])) for c, t in
+             zip(problem.candidate, problem.entry_target, strict=True)]
+    assert pairs == [("z", "a"), ("a", "y"), ("b", "y")]
+    assert problem.dropped == {"Support": 0, "NoSelf": 2}
+    assert np.array_equal(problem.sizes, np.bincount(problem.entry_target,
+                                                     minlength=len(problem.targets)))
+    soft = unigrn.plan(Spec(least_squares(), prior_l1(1.0), no_self(), prior), small()).problem
+    for entry in range(len(soft.candidate)):
+        source = str(soft.regulators[soft.candidate[entry]])
+        target = str(soft.targets[soft.entry_target[entry]])
+        named = source in {"y": "ab", "a": "z"}.get(target, "")
+        assert source != target
+        assert soft.prior.support[entry] == named
+        assert (soft.prior.weight[entry] > 0) == named
+
+
+# ------------------------------------------------------------------ sizes
+
+SIZES = st.integers(1, 200_000)
+
+
+@given(SIZES, st.sampled_from([COARSE, FINE]))
+def test_bucket_is_the_smallest_size_that_holds(size, sizes):
+    out = bucket(size, sizes)
+    assert out >= size
+    if size <= sizes[-1]:
+        assert out in sizes
+        assert all(s < size for s in sizes if s < out)
+    else:
+        assert out % sizes[-1] == 0 and out - size < sizes[-1]
+
+
+@given(SIZES, SIZES)
+def test_padding_is_small_monotone_and_idempotent(a, b):
+    out = padded(a)
+    assert out >= max(a, 8)
+    assert out - a <= max(a / 8, 8)
+    assert padded(out) == out
+    assert padded(min(a, b)) <= padded(max(a, b))
+
+
+@given(st.integers(4, 20))
+def test_padding_takes_eight_sizes_an_octave(octave):
+    low = 1 << octave
+    step = max(low // 8, 1)
+    assert {padded(n) for n in range(low, 2 * low, max(step // 2, 1))} <= {
+        low + i * step for i in range(9)}
+
+
+@given(SIZES)
+def test_rows_are_padded_to_powers_of_two(rows):
+    out = padded_rows(rows)
+    assert out >= max(rows, 32) and out & (out - 1) == 0
+    assert out == 32 or out < 2 * rows
+
+
+@given(st.integers(1, 1 << 22), SIZES, st.integers(1, 1 << 30))
+def test_chunks_keep_to_the_budget_and_to_few_sizes(fit_bytes, total, budget):
+    size = chunk_size(fit_bytes, total, budget)
+    assert size in {16, 64, 256} or (size >= 1024 and size & (size - 1) == 0)
+    assert size == 16 or size * fit_bytes <= budget
+    assert size == 16 or size < 4 * total
+    # It stops for a reason: all is done in one call, or the next size does not fit.
+    step = 4 if size < 1024 else 2
+    assert size >= total or step * size * fit_bytes > budget
+
+
+@given(st.lists(st.integers(0, 12), min_size=3, max_size=3).filter(any))
+def test_batches_hold_every_target_with_candidates_once(sizes):
+    genes = [f"r{j:02d}" for j in range(12)] + ["y0", "y1", "y2"]
+    prior = Prior.from_dict({f"y{t}": genes[:n] for t, n in enumerate(sizes) if n})
+    data = Data.from_arrays(np.zeros((2, 15)), genes)
+    plan = unigrn.plan(Spec(least_squares(), l1(1.0), support(), prior), data)
+    batches = plan.batches()
+    seen = np.concatenate([b.targets for b in batches])
+    assert sorted(seen) == np.flatnonzero(plan.problem.sizes).tolist()
+    for batch in batches:
+        assert batch.k in FINE
+        assert np.array_equal(batch.sizes, plan.problem.sizes[batch.targets])
+        assert all(bucket(int(s)) == batch.k for s in batch.sizes)
+
+
+# ------------------------------------------------------------------ cut into pieces
+
+MANY = 70  # targets: more than the 64 that one pass always takes
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Seventy targets with two to four of five regulators, in two groups."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(40, 5))
+    y = x @ rng.normal(size=(5, MANY)) + rng.normal(size=(40, MANY))
+    genes = [f"r{j}" for j in range(5)] + [f"y{t:02d}" for t in range(MANY)]
+    prior = Prior.from_edges(pd.DataFrame(
+        [(f"r{j}", f"y{t:02d}") for t in range(MANY)
+         for j in rng.permutation(5)[:rng.integers(2, 5)]], columns=["source", "target"]))
+    data = Data.from_arrays(np.c_[x, y], genes, groups=["u", "v"] * 20, dtype="float64")
+    return data, prior
+
+
+def equal(one, other):
+    np.testing.assert_allclose(one.weights, other.weights, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(one.status, other.status)
+    assert sorted(one.statistics) == sorted(other.statistics)
+    for name, values in one.statistics.items():
+        np.testing.assert_allclose(values, other.statistics[name], rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["bags and copies", "lasso"])
+def test_small_pieces_give_the_same_numbers(many, kind, monkeypatch):
+    data, prior = many
+    spec = {
+        "bags and copies": unigrn.bagging(
+            Spec(least_squares(), ridge(1.0), support(), prior, null=1), bags=2),
+        "lasso": Spec(least_squares(), l1(4.0), support(), prior),
+    }[kind]
+    whole = unigrn.fit(spec, data, 3)
+    assert (whole.status == 0).all()
+    plan = unigrn.plan(spec, data)
+    batch, = plan.batches()
+    assert plan.chunk(batch, MANY) > MANY
+    reads = []
+    read = Data.blocks
+    monkeypatch.setattr(Data, "blocks", lambda *a, **k: reads.append(1) or read(*a, **k))
+    monkeypatch.setattr(planner, "CHUNK", 1)
+    assert plan.chunk(batch, MANY) == 16
+    equal(whole, unigrn.fit(spec, data, 3))
+    assert len(reads) == 1
+    monkeypatch.setattr(run, "MEMORY", 1)
+    equal(whole, unigrn.fit(spec, data, 3))
+    assert len(reads) == 3  # seventy targets in two passes over the cells
