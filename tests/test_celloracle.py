@@ -143,7 +143,7 @@ def test_the_same_call_gives_the_same_bytes(tmp_path):
     for seed in ("0", "1"):
         out = tmp_path / f"network{seed}.tsv"
         code = (f"import unigrn; unigrn.infer({str(folder / 'expression.h5ad')!r}, "
-                f"{str(folder / 'prior.tsv')!r}, 'celloracle', groupby='cluster', null=1)"
+                f"{str(folder / 'prior.tsv')!r}, 'celloracle', groupby='cluster', permutations=1)"
                 f".write({str(out)!r})")
         env = os.environ | {"PYTHONHASHSEED": seed}
         subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=env,
@@ -241,7 +241,8 @@ def test_good_input_raises_no_warning():
 
 @pytest.mark.parametrize("hyper", [
     {"alpha": -1}, {"alpha": float("nan")}, {"alpha": "x"}, {"bags": 0}, {"bags": 1.5},
-    {"max_features": 0}, {"max_features": 1.1}, {"draws": "mine"}, {"null": -1}, {"nul": 1}])
+    {"max_features": 0}, {"max_features": 1.1}, {"draws": "mine"},
+    {"permutations": -1}, {"permutation": 1}])
 def test_hyperparameters_are_checked(hyper):
     data = linear(30, 6, 10, (2, 4), seed=3)
     with pytest.raises(ValueError, match=next(iter(hyper))):

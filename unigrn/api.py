@@ -150,7 +150,8 @@ def _names(names: Any, what: str) -> list[str] | None:
     if names is None:
         return None
     if isinstance(names, str | os.PathLike):
-        from unigrn.prior import read_names
+        from unigrn.names import read_names
 
-        return read_names(names, what)
+        columns = ("source", "tf", "regulator", "target") if what == "regulators" else ("target",)
+        return read_names(names, what, columns)
     return [str(n) for n in names]

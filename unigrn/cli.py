@@ -335,41 +335,11 @@ def _output_file(path: str, inputs: Sequence[str | None]) -> None:
             raise _Refusal(f"output {path!r} is also an input; give another name")
 
 
-def _names(path: str | None, option: str, columns: Sequence[str]) -> list[str] | None:
-    """Names of a file: one per line, or the first of ``columns`` that its table has."""
-    if path is None:
-        return None
-    if path.lower().endswith((".parquet", ".h5ad")):
-        raise _Refusal(f"{option} {path!r}: one name per line, or a .tsv or .csv table, is needed")
-    import csv
-    import gzip
-    import zlib
+def _names(path: str | None, what: str, columns: Sequence[str]) -> list[str] | None:
+    """Names of a file, or None where none was given."""
+    from unigrn.names import read_names
 
-    opened: Any = gzip.open if path.lower().endswith(".gz") else open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in file.read().splitlines() if line.strip()]
-    except (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile) as problem:
-        raise _Refusal(f"{option} {path!r} cannot be read as text: {problem}") from problem
-    if not lines:
-        raise _Refusal(f"{option} {path!r} is empty; it needs one name per line")
-    delimiter = next((mark for mark in "\t," if mark in lines[0]), "\t")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
-    header = rows[0]
-    column = next((name for name in columns if name in header), None)
-    if column is not None:
-        at = header.index(column)
-        names = [row[at] for row in rows[1:] if len(row) > at and row[at]]
-    elif len(header) > 1:
-        raise _Refusal(
-            f"{option} {path!r} is a table without a column {' or '.join(columns)}; "
-            f"its columns are {', '.join(header)}"
-        )
-    else:
-        names = [row[0] for row in rows]
-    if not names:
-        raise _Refusal(f"{option} {path!r} holds no name")
-    return list(dict.fromkeys(names))
+    return None if path is None else read_names(path, what, columns)
 
 
 def _parameters(pairs: Sequence[str], method: str) -> dict[str, Any]:
@@ -463,8 +433,8 @@ def _request(
         "method": method,
         "groupby": groupby,
         "layer": layer,
-        "regulators": _names(regulators, "--regulators", ("source", "tf", "regulator", "target")),
-        "targets": _names(targets, "--targets", ("target",)),
+        "regulators": _names(regulators, "regulators", ("source", "tf", "regulator", "target")),
+        "targets": _names(targets, "targets", ("target",)),
         "seed": seed,
         "dtype": dtype,
         **hyperparameters,

@@ -80,7 +80,7 @@ class Data:
         Examples
         --------
         >>> data = Data.from_arrays([[1.0, 2.0], [3.0, 4.0]], ["a", "b"])
-        >>> data.cells, list(data.genes)
+        >>> data.cells, data.genes.tolist()
         (2, ['a', 'b'])
         """
         if not hasattr(expression, "shape"):

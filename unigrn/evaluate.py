@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unigrn.names import read_names
+
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
@@ -323,39 +325,13 @@ def _read_targets(targets: str | Path | pd.DataFrame | Iterable[str]) -> np.ndar
             )
         names = _names(targets["target"], "table of targets", "target")
     elif isinstance(targets, (str, Path)):
-        names = _targets_file(_existing(targets, "file of targets"))
+        names = np.asarray(read_names(targets, "targets"), dtype=object)
     else:
         names = np.asarray([str(name) for name in targets], dtype=object)
     names = np.unique(names.astype(str))
     if not names.size:
         raise ValueError("The list of targets is empty; name at least one, or leave it out.")
     return names
-
-
-def _targets_file(path: Path) -> np.ndarray:
-    import gzip
-
-    name = path.name.lower().removesuffix(".gz")
-    if not name.endswith(".parquet"):
-        opener = gzip.open if path.name.lower().endswith(".gz") else open
-        with opener(path, "rt", encoding="utf-8-sig") as lines:
-            text = [line.strip() for line in lines]
-        header = text[0].split("," if name.endswith(".csv") else "\t") if text else []
-        if "target" not in header:
-            if len(header) > 1:
-                raise ValueError(
-                    f"The file of targets {path} is a table with the columns {_list(header)}; it "
-                    "needs a column 'target', or one name per line."
-                )
-            return np.asarray([line for line in text if line], dtype=object)
-        if len(header) == 1:  # any suffix will do for a single column
-            return np.asarray([line for line in text[1:] if line], dtype=object)
-    table = _table(path, "file of targets")
-    if "target" not in table.columns:
-        raise ValueError(
-            f"The file of targets {path} has the columns {_list(table.columns)}; it needs 'target'."
-        )
-    return _names(table["target"], "file of targets", "target")
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,8 @@ class GroupSums:
         else:
             if self.lost is None:
                 self.lost = jax.tree.map(jnp.zeros_like, self.total)
+            # One block in flight: reading ahead of the arithmetic would fill the memory.
+            jax.block_until_ready(self.total)
             self.total, self.lost = _accumulate(self.total, self.lost, wide, tall, weight)
 
     def finish(self, scale_x: np.ndarray, scale_y: np.ndarray) -> Moments:

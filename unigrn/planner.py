@@ -330,7 +330,7 @@ class Plan:
         flops = 0.0
         lines.append("batches (targets x padded regulators):")
         for batch in self.batches():
-            total = len(batch.targets) * (1 + self.spec.null)
+            total = len(batch.targets) * (1 + self.spec.permutations)
             step = self.chunk(batch, total)
             calls = groups * math.ceil(total / step)
             lines.append(f"  {len(batch.targets):,} x {batch.k}: {calls} "

@@ -94,7 +94,7 @@ class _Run:
         self.plan, self.seed = plan, seed
         self.spec, self.data, self.problem = plan.spec, plan.data, plan.problem
         self.groups = len(self.data.group_sizes)
-        self.copies = 1 + self.spec.null
+        self.copies = 1 + self.spec.permutations
         targets, entries = len(self.problem.targets), len(self.problem.candidate)
         dtype = self.data.dtype
         # Statistics of every copy of the targets, (copies, entries), for each group.
@@ -411,7 +411,7 @@ class _Run:
         columns = {name: values[0] for name, values in found.items()}
         if self.spec.readout is not None:
             columns |= self.spec.readout({"weight": self.weights[group], **columns})
-        if self.spec.null:
+        if self.spec.permutations:
             sizes = np.abs(weights) / self.by_group[group].deviation[self.y][problem.entry_target]
             columns["fdr"] = false_discovery_rate(sizes[0], sizes[1:])
         for name, values in columns.items():

@@ -43,7 +43,7 @@ class Spec:
         targets too. Constant genes are left as they are.
     ensemble
         A transformation that fits the spec many times, such as `unigrn.bagging`.
-    null
+    permutations
         Number of permuted copies of every target that are fitted beside it; they give the column
         ``fdr``. 0 for none.
     readout
@@ -68,7 +68,7 @@ class Spec:
     name: str = "spec"
     scale: str | None = None
     ensemble: Bagging | None = None
-    null: int = 0
+    permutations: int = 0
     readout: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
     expects: tuple[str, ...] = ()
@@ -85,7 +85,8 @@ class Spec:
                 got = f"{term.kind} ({term.formula})" if hasattr(term, "kind") else \
                     type(term).__name__
                 raise TypeError(f"Spec({slot}=...) takes a {slot}, got a {got}")
-        object.__setattr__(self, "null", check_whole("null", self.null))
+        object.__setattr__(self, "permutations",
+                           check_whole("permutations", self.permutations))
         if self.scale not in SCALES:
             raise ValueError(f"scale must be one of {SCALES}, got {self.scale!r}")
 

@@ -24,7 +24,7 @@ def celloracle(
     bags: int = 20,
     max_features: float = 0.8,
     draws: str = "shared",
-    null: int = 0,
+    permutations: int = 0,
 ) -> Spec:
     """CellOracle: bagged ridge on the prior's support, with the released bag statistics.
 
@@ -46,7 +46,7 @@ def celloracle(
     draws
         "shared" (one bootstrap of the cells a bag, fast) or "released" (that program's own index
         streams, whatever the seed).
-    null
+    permutations
         Number of permuted copies of every target; with 1 or more, the column ``fdr`` says which
         share of the edges at least as strong (|weight| over the target's standard deviation in the
         group) permuted targets would give: a calibrated companion to ``p``.
@@ -67,7 +67,7 @@ def celloracle(
                "bags_drawn": "number of bags that drew the regulator",
                "p": UNCALIBRATED, "fdr": FDR},
         expects=("log", "imputed"),
-        null=null,
+        permutations=permutations,
     )
     return bagging(spec, bags=bags, max_features=max_features, draws=draws)
 
@@ -77,7 +77,7 @@ def celloracle_bayesian(
     hyperprior: float = 1e-6,
     tolerance: float = 1e-3,
     max_iterations: int = 300,
-    null: int = 0,
+    permutations: int = 0,
 ) -> Spec:
     """CellOracle's Bayesian ridge: evidence maximisation on the prior's support.
 
@@ -95,7 +95,7 @@ def celloracle_bayesian(
         Absolute stopping tolerance, in units of theta.
     max_iterations
         Cap on the updates.
-    null
+    permutations
         Number of permuted copies of every target, for the column ``fdr``; see `celloracle`.
 
     References
@@ -116,7 +116,7 @@ def celloracle_bayesian(
                "p": "two-sided posterior tail probability; unreliable where cells do not exceed "
                     "regulators", "fdr": FDR},
         expects=("log", "imputed"),
-        null=null,
+        permutations=permutations,
     )
 
 
