@@ -665,7 +665,7 @@ def test_evaluate_refuses_a_network(network, message):
         ({"targets": ["q"]}, "None of the 1 listed targets"),
         ({"targets": []}, "list of targets is empty"),
         ({"targets": pd.DataFrame({"gene": ["x"]})}, "it needs 'target'"),
-        ({"targets": "nowhere.txt"}, "is not a file"),
+        ({"targets": "nowhere.txt"}, "does not exist"),
         ({"group": "T cell"}, "no group 'T cell'; it has no groups"),
         ({"permutations": 0}, "at least 1"),
         ({"expression": "nowhere.h5ad"}, "is not a file"),
@@ -695,7 +695,7 @@ def test_evaluate_refuses_files(tmp_path):
         evaluate(NETWORK, tmp_path / "gold.xlsx")
     with pytest.raises(ValueError, match="Cannot read the gold standard"):
         evaluate(NETWORK, tmp_path / "empty.tsv")
-    with pytest.raises(ValueError, match="needs a column 'target'"):
+    with pytest.raises(ValueError, match="needs a column target"):
         evaluate(NETWORK, GOLD, targets=tmp_path / "folds.tsv")
     with pytest.raises(ValueError, match="is not a file; check the path"):
         evaluate(NETWORK, tmp_path / "none.tsv")

@@ -162,13 +162,17 @@ def test_explain_says_what_why_and_how_much():
 
 def test_explain_counts_groups_bags_copies_and_deletions():
     groups = ["u", "v", "w"] * 10
-    spec = unigrn.bagging(Spec(least_squares(), ridge(1.0), no_self(), SIMPLE, null=9), bags=7)
-    lines = unigrn.plan(spec, small(groups=groups)).explain().splitlines()
+    spec = unigrn.bagging(Spec(least_squares(), ridge(1.0), no_self(), SIMPLE, permutations=9),
+                          bags=7)
+    plan = unigrn.plan(spec, small(groups=groups))
+    lines = plan.explain().splitlines()
     assert any(line == "problem: 2 regulators x 4 targets, 6 candidate edges, 30 cells in 3 "
                "groups, 7 bags" for line in lines)
     assert "  deleted by NoSelf: 2 entries" in lines
-    # 4 targets, each with 9 copies, in one call of 64 a group.
-    assert "  4 x 32: 3 calls of 7 x 64 fits" in lines
+    # 4 targets, each with 9 copies, in every group.
+    step = plan.chunk(plan.batches()[0], 40)
+    k = plan.batches()[0].k
+    assert f"  4 x {k}: {3 * -(-40 // step)} calls of 7 x {step} fits" in lines
     rows = unigrn.plan(Spec(huber()), small()).explain()
     assert "memory: rows " in rows and "arithmetic" not in rows
 
@@ -225,8 +229,8 @@ WRONG = [
     (lambda: Spec(least_squares(), None, l1(1.0)), TypeError, r"Spec\(constraint=...\)"),
     (lambda: Spec("ridge"), TypeError, "a loss is a term or a function.*str"),
     (lambda: Spec(least_squares(), "ridge"), TypeError, "a regularizer is a term.*str"),
-    (lambda: Spec(least_squares(), null=-1), ValueError, "null.*-1"),
-    (lambda: Spec(least_squares(), null=True), ValueError, "null.*True"),
+    (lambda: Spec(least_squares(), permutations=-1), ValueError, "permutations.*-1"),
+    (lambda: Spec(least_squares(), permutations=True), ValueError, "permutations.*True"),
     (lambda: Spec(least_squares(), scale="cells"), ValueError, "scale must be one of.*cells"),
     (lambda: unigrn.bagging(Spec(least_squares()), bags=0), ValueError, "bags.*0"),
     (lambda: unigrn.bagging(Spec(least_squares()), max_features=1.5), ValueError,
@@ -310,15 +314,16 @@ def test_rows_are_padded_to_powers_of_two(rows):
     assert out == 32 or out < 2 * rows
 
 
-@given(st.integers(1, 1 << 22), SIZES, st.integers(1, 1 << 30))
-def test_chunks_keep_to_the_budget_and_to_few_sizes(fit_bytes, total, budget):
-    size = chunk_size(fit_bytes, total, budget)
-    assert size in {16, 64, 256} or (size >= 1024 and size & (size - 1) == 0)
-    assert size == 16 or size * fit_bytes <= budget
+@given(SIZES, st.floats(0.01, 1e9))
+def test_chunks_keep_to_the_limit_and_to_few_sizes(total, most):
+    size = chunk_size(total, most)
+    assert size >= 16 and size & (size - 1) == 0
+    assert size == 16 or size <= most
     assert size == 16 or size < 4 * total
-    # It stops for a reason: all is done in one call, or the next size does not fit.
-    step = 4 if size < 1024 else 2
-    assert size >= total or step * size * fit_bytes > budget
+    # It stops for a reason: all is done in one call, or the next size is too large.
+    assert size >= total or 2 * size > most or 4 * size > most
+    assert size <= chunk_size(2 * total, most)
+    assert size <= chunk_size(total, 2 * most)
 
 
 @given(st.lists(st.integers(0, 12), min_size=3, max_size=3).filter(any))
@@ -365,17 +370,18 @@ def equal(one, other):
 
 def test_small_pieces_give_the_same_numbers(many, monkeypatch):
     data, prior = many
-    spec = unigrn.bagging(Spec(least_squares(), ridge(1.0), support(), prior, null=1), bags=2)
+    spec = unigrn.bagging(Spec(least_squares(), ridge(1.0), support(), prior, permutations=1),
+                          bags=2)
     whole = unigrn.fit(spec, data, 3)
     assert (whole.status == 0).all()
     plan = unigrn.plan(spec, data)
     batch, = plan.batches()
-    assert plan.chunk(batch, MANY) > MANY
+    assert plan.chunk(batch, 2 * MANY) > 16
     reads = []
     read = Data.blocks
     monkeypatch.setattr(Data, "blocks", lambda *a, **k: reads.append(1) or read(*a, **k))
     monkeypatch.setattr(planner, "CHUNK", 1)
-    assert plan.chunk(batch, MANY) == 16
+    assert plan.chunk(batch, 2 * MANY) == 16
     monkeypatch.setattr(run, "MEMORY", 1)
     equal(whole, unigrn.fit(spec, data, 3))
     assert len(reads) == 2  # seventy targets in two passes over the cells

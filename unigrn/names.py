@@ -32,7 +32,7 @@ def read_names(
     """
     path = Path(path)
     label = f"the file of {what} {str(path)!r}"
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise ValueError(f"{label} does not exist; give one name per line, or a table")
     if path.suffix.lower() == ".parquet":
         header, rows = _parquet(path, label)
@@ -49,7 +49,7 @@ def read_names(
         names = [row[0] for row in [header, *rows]]
     names = [name for name in names if name]
     if not names:
-        raise ValueError(f"{label} holds no name; give one per line")
+        raise ValueError(f"{label} is empty; give one name per line")
     return list(dict.fromkeys(names))
 
 
