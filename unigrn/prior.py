@@ -1142,6 +1142,8 @@ def _other_spelling(
 ) -> tuple[int, str, tuple[str, ...]] | None:
     """Names that would match under another spelling, if they are worth a word."""
     exact = np.isin(names, genes)
+    if 1 - exact.mean() < _WORTH_A_HINT:
+        return None  # nearly all match as they are
     genes_exact = int(np.isin(genes, names).sum())
     best, best_gain = None, 0.0
     for how, change in (

@@ -269,7 +269,8 @@ class _Run:
                 weight = np.zeros((own.shape[0], rows), dtype)
                 weight[:, :len(x)] = own
             wide = np.zeros((rows, padded(x.shape[1] + 1)), dtype)
-            wide[:len(x), :x.shape[1]] = x
+            # A constant regulator is taken out, as the moments do: its coefficient is 0.
+            wide[:len(x), :x.shape[1]] = np.where(self.by_group[g].constant[self.x], 0, x)
             tall = np.zeros((rows, padded(y.shape[1])), dtype)
             tall[:len(y), :y.shape[1]] = y
             self._solve(g, (wide, tall, weight), np.arange(len(self.y)))
