@@ -47,6 +47,14 @@ def check_whole(name: str, value: Any, *, low: int = 0) -> int:
     return int(number)
 
 
+def of_kind(term: Term, kind: str) -> Term:
+    """Return a term of the kind asked for, or say which kind it is."""
+    if term.kind != kind:
+        raise TypeError(f"a {kind} is a term or a function (params, data, prior) -> number, got a "
+                        f"{term.kind} ({term.formula})")
+    return term
+
+
 def _weight(data: View) -> Array:
     return jnp.ones(data.x.shape[0], data.x.dtype) if data.weight is None else data.weight
 
@@ -235,7 +243,7 @@ class Huber(Loss):
 
     def lipschitz(self, data: View, prior: PriorView) -> Array:
         """As for least squares: the curvature is at most 2 X' W X, intercept included."""
-        return 2 * (2 * _curvature(data))
+        return 2 * _curvature(data)
 
     @property
     def formula(self) -> str:
@@ -381,7 +389,7 @@ def loss(
     'targets'
     """
     if isinstance(function, Term):
-        return function
+        return of_kind(function, "loss")
     if not callable(function):
         raise TypeError(f"a loss is a term or a function (params, data, prior) -> number, got "
                         f"{type(function).__name__}")

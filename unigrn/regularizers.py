@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from unigrn.losses import check_number
+from unigrn.losses import check_number, of_kind
 from unigrn.terms import (
     Array,
     Blocks,
@@ -190,7 +190,7 @@ def regularizer(
 ) -> Regularizer:
     """Turn any differentiable ``function(params, data, prior, **hyper)`` into a regularizer."""
     if isinstance(function, Term):
-        return function
+        return of_kind(function, "regularizer")
     if not callable(function):
         raise TypeError("a regularizer is a term or a function (params, data, prior) -> number, "
                         f"got {type(function).__name__}")

@@ -192,6 +192,7 @@ class Term:
     ``absolute``   function (data, prior) -> weights c >= 0: the term is sum_j c_j |theta_j|.
     ``interval``   function (prior) -> (lower, upper): the constraint is lower <= theta <= upper.
     ``allows``     function (prior) -> mask: the constraint is theta = 0 outside the mask.
+    ``evidence``   function () -> settings: a Gaussian evidence, maximised by its own fixed point.
     ``prox``       function (v, step, data, prior) -> argmin_u  term(u) + |u - v|^2 / (2 step).
     ``project``    function (v, prior) -> the nearest feasible point.
     ``lipschitz``  function (data, prior) -> a bound L with |grad(u) - grad(v)| <= L |u - v|.
