@@ -281,6 +281,18 @@ def test_hidden_targets_of_bsubtilis_get_no_edge_from_a_hard_mask(shared):
     assert found.edges["in_universe"] == 0
 
 
+def test_full_ridge_on_hidden_targets_of_bsubtilis_reproduces_the_reference(shared):
+    """Ridge on all TFs, alpha = n, no self: AUPRC ratio 12.7, EPR 23.8, macro AUROC .76."""
+    folder = shared / "datasets" / "bsubtilis"
+    network = unigrn.infer(folder / "expression.h5ad", folder / "prior.tsv.gz", "full_ridge",
+                           regulators=folder / "tfs.txt", targets=folder / "heldout_targets.txt")
+    found = scored(shared, "bsubtilis", network, prior=folder / "prior.tsv.gz",
+                   targets=folder / "heldout_targets.txt").metrics
+    assert found["auprc_ratio"] == pytest.approx(12.7, rel=0.01)
+    assert found["epr"] == pytest.approx(23.8, rel=0.01)
+    assert found["macro_auroc"] == pytest.approx(0.76, abs=0.01)
+
+
 def test_data_objects_of_anndata_in_every_form():
     """Dense, CSR, CSC, integer, view and backed matrices give one network."""
     import scipy.sparse as sp

@@ -18,6 +18,7 @@ _HOME = {
     "celloracle_bayesian": "celloracle",
     "masked_lasso": "masked",
     "masked_ridge": "masked",
+    "full_ridge": "masked",
 }
 
 

@@ -70,3 +70,25 @@ def masked_ridge(prior: Prior | None, alpha: float = 0.1) -> Spec:
         notes={"weight": "coefficient, in standard deviations of the target per standard "
                          "deviation of the regulator"},
     )
+
+
+def full_ridge(prior: Prior | None, alpha: float = 1.0) -> Spec:
+    """Ridge on all regulators, whatever the prior says of the edge.
+
+    min (1/n) sum_i (y_i - theta_0 - x_i theta)^2 + alpha |theta|^2 over every regulator but the
+    target itself, genes divided by their standard deviation over all cells. The prior only gives
+    the default regulators; targets that it does not name get edges too, so this can be scored on
+    targets that were hidden from the prior.
+
+    Parameters
+    ----------
+    prior
+        Its measured sources are the default regulators.
+    alpha
+        Ridge strength relative to the number of cells.
+
+    References
+    ----------
+    Hoerl and Kennard, Technometrics 12 (1970) 55, doi:10.1080/00401706.1970.10488634.
+    """
+    return masked_ridge(prior, alpha).replace(constraint=no_self(), name="full_ridge")
