@@ -24,6 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import unigrn
 from unigrn import constraints, losses, regularizers
 from unigrn.constraints import box, no_self, nonnegative, sign, support
 from unigrn.losses import Huber, gaussian, gaussian_evidence, huber, least_squares, loss
@@ -463,7 +464,8 @@ def test_every_capability_is_described():
 @pytest.mark.parametrize("module", [losses, regularizers, constraints], ids=lambda m: m.__name__)
 def test_every_constructor_has_rows_in_the_tables(module):
     functions = {name for name, f in inspect.getmembers(module, inspect.isfunction)
-                 if f.__module__ == module.__name__ and not name.startswith(("_", "check_"))}
+                 if f.__module__ == module.__name__ and name in unigrn.__all__}
+    assert functions
     listed = {build.__name__ for build, *_ in RIGHT}
     assert functions <= listed, sorted(functions - listed)
     takes = {name for name in functions if inspect.signature(getattr(module, name)).parameters}
@@ -1209,7 +1211,8 @@ def test_kinds_do_not_mix(first, second):
         sum([BY_KIND[first][0], BY_KIND[second][0]])
 
 
-@pytest.mark.parametrize("other", [1, 2.5, "ridge", None, abs, np.ones(2)], ids=repr)
+@pytest.mark.parametrize("other", [1, 2.5, "ridge", None, abs, np.ones(2)],
+                         ids=lambda value: type(value).__name__)
 def test_only_terms_are_added(other):
     with pytest.raises(TypeError, match=f"joins terms, got {type(other).__name__}"):
         ridge(1) + other
@@ -1297,7 +1300,8 @@ WRONG = [
 
 def written(row) -> str:
     build, args = row[:2]
-    return f"{build.__name__}{args!r}"
+    # No memory addresses: the workers of a parallel run must name the tests alike.
+    return f"{build.__name__}{args!r}".partition(" at 0x")[0]
 
 
 @pytest.mark.parametrize("row", RIGHT, ids=written)
@@ -1379,8 +1383,7 @@ def test_spec_refuses_a_term_of_another_kind(slot, kind, term):
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("null", -1), ("null", 1.5), ("null", True), ("null", "a"), ("null", None),
-    ("null", math.nan), ("scale", "targets"), ("scale", True), ("scale", ["regulators"]),
+    ("scale", "targets"), ("scale", True), ("scale", ["regulators"]),
 ])
 def test_spec_refuses_other_settings(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be .*got"):
@@ -1544,6 +1547,37 @@ def test_terms_go_through_jit_unchanged():
         np.testing.assert_array_equal(jax.tree.leaves(before), jax.tree.leaves(after))
         again = jax.tree.unflatten(*reversed(jax.tree.flatten(before)))
         assert again == before
+
+
+def test_structures_of_different_classes_differ():
+    # The key of a compiled program: were two equal, one term would now and then be run as another.
+    alone = [case.term for case in CASES if not isinstance(case.term, Sum | Scaled)]
+    for wrap in (lambda t: t, lambda t: Scaled(2.0, t), lambda t: Sum((t, t)), lambda t: {"a": t}):
+        for a in alone:
+            for b in alone:
+                same = type(a) is type(b) and (
+                    dataclasses.replace(a, **dict.fromkeys(leaf_names(a), 0.0))
+                    == dataclasses.replace(b, **dict.fromkeys(leaf_names(b), 0.0)))
+                equal = jax.tree.structure(wrap(a)) == jax.tree.structure(wrap(b))
+                assert equal is same, (a, b)
+
+
+def leaf_names(term: Term) -> list[str]:
+    """Fields of a term that are numbers, not part of its structure."""
+    return [f.name for f in dataclasses.fields(term) if isinstance(getattr(term, f.name), float)]
+
+
+def test_no_term_runs_the_program_of_another():
+    # A program remembers the class that it was traced with.
+    @jax.jit
+    def traced_as(term):
+        names.append(type(term).__name__)
+        return len(names) - 1
+
+    names = []
+    alone = [case.term for case in CASES if not isinstance(case.term, Sum | Scaled)]
+    for term in alone * 2:
+        assert names[int(traced_as(term))] == type(term).__name__
 
 
 def test_terms_are_rebuilt_around_anything():

@@ -39,8 +39,33 @@ def static(**kwargs: Any) -> Any:
 
 
 def pytree(cls: type) -> type:
-    """Make ``cls`` a frozen dataclass that JAX can trace; its hyperparameters are array leaves."""
-    return jax.tree_util.register_dataclass(dataclass(frozen=True)(cls))
+    """Make ``cls`` a frozen dataclass that JAX can trace; its hyperparameters are array leaves.
+
+    Not by ``jax.tree_util.register_dataclass``: in JAX 0.10 the structures of two dataclasses with
+    like fields compare equal whatever their class, so that a compiled function could be reused for
+    another term.
+    """
+    cls = dataclass(frozen=True)(cls)
+    fields = dataclasses.fields(cls)
+    leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
+    fixed = tuple(f.name for f in fields if f.metadata.get("static"))
+
+    def flatten(term):
+        return [getattr(term, n) for n in leaves], tuple(getattr(term, n) for n in fixed)
+
+    def flatten_with_keys(term):
+        children, aux = flatten(term)
+        return [(jax.tree_util.GetAttrKey(n), c) for n, c in zip(leaves, children, strict=True)], \
+            aux
+
+    def unflatten(aux, children):
+        term = object.__new__(cls)
+        for name, value in (*zip(fixed, aux, strict=True), *zip(leaves, children, strict=True)):
+            object.__setattr__(term, name, value)
+        return term
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
 
 
 @jax.tree_util.register_pytree_with_keys_class
