@@ -27,7 +27,6 @@ from unigrn import (
     planner,
     prior_l1,
     ridge,
-    run,
     sign,
     support,
 )
@@ -155,7 +154,7 @@ def test_explain_says_what_why_and_how_much():
     assert "problem: 2 regulators x 2 targets, 3 candidate edges, 30 cells" in lines
     assert "  2 x 8: 1 call of 1 x 16 fits" in lines
     assert any(line.startswith("memory: moments 0 MB") for line in lines)
-    assert any(line.startswith("arithmetic: ") and "one pass" in line for line in lines)
+    assert any(line.startswith("arithmetic: ") and "1 pass over" in line for line in lines)
     assert lines[-1].startswith("device: cpu") and lines[-1].endswith("float64")
     assert "deleted by" not in text
 
@@ -384,6 +383,6 @@ def test_small_pieces_give_the_same_numbers(many, monkeypatch):
     monkeypatch.setattr(Data, "blocks", lambda *a, **k: reads.append(1) or read(*a, **k))
     monkeypatch.setattr(planner, "CHUNK", 1)
     assert plan.chunk(batch, 2 * MANY) == 16
-    monkeypatch.setattr(run, "MEMORY", 1)
+    monkeypatch.setattr(planner, "MEMORY", 1)
     equal(whole, unigrn.fit(spec, data, 3))
     assert len(reads) == 2  # seventy targets in two passes over the cells

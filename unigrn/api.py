@@ -67,7 +67,7 @@ def infer(
     seed
         Whole number >= 0; the same seed gives the same network.
     dtype
-        "float32" or "float64".
+        "float32" or "float64"; `unigrn.Data` has its own.
     **hyperparameters
         Passed to the method.
 
@@ -84,8 +84,12 @@ def infer(
     prepared = _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype,
                         hyperparameters)
     solution = prepared.solve(seed)
+    failed = int((~solution.converged).sum())
     for text in solution.warnings:
         warnings.warn(text, UnigrnWarning, stacklevel=2)
+    if failed:
+        warnings.warn(f"{failed:,} of {solution.status.size:,} fits did not converge; "
+                      "Network.not_converged() lists them", UnigrnWarning, stacklevel=2)
     return solution.network()
 
 
@@ -112,7 +116,11 @@ def _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype, h
 
     build, name = bind(method, hyper)
     spec = build(_prior(prior)) if build is not None else method
-    if build is None and spec.prior is None and prior is not None:
+    if build is not None and spec.name == "spec":
+        spec = spec.replace(name=getattr(method, "__name__", "spec"))
+    if build is None and prior is not None:
+        if spec.prior is not None and prior is not spec.prior:
+            raise ValueError("the Spec has a prior of its own; pass prior=None, or a Spec without")
         spec = spec.replace(prior=_prior(prior))
     data = _data(adata, layer, groupby, dtype)
     return plan(spec, data, regulators=_names(regulators, "regulators"),
@@ -137,11 +145,10 @@ def _data(adata: Any, layer: str | None, groupby: str | None, dtype: str) -> Dat
         if layer is not None or groupby is not None:
             raise ValueError("layer and groupby belong to AnnData; a Data object has its matrix "
                              "and groups already")
-        if adata.dtype != dtype:
-            import dataclasses
-
-            adata = dataclasses.replace(adata, dtype=dtype)
-        return adata
+        if dtype != adata.dtype and dtype != "float32":
+            raise ValueError(f"the Data object is {adata.dtype}, {dtype} was asked for; build it "
+                             f"with dtype={dtype!r}")
+        return adata  # it has its own precision
     return Data.from_anndata(adata, layer=layer, groupby=groupby, dtype=dtype)
 
 

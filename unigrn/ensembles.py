@@ -172,7 +172,7 @@ def bagging(
     Parameters
     ----------
     spec
-        Any spec that is solved from moments.
+        Any spec whose loss has moments or uses cell weights.
     bags
         Number of bags, >= 1.
     max_features
@@ -192,6 +192,7 @@ def bagging(
         raise ValueError(f"max_features must lie in (0, 1], got {max_features:g}")
     if draws not in DRAWS:
         raise ValueError(f"draws must be one of {', '.join(DRAWS)}, got {draws!r}")
-    return spec.replace(ensemble=Bagging(bags, max_features, draws))
+    # A read-out of one fit says nothing of an ensemble, which has statistics of its own.
+    return spec.replace(ensemble=Bagging(bags, max_features, draws), readout=None)
 
 

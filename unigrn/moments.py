@@ -4,15 +4,16 @@ For every system s (a group, or a bag of a group) with cell weights w and total 
 
     gram_s = sum w (x - m_x)(x - m_x)'      cross_s = sum w (x - m_x)(y - m_y)'
 
-Sums are taken around a pivot (the mean of the group's first block), so that they lose no digits to
-a large mean, and each block's sum is added with compensation, so that float32 stays accurate over
-any number of cells. Shapes are padded to a few sizes: another data set does not recompile.
+Sums are taken around a pivot (the mean of the group's first thousand cells), so that they lose no
+digits to a large mean, and each block's sum is added with compensation, so that float32 stays
+accurate over any number of cells. Shapes are padded to a few sizes: another data set does not
+recompile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import jax
@@ -21,6 +22,8 @@ import numpy as np
 
 from unigrn.data import Block
 from unigrn.terms import Array, Moments, pytree
+
+PIVOT = 1024  # cells that the pivot is taken from
 
 
 def padded(size: int, least: int = 8) -> int:
@@ -54,10 +57,14 @@ class Sums:
         return Sums(*(jnp.zeros(shape, dtype) for shape in shapes))
 
 
+# Full float32 products on accelerators too, where the default may drop to fewer digits.
+dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+
 def _block_sums(x: Array, y: Array, weight: Array) -> Sums:
     def one(w):
         wx = x * w[:, None]
-        return Sums(wx.T @ x, wx.T @ y, w @ (y * y), w @ x, w @ y, jnp.sum(w))
+        return Sums(dot(wx.T, x), dot(wx.T, y), dot(w, y * y), dot(w, x), dot(w, y), jnp.sum(w))
 
     return jax.lax.map(one, weight)
 
@@ -111,11 +118,29 @@ class GroupSums:
     pivot: tuple[np.ndarray, np.ndarray] | None = None
     total: Sums | None = None
     lost: Sums | None = None
+    held: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def add(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None:
         """Add a block: ``x`` (cells, regulators), ``y`` (cells, targets), ``weight`` (S, cells)."""
-        if self.pivot is None:
-            self.pivot = (x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64))
+        if self.pivot is not None:
+            self._add(x, y, weight)
+            return
+        # The pivot needs enough cells that count: one odd cell would cost digits of all sums.
+        self.held.append((x, y, weight))
+        if sum(np.count_nonzero(w.any(axis=0)) for *_, w in self.held) >= PIVOT:
+            self._open()
+
+    def _open(self) -> None:
+        """Take the pivot from the cells held so far, by weight, and add them."""
+        held, self.held = self.held, []
+        use = np.concatenate([w.sum(axis=0, dtype=np.float64) for *_, w in held])
+        use = use if use.any() else np.ones_like(use)
+        self.pivot = tuple(np.average(np.concatenate([block[i] for block in held]), axis=0,
+                                      weights=use) for i in (0, 1))
+        for block in held:
+            self._add(*block)
+
+    def _add(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None:
         rows = padded_rows(len(x))
         # The pivot is subtracted in double precision: a large mean costs no digits.
         wide, tall = (self._pad(values - pivot, (rows, width)) for values, pivot, width in
@@ -132,6 +157,8 @@ class GroupSums:
 
     def finish(self, scale_x: np.ndarray, scale_y: np.ndarray) -> Moments:
         """Centre, scale and clear; ``scale_*`` are the factors each gene is multiplied by."""
+        if self.pivot is None:
+            self._open()
         px, py = self.pivot
         return _centre(self.total, self._pad(px, self.q), self._pad(py, self.p),
                        self._pad(scale_x, self.q), self._pad(scale_y, self.p))

@@ -16,6 +16,7 @@ import numpy as np
 
 from unigrn import __version__
 from unigrn.data import Data
+from unigrn.losses import check_number, check_whole
 from unigrn.moments import padded
 from unigrn.problem import (
     COARSE,
@@ -33,6 +34,7 @@ from unigrn.solvers.split import is_kink, split
 from unigrn.spec import Spec
 from unigrn.terms import Blocks, PriorView, View, parts
 
+MEMORY = 1 << 30  # bytes that the moments of one pass over the cells may take
 CHUNK = 1 << 27  # bytes that one compiled call may gather
 FITS = 10240  # fits in one compiled call
 NUISANCE = ("intercept", "theta")
@@ -59,6 +61,7 @@ class Rung:
     solve: Callable[..., Fit]
     needs: tuple[Requirement, ...]
     sizes: tuple[int, ...] = FINE
+    double: bool = False  # works in double precision whatever the data's
 
     def lacking(self, spec: Spec) -> list[str]:
         """Every requirement that fails, as text."""
@@ -205,7 +208,7 @@ RUNGS = (
     # Hyperparameters of a Gaussian model by their own fixed point, one factorisation a fit.
     Rung("evidence maximisation", "moments", _evidence, (
         SEPARATES, Requirement("the loss is an evidence", _has_evidence), DELETES,
-    )),
+    ), double=True),  # the residual variance is a small difference of large sums
     # A quadratic loss with a penalty or set that has a prox: cost independent of the cells.
     Rung("proximal gradient on moments", "moments", _proximal_moments, (
         SEPARATES,
@@ -273,6 +276,11 @@ class Plan:
         return any(is_kink(t) for t in parts(self.spec.regularizer))
 
     @property
+    def dtype(self) -> str:
+        """Precision of the arithmetic."""
+        return "float64" if self.rung.double else self.data.dtype
+
+    @property
     def bags(self) -> int:
         """Fits of each target in each group."""
         return 1 if self.spec.ensemble is None else self.spec.ensemble.bags
@@ -294,11 +302,12 @@ class Plan:
         return {
             "method": self.spec.name,
             "formula": str(self.spec),
-            "hyperparameters": dict(self.hyperparameters),
+            "hyperparameters": dict(self.hyperparameters) or self.spec.hyperparameters,
             "seed": int(seed),
             "dtype": data.dtype,
             "solver": self.rung.name,
             "tolerance": self.tolerance,
+            "max_iterations": self.max_iterations,
             "data": {
                 **{k: v for k, v in data.origin.items() if v not in (None, [], 0)},
                 "cells": int(data.cells),
@@ -314,7 +323,6 @@ class Plan:
         """Say in plain text which solver was chosen and why, and what it will cost."""
         problem, data = self.problem, self.data
         q, p = len(problem.regulators), len(problem.targets)
-        item = np.dtype(data.dtype).itemsize
         groups = 1 if data.groups is None else len(data.groups)
         lines = [f"{self.spec.name}: {self.spec}", "", f"solver: {self.rung.name}"]
         lines += [f"  holds: {need.text}" for need in self.rung.needs]
@@ -336,14 +344,9 @@ class Plan:
             lines.append(f"  {len(batch.targets):,} x {batch.k}: {calls} "
                          f"call{'s' if calls > 1 else ''} of {self.bags} x {step} fits")
             flops += float((batch.sizes.astype(float) ** 3 / 3).sum()) * self.bags * groups
+        lines += self._reading()
         if self.rung.reads == "moments":
-            weight = 2.0 * q * (q + p) * data.cells * self.bags
-            lines.append(f"memory: moments {self._moment_bytes() / 1e6:,.0f} MB at a time, "
-                         f"whatever the number of cells")
-            lines.append(f"arithmetic: {weight / 1e9:,.2f} GFLOP for the moments (one pass), "
-                         f"{flops / 1e9:,.2f} GFLOP per factorisation of all fits")
-        else:
-            lines.append(f"memory: rows {data.cells * (q + p) * item / 1e6:,.0f} MB")
+            lines.append(f"arithmetic: {flops / 1e9:,.2f} GFLOP per factorisation of all fits")
         device = jax.devices()[0]
         lines.append(f"device: {device.platform} ({device.device_kind}), {data.dtype}")
         return "\n".join(lines)
@@ -352,20 +355,44 @@ class Plan:
         """Run the plan. The same seed gives the same solution."""
         from unigrn.run import precision, run
 
-        if isinstance(seed, bool) or int(seed) != seed or seed < 0:
-            raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
-        with precision(self.data.dtype):
-            return run(self, int(seed))
+        seed = check_whole("seed", seed)
+        with precision(self.dtype):
+            return run(self, seed)
 
-    def _moment_bytes(self) -> int:
-        q, p = padded(len(self.problem.regulators) + 1), padded(len(self.problem.targets))
-        item = np.dtype(self.data.dtype).itemsize
-        groups = len(self.data.group_sizes)
-        return groups * self.bags * q * (q + p) * item
+    def width(self) -> int:
+        """Targets per pass over the cells: as many as keep the moments within memory.
+
+        At least as many as regulators, so that the Gram matrices, which every pass sums again, stay
+        the smaller part of the work.
+        """
+        q, item = padded(len(self.problem.regulators) + 1), np.dtype(self.dtype).itemsize
+        room = MEMORY // (self.bags * len(self.data.group_sizes) * item * q) - q
+        return max(64, q, room // (1 + self.spec.permutations))
+
+    def _reading(self) -> list[str]:
+        """Lines on memory and arithmetic of the pass over the cells."""
+        data, spec = self.data, self.spec
+        q, p = len(self.problem.regulators), len(self.problem.targets)
+        item, copies = np.dtype(self.dtype).itemsize, 1 + spec.permutations
+        if self.rung.reads != "moments":
+            return [f"memory: rows {data.cells * (q + p * copies) * item / 1e6:,.0f} MB"]
+        grams, width, systems = 1, min(self.width(), p), self.bags * len(data.group_sizes)
+        held = ""
+        if spec.ensemble is not None and spec.ensemble.draws == "released":
+            grams, width, systems = len(np.unique(self.problem.sizes)), p, self.bags
+            held = f" and rows {data.cells * (q + p) * item / 1e6:,.0f} MB"
+        else:
+            grams = math.ceil(p / width)
+            held = ", whatever the number of cells"
+        size = systems * padded(q + 1) * (padded(q + 1) + padded(width * copies)) * item
+        work = 2.0 * q * (q * grams + p * copies) * data.cells * self.bags
+        return [f"memory: moments {size / 1e6:,.0f} MB{held}",
+                f"arithmetic: {work / 1e9:,.2f} GFLOP for the moments ({grams} "
+                f"pass{'es' if grams > 1 else ''} over the cells)"]
 
     def chunk(self, batch: Batch, total: int) -> int:
         """Targets in one compiled call."""
-        item = np.dtype(self.data.dtype).itemsize
+        item = np.dtype(self.dtype).itemsize
         if self.rung.reads == "rows":
             per_fit = int(self.data.group_sizes.max()) * batch.k * item
         elif self.rung.sizes is COARSE:
@@ -421,6 +448,8 @@ def plan(
                             "uses; wrap it by unigrn.loss(function, weighted=True)")
     if tolerance is None:
         tolerance = 1e-9 if data.dtype == "float64" else 1e-6
+    tolerance = check_number("tolerance", tolerance)
+    max_iterations = check_whole("max_iterations", max_iterations)
     problem = build(spec, data, regulators, targets)
-    return Plan(spec, data, problem, rung, refused, float(tolerance), int(max_iterations),
+    return Plan(spec, data, problem, rung, refused, tolerance, max_iterations,
                 dict(hyperparameters or {}))

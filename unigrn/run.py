@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from unigrn import progress
 from unigrn.data import Block, aligned
@@ -29,7 +30,6 @@ from unigrn.terms import Array, PriorView, View, parts, pytree
 if TYPE_CHECKING:
     from unigrn.planner import Plan
 
-MEMORY = 1 << 30  # bytes that the moments of one pass over the cells may take
 STRETCH = 1024  # cells of a group within which a copy of the targets is permuted
 
 
@@ -67,7 +67,8 @@ def _fit(solve, slots, terms, source, tasks: Tasks, entries: Entries, options) -
         by_entry = dispersion(values, place >= 0)
     return Outcome(
         by_entry,
-        {k: by_system(v)[0] for k, v in fit.by_target.items()},
+        {} if tasks.inverse is not None else {k: by_system(v)[0]
+                                              for k, v in fit.by_target.items()},
         *(jnp.max(by_system(v), axis=0) for v in (fit.status, fit.residual, fit.iterations)))
 
 
@@ -96,10 +97,10 @@ class _Run:
         self.groups = len(self.data.group_sizes)
         self.copies = 1 + self.spec.permutations
         targets, entries = len(self.problem.targets), len(self.problem.candidate)
-        dtype = self.data.dtype
+        self.dtype = dtype = plan.dtype
         # Statistics of every copy of the targets, (copies, entries), for each group.
         self.found: list[dict[str, np.ndarray]] = [{} for _ in range(self.groups)]
-        self.weights = np.zeros((self.groups, entries), dtype)
+        self.weights = np.zeros((self.groups, entries), self.data.dtype)
         self.statistics: dict[str, np.ndarray] = {}
         self.blocks: dict[str, np.ndarray] = {}
         self.status = np.full((self.groups, targets), Status.NO_CANDIDATES, np.int32)
@@ -183,7 +184,7 @@ class _Run:
             own = self.data.weights[self.data.positions(group)]
         if self.spec.ensemble is None:
             if own is None:
-                return lambda start, stop: np.ones((1, stop - start), self.data.dtype)
+                return lambda start, stop: np.ones((1, stop - start), self.dtype)
             return lambda start, stop: own[None, start:stop]
         cells = int(self.data.group_sizes[group])
         counts = self.spec.ensemble.counts(cells, group, self.seed)
@@ -193,11 +194,9 @@ class _Run:
 
     def _moments(self) -> None:
         """One pass over the cells for the moments of all groups, then no cell is needed."""
-        dtype, count = self.data.dtype, len(self.y)
+        dtype, count = self.dtype, len(self.y)
         q = padded(len(self.x) + 1)
-        systems = self.plan.bags * self.groups
-        room = MEMORY // (systems * np.dtype(dtype).itemsize * q) - q
-        width = max(64, room // self.copies)
+        width = self.plan.width()
         passes = [np.arange(a, min(a + width, count)) for a in range(0, count, width)]
         for number, part in enumerate(passes):
             sums = [GroupSums(q, padded(len(part) * self.copies), dtype)
@@ -234,7 +233,7 @@ class _Run:
                 weight = self.spec.ensemble.released_counts(cells, int(candidates))
                 weight = weight if own is None else weight * own
                 sums = GroupSums(q, chunk_size(len(part) * self.copies, np.inf),
-                                 self.data.dtype)
+                                 self.dtype)
                 for block in held[g]:
                     stop = block.start + len(block.values)
                     sums.add(block.values[:, self.x], self._responses(block, part),
@@ -252,14 +251,14 @@ class _Run:
                                                    self._responses(b, part))))
         scale_x, scale_y = self._scales()
         scale_y = np.tile(scale_y, self.copies)
-        dtype = self.data.dtype
+        dtype = self.dtype
         return [((np.concatenate([x for x, _ in rows]) * scale_x).astype(dtype),
                  (np.concatenate([y for _, y in rows]) * scale_y).astype(dtype))
                 for rows in held]
 
     def _rows(self) -> None:
         """Solve on rows: for losses that have no moments."""
-        dtype = self.data.dtype
+        dtype = self.dtype
         for g, (x, y) in enumerate(self._held_rows()):
             rows, weight = len(x), None
             if self.spec.loss.weighted:
@@ -269,8 +268,9 @@ class _Run:
                 weight = np.zeros((own.shape[0], rows), dtype)
                 weight[:, :len(x)] = own
             wide = np.zeros((rows, padded(x.shape[1] + 1)), dtype)
-            # A constant regulator is taken out, as the moments do: its coefficient is 0.
-            wide[:len(x), :x.shape[1]] = np.where(self.by_group[g].constant[self.x], 0, x)
+            # With an intercept a constant regulator is taken out, as the moments do.
+            flat = self.by_group[g].constant[self.x] & ("intercept" in self.spec.blocks)
+            wide[:len(x), :x.shape[1]] = np.where(flat, 0, x)
             tall = np.zeros((rows, padded(y.shape[1])), dtype)
             tall[:len(y), :y.shape[1]] = y
             self._solve(g, (wide, tall, weight), np.arange(len(self.y)))
@@ -279,7 +279,7 @@ class _Run:
 
     def _network(self) -> None:
         """Solve the whole network of a group as one problem."""
-        problem, dtype = self.problem, self.data.dtype
+        problem, dtype = self.problem, self.dtype
         q, p = len(problem.regulators), len(problem.targets)
         where = (problem.candidate, problem.entry_target)
 
@@ -359,7 +359,7 @@ class _Run:
                 calls.append((own, copy[now], partial(
                     _fit, plan.rung.solve, self.slots, self.spec.terms, source, tasks,
                     self.entries, self.options)))
-        outcomes = side_by_side([call for _, _, call in calls], self.data.dtype)
+        outcomes = side_by_side([call for _, _, call in calls], self.dtype)
         for (own, own_copy, _), outcome in zip(calls, outcomes, strict=True):
             self._store(group, own, own_copy, outcome)
 
@@ -398,10 +398,7 @@ class _Run:
     def _finish_group(self, group: int) -> None:
         """Turn the coefficients of a group into weights and statistics."""
         problem = self.problem
-        constant = self.by_group[group].constant[self.y]
         status = self.status[group]
-        status[constant & (status != Status.NO_CANDIDATES) & (status != Status.NOT_FINITE)] = \
-            Status.CONSTANT_TARGET
         found, self.found[group] = self.found[group], {}
         if self.spec.ensemble is not None:
             found = bag_statistics(**found)
@@ -409,6 +406,10 @@ class _Run:
         # What is not finite is no edge; the certificate says so.
         failed = (status == Status.NOT_FINITE)[problem.entry_target]
         self.weights[group] = np.where(failed, np.nan, weights[0])
+        used = np.bincount(problem.entry_target, np.nan_to_num(weights[0]) != 0, len(self.y)) > 0
+        constant = self.by_group[group].constant[self.y] & ~used
+        status[constant & (status != Status.NO_CANDIDATES) & (status != Status.NOT_FINITE)] = \
+            Status.CONSTANT_TARGET
         columns = {name: values[0] for name, values in found.items()}
         if self.spec.readout is not None:
             columns |= self.spec.readout({"weight": self.weights[group], **columns})
@@ -428,6 +429,11 @@ class _Run:
             if count:
                 lines.append((kind, int(count), message, tuple(str(e) for e in examples[:5])))
 
+        intercept = "intercept" in self.spec.blocks or all(
+            getattr(t, "intercept", True) for t in parts(self.spec.loss) if t.quadratic is not None)
+        intercept = intercept and not any(
+            t.quadratic is None and t.evidence is None and "intercept" not in t.blocks
+            for t in parts(self.spec.loss))
         for group in data.origin.get("empty_groups", []):
             say("group empty", 1, f"group {group} has no cell: no edges")
         without = data.origin.get("cells_without_group", 0)
@@ -443,8 +449,8 @@ class _Run:
                     flat = self.by_group[g].constant[columns]
                     count = int(flat.sum())
                     say(f"constant {what}s", count,
-                        f"{count:,} {what}{'s are' if count > 1 else ' is'} constant{where}: "
-                        "coefficients there are 0", label[flat])
+                        f"{count:,} {what}{'s are' if count > 1 else ' is'} constant{where}"
+                        + (": coefficients there are 0" if intercept else ""), label[flat])
             for code in FAILED:
                 hit = self.status[g] == code
                 say(f"fits {code.name.lower()}", hit.sum(),
@@ -468,16 +474,22 @@ def side_by_side(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
     other cores. The first call goes ahead, so that each shape is compiled once.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if len(calls) < 2 or cores < 2 or jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu":
         return [call() for call in calls]
+    promotion = jax.config.jax_numpy_dtype_promotion
 
     def one(call):
-        with precision(dtype):  # JAX keeps its settings by thread
+        # JAX keeps its settings by thread.
+        with precision(dtype), jax.numpy_dtype_promotion(promotion):
             return jax.block_until_ready(call())
 
-    first = calls[0]()
-    with ThreadPoolExecutor(cores) as pool:
-        return [first, *pool.map(one, calls[1:])]
+    # LAPACK's own threads would only wait for each other on systems as small as these.
+    with threadpool_limits(1, "blas"):
+        if len(calls) < 2 or cores < 2:
+            return [call() for call in calls]
+        first = calls[0]()
+        with ThreadPoolExecutor(cores) as pool:
+            return [first, *pool.map(one, calls[1:])]
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ class Status(enum.IntEnum):
     NOT_FINITE = 4
     NO_CANDIDATES = 5
     CONSTANT_TARGET = 6
+    INACCURATE = 7
 
     @property
     def message(self) -> str:
@@ -44,8 +45,9 @@ _MESSAGES = {
     Status.NOT_FINITE: "failed: not finite",
     Status.NO_CANDIDATES: "no candidate regulators",
     Status.CONSTANT_TARGET: "target is constant",
+    Status.INACCURATE: "not accurate: ill-conditioned",
 }
-FAILED = (Status.MAX_ITERATIONS, Status.SINGULAR, Status.NOT_FINITE)
+FAILED = (Status.MAX_ITERATIONS, Status.SINGULAR, Status.NOT_FINITE, Status.INACCURATE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +81,17 @@ class Solution:
 
     @property
     def theta(self) -> np.ndarray:
-        """Dense coefficients, (groups, regulators, targets), 0 where there is no candidate edge."""
+        """Dense coefficients, (groups, regulators, targets), 0 where there is no edge.
+
+        NaN where a fit failed, 0 where an ensemble never drew the candidate.
+        """
         problem = self.plan.problem
         out = np.zeros((len(self.weights), len(problem.regulators), len(problem.targets)),
                        self.weights.dtype)
-        out[:, problem.candidate, problem.entry_target] = np.nan_to_num(self.weights)
+        failed = self.status == Status.NOT_FINITE
+        values = np.where(np.isnan(self.weights) & ~failed[:, problem.entry_target], 0,
+                          self.weights)
+        out[:, problem.candidate, problem.entry_target] = values
         return out
 
     @property

@@ -112,6 +112,23 @@ class Spec:
 
         return any(isinstance(t, Support) for t in parts(self.constraint))
 
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Numbers of the terms and of the ensemble, by name."""
+        out: dict[str, Any] = {"scale": self.scale, "permutations": self.permutations}
+        for term in self.terms:
+            name = type(term).__name__
+            while hasattr(term, "factor"):
+                out[f"{name}.factor"], term = term.factor, term.term
+                name = f"{name}.{type(term).__name__}"
+            for item in dataclasses.fields(term):
+                value = getattr(term, item.name)
+                if not callable(value):
+                    out[f"{name}.{item.name}"] = value
+        if self.ensemble is not None:
+            out |= {f"ensemble.{k}": v for k, v in dataclasses.asdict(self.ensemble).items()}
+        return out
+
     def objective(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Loss plus regularizer at a point."""
         value = self.loss(params, data, prior)

@@ -15,7 +15,8 @@ from unigrn.spec import Spec
 
 UNCALIBRATED = ("uncalibrated: dispersion over bags, as the released program writes it; it shrinks "
                 "as bags grow, whatever the evidence")
-FDR = "share of the edges at least as strong that permuted targets would give"
+FDR = ("share of the edges at least as strong that targets related to none of their candidates "
+       "would give; it does not tell a regulator from one correlated with it")
 
 
 def celloracle(
@@ -49,7 +50,9 @@ def celloracle(
     permutations
         Number of permuted copies of every target; with 1 or more, the column ``fdr`` says which
         share of the edges at least as strong (|weight| over the target's standard deviation in the
-        group) permuted targets would give: a calibrated companion to ``p``.
+        group) permuted targets would give. It is calibrated for targets related to none of their
+        candidates; it does not tell a regulator from one correlated with it. Cells are permuted
+        within stretches of 1,024 cells of the group.
 
     References
     ----------
