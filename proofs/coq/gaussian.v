@@ -1,0 +1,116 @@
+(* What is algebra in the two Bayesian claims.
+
+   Category 2: with Gaussian noise of variance s2 and a Gaussian prior of
+   variance t2 on the coefficients, the most probable coefficients are ridge
+   with alpha = s2 / t2.
+
+   Bayesian ridge: for given precisions the coefficients are ridge with
+   alpha = l / a; and with the derivatives of the type-II objective written
+   out, stationarity in l and a is MacKay's fixed point. That these are the
+   derivatives of logarithms and log-determinants is calculus, and not here. *)
+From mathcomp Require Import all_ssreflect all_algebra ring.
+From unigrn Require Import frame ridge.
+Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
+Import Order.TTheory GRing.Theory Num.Theory.
+Local Open Scope ring_scope.
+
+Section Map.
+Variables (R : realFieldType) (n q l : nat) (X : 'M[R]_(n, q)) (Y : 'M[R]_(n, l)).
+Variable w : 'rV[R]_n.
+Hypothesis w_ge0 : forall i, 0 <= w 0 i.
+
+(* minus the log joint density, without its constants *)
+Definition minus_log_joint (s2 t2 : R) (B : 'M[R]_(q, l)) : R :=
+  wnorm2 w (Y - X *m B) / (2%:R * s2) + norm2 B / (2%:R * t2).
+
+Theorem map_is_ridge s2 t2 B : 0 < s2 -> 0 < t2 ->
+  argmin (@free _) (minus_log_joint s2 t2) B <-> B = ridge_solution w X Y (s2 / t2).
+Proof.
+move=> s0 t0; have s2n : s2 != 0 by rewrite gt_eqF.
+have t2n : t2 != 0 by rewrite gt_eqF.
+have c0 : 0 < (2%:R * s2)^-1 by rewrite invr_gt0 mulr_gt0 ?ltr0n.
+have same B' : minus_log_joint s2 t2 B' = (2%:R * s2)^-1 * ridge w X Y (s2 / t2) B' + 0.
+  rewrite /minus_log_joint /ridge addr0.
+  by move: (wnorm2 _ _) (norm2 _) => r u; field; rewrite s2n t2n.
+have ext := argmin_ext B (fun B' (_ : free B') => same B').
+have aff := argmin_affine (@free _) (ridge w X Y (s2 / t2)) 0 B c0.
+have rid := ridge_argmin X Y w_ge0 (divr_gt0 s0 t0) B.
+by split=> [/ext/aff/rid|/rid/aff/ext].
+Qed.
+
+Definition type_two (a lam : R) (B : 'M[R]_(q, l)) : R :=
+  a * wnorm2 w (Y - X *m B) + lam * norm2 B.
+
+Theorem bayesian_ridge_theta a lam B : 0 < a -> 0 < lam ->
+  argmin (@free _) (type_two a lam) B <-> B = ridge_solution w X Y (lam / a).
+Proof.
+move=> a0 l0; have an : a != 0 by rewrite gt_eqF.
+have same B' : type_two a lam B' = a * ridge w X Y (lam / a) B' + 0.
+  rewrite /type_two /ridge addr0.
+  by move: (wnorm2 _ _) (norm2 _) => r u; field; rewrite an.
+have ext := argmin_ext B (fun B' (_ : free B') => same B').
+have aff := argmin_affine (@free _) (ridge w X Y (lam / a)) 0 B a0.
+have rid := ridge_argmin X Y w_ge0 (divr_gt0 l0 a0) B.
+by split=> [/ext/aff/rid|/rid/aff/ext].
+Qed.
+
+End Map.
+
+(* e: eigenvalues of the Gram matrix, n: number of cells, h: hyperprior,
+   rss and norm: residual and coefficient sums of squares. *)
+Section FixedPoint.
+Variables (R : realFieldType) (K : finType) (e : K -> R) (n h rss norm : R).
+Hypothesis e_ge0 : forall k, 0 <= e k.
+Hypothesis h_gt0 : 0 < h.
+Hypothesis rss_ge0 : 0 <= rss.
+Hypothesis norm_ge0 : 0 <= norm.
+
+Definition gamma (a lam : R) : R := \sum_k a * e k / (lam + a * e k).
+
+(* derivatives of a rss + lam norm + sum log(a e + lam) - n log a - K log lam
+   + 2 h (a + lam) - 2 h (log a + log lam) *)
+Definition slope_lam (a lam : R) : R :=
+  norm + (\sum_k (a * e k + lam)^-1) - #|K|%:R / lam + 2%:R * h - 2%:R * h / lam.
+Definition slope_a (a lam : R) : R :=
+  rss + (\sum_k e k / (a * e k + lam)) - n / a + 2%:R * h - 2%:R * h / a.
+
+Lemma pos a lam k : 0 < a -> 0 < lam -> 0 < lam + a * e k.
+Proof. by move=> a0 l0; rewrite ltr_paddr // mulr_ge0 // ltW. Qed.
+
+Theorem mackay_lam a lam : 0 < a -> 0 < lam ->
+  slope_lam a lam = 0 <-> lam = (gamma a lam + 2%:R * h) / (norm + 2%:R * h).
+Proof.
+move=> a0 l0; have ln : lam != 0 by rewrite gt_eqF.
+have d0 : norm + 2%:R * h != 0.
+  by rewrite gt_eqF // ltr_paddl // mulr_gt0 ?ltr0n.
+have g : gamma a lam = #|K|%:R - lam * \sum_k (a * e k + lam)^-1.
+  rewrite mulr_sumr -sumr_const -sumrB; apply: eq_bigr => k _.
+  have p : lam + a * e k != 0 by rewrite gt_eqF // pos.
+  rewrite [a * e k + lam]addrC -[1](divff p) -mulrBl; congr (_ / _).
+  by rewrite addrC addKr.
+have -> : slope_lam a lam = (lam * (norm + 2%:R * h) - (gamma a lam + 2%:R * h)) / lam.
+  rewrite /slope_lam g; move: (\sum_k _) => u; by field.
+split=> [/eqP|e1].
+- rewrite mulf_eq0 invr_eq0 (negbTE ln) orbF subr_eq0 => /eqP <-.
+  by rewrite mulfK.
+- by rewrite {1}e1 divfK // subrr mul0r.
+Qed.
+
+Theorem mackay_a a lam : 0 < a -> 0 < lam ->
+  slope_a a lam = 0 <-> a = (n - gamma a lam + 2%:R * h) / (rss + 2%:R * h).
+Proof.
+move=> a0 l0; have an : a != 0 by rewrite gt_eqF.
+have d0 : rss + 2%:R * h != 0.
+  by rewrite gt_eqF // ltr_paddl // mulr_gt0 ?ltr0n.
+have g : gamma a lam = a * \sum_k e k / (a * e k + lam).
+  rewrite mulr_sumr; apply: eq_bigr => k _.
+  by rewrite mulrA [lam + _]addrC.
+have -> : slope_a a lam = (a * (rss + 2%:R * h) - (n - gamma a lam + 2%:R * h)) / a.
+  rewrite /slope_a g; move: (\sum_k _) => u; by field.
+split=> [/eqP|e1].
+- rewrite mulf_eq0 invr_eq0 (negbTE an) orbF subr_eq0 => /eqP <-.
+  by rewrite mulfK.
+- by rewrite {1}e1 divfK // subrr mul0r.
+Qed.
+
+End FixedPoint.
