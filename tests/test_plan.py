@@ -15,12 +15,20 @@ from unigrn import (
     PlanError,
     Prior,
     Spec,
+    Step,
+    Sweeps,
     box,
+    budget,
+    component_analysis,
     elastic_net,
+    expected_gaussian,
     gaussian,
     gaussian_evidence,
     huber,
+    kl_gaussian,
+    l0,
     l1,
+    laplacian,
     least_squares,
     no_self,
     nonnegative,
@@ -30,11 +38,13 @@ from unigrn import (
     sign,
     support,
 )
+from unigrn.methods.netrex import netrex
+from unigrn.methods.netrex_cf import netrex_cf, netrex_cf_sketch
 from unigrn.moments import padded, padded_rows
 from unigrn.planner import RUNGS, select
 from unigrn.problem import COARSE, FINE, bucket, chunk_size
 
-CLOSED, EVIDENCE, MOMENTS, ROWS, GRADIENT, NETWORK = (rung.name for rung in RUNGS)
+CLOSED, EVIDENCE, MOMENTS, ROWS, GRADIENT, NOISY, PALM, NETWORK = (rung.name for rung in RUNGS)
 
 
 def absolute(params, data, prior):
@@ -43,6 +53,10 @@ def absolute(params, data, prior):
 
 def smooth_group(params, data, prior, strength=1.0):
     return strength * jnp.sum(jnp.sqrt(1e-6 + jnp.sum(params.theta**2)))
+
+
+def zeros(data, prior, key, terms):
+    raise AssertionError("a plan starts nothing")
 
 
 COUPLED = unigrn.loss(absolute, coupled=True)
@@ -82,6 +96,20 @@ TABLE = [
     (Spec(unigrn.loss(absolute, blocks=("theta", "intercept")), None, nonnegative()), GRADIENT),
     (Spec(absolute, None, support() + box(-1, 2)), GRADIENT),
     (unigrn.bagging(Spec(unigrn.loss(absolute, weighted=True))), GRADIENT),
+    (Spec(expected_gaussian(), kl_gaussian(), support(), start=zeros), GRADIENT),
+    (Spec(expected_gaussian(draws=2), kl_gaussian(), support(), start=zeros), NOISY),
+    (Spec(least_squares(), l0(1.0), support()), MOMENTS),
+    (Spec(least_squares(), ridge(1.0), scale="standard"), CLOSED),
+    (Spec(least_squares(intercept=False), ridge(1.0), scale="standard"), ROWS),
+    (Spec(component_analysis(), ridge(1.0) + ridge(1.0, "A"), start=zeros), PALM),
+    (Spec(component_analysis(), l0(1.0) + ridge(1.0, "A"), support(), start=zeros), PALM),
+    (Spec(0.5 * component_analysis(), laplacian(1.0), box(-1, 1) + budget(3) + box(-1, 1, "A"),
+          start=zeros), PALM),
+    (netrex_cf(None), PALM),
+    (netrex_cf(None, steps="released", sample=5, runs=3), PALM),
+    (netrex_cf_sketch(None), PALM),
+    (netrex(None), PALM),
+    (Spec(least_squares(), laplacian(1.0) + l1(1.0)), PALM),
     (Spec(COUPLED), NETWORK),
     (Spec(COUPLED, ridge(1.0), mask()), NETWORK),
     (Spec(least_squares(), COUPLING, nonnegative()), NETWORK),
@@ -108,6 +136,17 @@ REFUSED = [
     (Spec(2 * gaussian_evidence()), ["has no evidence"]),
     (unigrn.bagging(Spec(absolute)), ["absolute(θ, data) does not use cell weights"]),
     (unigrn.bagging(Spec(COUPLED)), ["bags of a coupled method are not mapped"]),
+    (unigrn.bagging(netrex_cf(None)), ["bags of a coupled method are not mapped"]),
+    (Spec(component_analysis(), start=None), ["there is also the block A, which has no start"]),
+    (netrex_cf(None).replace(permutations=2), ["permuted copies"]),
+    (netrex(None).replace(regularizer=l0(1.0)), ["no rule joins the prox of η ‖θ‖₀"]),
+    (Spec(component_analysis(), None, budget(3) + budget(2), start=zeros),
+     ["no rule gives the projection onto ‖θ‖₀ ≤ 3 ∩ ‖θ‖₀ ≤ 2"]),
+    (netrex(None).replace(sweeps=Sweeps((Step("theta", "point"), Step("A", "linear")))),
+     ["is no sum of squares in theta"]),
+    (netrex(None).replace(sweeps=Sweeps((Step("theta", "linear"),))), ["block A has no step"]),
+    (unigrn.consensus(Spec(absolute), 3), ["3 restarts need a start"]),
+    (Spec(expected_gaussian(draws=2), l1(1.0), start=zeros), ["is not differentiable"]),
     (Spec(unigrn.loss(absolute, blocks=("theta", "slope"))), ["there is also the block slope"]),
 ]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 class UnigrnWarning(UserWarning):
@@ -30,6 +30,8 @@ _HOME = {
     "read_prior": "prior",
     "AlignmentError": "prior",
     "Spec": "spec",
+    "Step": "spec",
+    "Sweeps": "spec",
     "Solution": "solution",
     "ConvergenceError": "solution",
     "Network": "network",
@@ -40,17 +42,27 @@ _HOME = {
     "gaussian": "losses",
     "gaussian_evidence": "losses",
     "huber": "losses",
+    "component_analysis": "losses",
+    "expected_gaussian": "losses",
     "regularizer": "regularizers",
     "ridge": "regularizers",
     "l1": "regularizers",
     "elastic_net": "regularizers",
     "prior_l1": "regularizers",
+    "l0": "regularizers",
+    "laplacian": "regularizers",
+    "collaborative": "regularizers",
+    "collaborative_sketch": "regularizers",
+    "gaussian_prior": "regularizers",
+    "kl_gaussian": "regularizers",
     "support": "constraints",
     "no_self": "constraints",
     "nonnegative": "constraints",
     "sign": "constraints",
     "box": "constraints",
+    "budget": "constraints",
     "bagging": "ensembles",
+    "consensus": "ensembles",
 }
 _MODULES = ("datasets", "evaluate", "methods", "plot", "progress", "verify", "solvers", "ensembles")
 

@@ -9,6 +9,7 @@ import math
 
 import jax.numpy as jnp
 
+from unigrn.losses import check_number, check_whole
 from unigrn.terms import (
     Array,
     Blocks,
@@ -17,6 +18,7 @@ from unigrn.terms import (
     View,
     interval_bijector,
     pytree,
+    spend,
     static,
 )
 
@@ -129,24 +131,53 @@ def sign() -> Sign:
 
 @pytree
 class Box(_Interval):
-    """lower <= theta <= upper; see `box`."""
+    """lower <= B <= upper for one block; see `box`."""
 
     lower: Array
     upper: Array
+    block: str = static(default="theta")
 
-    def interval(self, prior: PriorView) -> tuple[Array, Array]:
-        """Return the same bounds for every entry."""
+    blocks = property(lambda self: (self.block,))
+    separable = property(lambda self: "entries" if self.block == "theta" else None)
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Return the largest distance of an entry from its interval."""
+        v = params[self.block]
+        return jnp.max(jnp.abs(v - self.project(v, prior)), initial=0)
+
+    def project(self, v: Array, prior: PriorView) -> Array:
+        """Clip to the interval."""
+        return jnp.clip(v, self.lower, self.upper)
+
+    @property
+    def interval(self):
+        """In theta: the same bounds for every entry."""
+        return self._bounds if self.block == "theta" else None
+
+    def _bounds(self, prior: PriorView) -> tuple[Array, Array]:
         one = jnp.ones_like(prior.weight)
         return one * self.lower, one * self.upper
 
-    formula = property(lambda self: f"{float(self.lower):g} ≤ θ ≤ {float(self.upper):g}"
-                       if not hasattr(self.lower, "aval") else "l ≤ θ ≤ u")
+    @property
+    def formula(self) -> str:
+        """The bounds as text."""
+        name = "θ" if self.block == "theta" else self.block
+        if hasattr(self.lower, "aval"):
+            return f"l ≤ {name} ≤ u"
+        return f"{float(self.lower):g} ≤ {name} ≤ {float(self.upper):g}"
 
 
-def box(lower: float, upper: float) -> Box:
+def box(lower: float, upper: float, block: str = "theta") -> Box:
     """Bounds on every coefficient: lower <= theta_j <= upper.
 
     The interval must hold 0, because regulators that a constraint deletes have theta = 0.
+
+    Parameters
+    ----------
+    lower, upper
+        Numbers lower <= 0 <= upper.
+    block
+        Name of the parameter block it is about, such as the activities "A".
     """
     try:
         low, high = float(lower), float(upper)
@@ -154,4 +185,67 @@ def box(lower: float, upper: float) -> Box:
         low = high = math.nan
     if not low <= 0 <= high:
         raise ValueError(f"a box needs numbers lower <= 0 <= upper, got [{lower!r}, {upper!r}]")
-    return Box(low, high)
+    return Box(low, high, str(block))
+
+
+@pytree
+class Budget(Constraint):
+    """At most so many edges; see `budget`."""
+
+    count: Array
+    share: Array
+    within: str = static(default="all")
+
+    separable = None
+    needs_prior = True
+
+    def budget(self, prior: PriorView) -> tuple[Array, Array]:
+        """Return the entries that the budget is about, and their largest number."""
+        mask = {"all": prior.valid, "prior": prior.valid & prior.support,
+                "new": prior.valid & jnp.logical_not(prior.support)}[self.within]
+        edges = jnp.sum((prior.valid & prior.support).astype(prior.weight.dtype))
+        return mask, self.count + jnp.round(self.share * edges)
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Return by how many edges the budget is exceeded."""
+        mask, count = self.budget(prior)
+        dtype = params.theta.dtype
+        return jnp.maximum(jnp.sum((mask & (params.theta != 0)).astype(dtype)) - count, 0)
+
+    def project(self, v: Array, prior: PriorView) -> Array:
+        """Keep the largest entries; of ties, the first."""
+        return spend(v, v, [self.budget(prior)])
+
+    @property
+    def formula(self) -> str:
+        """The budget as text."""
+        where = {"all": "θ", "prior": "P∘θ", "new": "(1−P)∘θ"}[self.within]
+        if hasattr(self.count, "aval"):
+            return f"‖{where}‖₀ ≤ K"
+        most = [f"{self.count:g}"] * (self.count > 0) + [f"{self.share:g} |P|"] * (self.share > 0)
+        return f"‖{where}‖₀ ≤ {' + '.join(most) or 0}"
+
+
+def budget(count: int = 0, share: float = 0.0, within: str = "all") -> Budget:
+    """At most K edges in the whole network, on the prior, or off it.
+
+    K = count + round(share |P|), with |P| the number of prior edges among the candidates. Not
+    convex. The projection is exact: it keeps the entries of largest size, and beside a box those
+    that are worth most.
+
+    Parameters
+    ----------
+    count
+        Whole number >= 0. More than there are entries allows all.
+    share
+        Number >= 0, relative to the prior's edges.
+    within
+        "all", "prior" (edges that the prior names) or "new" (edges it does not name).
+
+    References
+    ----------
+    Wang et al., Nat. Commun. 9 (2018) 4061 (NetREX).
+    """
+    if within not in ("all", "prior", "new"):
+        raise ValueError(f"within must be all, prior or new, got {within!r}")
+    return Budget(float(check_whole("count", count)), check_number("share", share), within)

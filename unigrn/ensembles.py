@@ -19,6 +19,16 @@ DRAWS = ("shared", "released")
 BLOCK = 4096  # cells per independent stretch of the bootstrap stream
 
 
+def consensus(spec: Spec, runs: int = 10) -> Spec:
+    """Fit a method that starts at random from several starts, and join what they find.
+
+    All starts run in one compiled program. Columns of the edge table are means over the starts;
+    ``score_sd`` is the standard deviation of the score, ``frequency`` the share of the starts that
+    have the edge. For a method that couples the targets and whose start draws from a key.
+    """
+    return spec.replace(restarts=check_whole("runs", runs, low=1))
+
+
 @dataclass(frozen=True)
 class Bagging:
     """Bootstrap of the cells and subsets of the regulators; see `bagging`."""

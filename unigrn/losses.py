@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from unigrn.terms import (
@@ -18,6 +19,7 @@ from unigrn.terms import (
     Loss,
     PriorView,
     Quadratic,
+    Squares,
     Term,
     View,
     pytree,
@@ -330,6 +332,107 @@ def gaussian_evidence(
     tolerance = check_number("tolerance", tolerance)
     return GaussianEvidence(hyperprior, tolerance,
                             check_whole("max_iterations", max_iterations, low=1))
+
+
+@pytree
+class ComponentAnalysis(Loss):
+    """Squares of what network and activities do not explain; see `component_analysis`."""
+
+    blocks = ("A", "theta")
+    linear = ("A", "theta")
+    separable = None
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Evaluate on the whole network."""
+        return jnp.sum((data.y - params.A.T @ params.theta) ** 2)
+
+    def squares(self, block: str, params: Blocks, data: View, prior: PriorView) -> Squares:
+        """Linear in theta given the activities, and in the activities given theta."""
+        if block == "theta":
+            return Squares(params.A, data.y)
+        return Squares(params.theta, data.y.T)
+
+    formula = property(lambda self: "‖Y − Aᵀθ‖²")
+
+
+def component_analysis() -> ComponentAnalysis:
+    """Network component analysis: expression as hidden activities of regulators, times the network.
+
+    L(theta, A) = |Y - A' theta|^2 with expression Y (cells, targets), activities A (regulators,
+    cells) and theta (regulators, targets). It does not use the regulators' own expression. The sign
+    of a regulator's activity is free: (theta_j, A_j) and (-theta_j, -A_j) fit alike.
+
+    References
+    ----------
+    Liao et al., PNAS 100 (2003) 15522, doi:10.1073/pnas.2136632100.
+    """
+    return ComponentAnalysis()
+
+
+@pytree
+class ExpectedGaussian(Loss):
+    """Expected Gaussian negative log-likelihood; see `expected_gaussian`."""
+
+    variance: Array | None = None
+    draws: int = static(default=0)
+
+    blocks = ("log_variance", "theta")
+    separable = "targets"
+    weighted = True
+    noisy = property(lambda self: True if self.draws else None)
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Evaluate on rows: exactly, or by draws of theta."""
+        weight = _weight(data)
+        count = jnp.sum(weight)
+        square, _ = _squares(data, jnp.zeros_like(data.y), True)
+        variance = Gaussian(self.variance)._variance(square, count)
+        constant = 0.5 * count * jnp.log(2 * math.pi * variance)
+        spread = jnp.where(prior.valid, jnp.exp(params.log_variance), 0)
+        if not self.draws:
+            mean = weight @ data.x / count
+            gram = weight @ (data.x - mean[None, :]) ** 2  # its diagonal
+            squares, _ = _squares(data, data.x @ params.theta, True)
+            own = gram if spread.ndim == 1 else gram[:, None]
+            squares = squares + jnp.sum(own * spread, axis=0)
+        else:
+            noise = jax.random.normal(data.key, (self.draws, *spread.shape), spread.dtype)
+            theta = params.theta[None] + jnp.sqrt(spread)[None] * noise
+            drawn = jax.vmap(lambda t: _squares(data, data.x @ t, True)[0])(theta)
+            squares = jnp.mean(drawn, axis=0)
+        return jnp.sum(squares / (2 * variance) + constant)
+
+    @property
+    def formula(self) -> str:
+        """The loss as text."""
+        return "E_q Σᵢ wᵢ (yᵢ − θ₀ − xᵢθ)² / 2s² + ½ W log 2πs²"
+
+
+def expected_gaussian(variance: float | None = None, draws: int = 0) -> ExpectedGaussian:
+    """Negative expected log-likelihood of Gaussian noise under a mean-field posterior.
+
+    L = -E_q log N(y; theta_0 + x theta, s^2) with q = prod_j N(theta_j, v_j): the first half of a
+    negative ELBO. The parameters are the posterior means ``theta`` and the block ``log_variance``,
+    log v_j. On centred data (theta_0 has a flat prior) it is, with the moments G of x,
+
+        (|y - x theta|^2 + sum_j v_j G_jj) / (2 s^2) + (W / 2) log(2 pi s^2).
+
+    Parameters
+    ----------
+    variance
+        s^2 > 0, in squared units of the target; None takes each target's own weighted variance.
+    draws
+        0 evaluates the expectation exactly; R > 0 by R draws theta + sqrt(v) e, e ~ N(0, 1), fresh
+        at every step: the form for likelihoods that have no closed expectation.
+
+    References
+    ----------
+    Blei, Kucukelbir and McAuliffe, J. Am. Stat. Assoc. 112 (2017) 859,
+    doi:10.1080/01621459.2017.1285773; Kingma and Welling, ICLR (2014), arXiv:1312.6114.
+    """
+    if variance is not None:
+        variance = check_number("variance", variance, strict=True)
+    return ExpectedGaussian(variance, check_whole("draws", draws))
 
 
 @pytree

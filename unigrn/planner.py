@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from unigrn import __version__
 from unigrn.data import Data
@@ -28,11 +31,11 @@ from unigrn.problem import (
     chunk_size,
 )
 from unigrn.solution import Solution
-from unigrn.solvers import batching, closed_form, evidence, gradient, proximal
+from unigrn.solvers import batching, closed_form, evidence, gradient, palm, proximal, stochastic
 from unigrn.solvers.batching import Fit
-from unigrn.solvers.split import is_kink, split
-from unigrn.spec import Spec
-from unigrn.terms import Blocks, PriorView, View, parts
+from unigrn.solvers.split import split
+from unigrn.spec import Slots, Spec, Sweeps
+from unigrn.terms import Blocks, PriorView, View, joint_project, joint_prox, parts
 
 MEMORY = 1 << 30  # bytes that the moments of one pass over the cells may take
 CHUNK = 1 << 27  # bytes that one compiled call may gather
@@ -62,10 +65,16 @@ class Rung:
     needs: tuple[Requirement, ...]
     sizes: tuple[int, ...] = FINE
     double: bool = False  # works in double precision whatever the data's
+    pads: bool = False  # takes a whole network that is padded to one of few sizes
 
     def lacking(self, spec: Spec) -> list[str]:
         """Every requirement that fails, as text."""
-        return [f"{r.text}: {'; '.join(what)}" for r in self.needs if (what := r.lacking(spec))]
+        out = []
+        for need in self.needs:
+            if what := need.lacking(spec):
+                more = f" (and {len(what) - 1} more)" if len(what) > 1 else ""
+                out.append(f"{need.text}: {what[0]}{more}")
+        return out
 
 
 def _each(capability: str, *slots: str) -> Callable[[Spec], list[str]]:
@@ -76,11 +85,67 @@ def _each(capability: str, *slots: str) -> Callable[[Spec], list[str]]:
     return lacking
 
 
-def _only_theta(allowed: tuple[str, ...]) -> Callable[[Spec], list[str]]:
-    def lacking(spec: Spec) -> list[str]:
-        return [f"there is also the block {b}" for b in spec.blocks if b not in allowed]
+def _only_theta(spec: Spec) -> list[str]:
+    return [f"there is also the block {b}" for b in spec.blocks if b != "theta"]
 
-    return lacking
+
+def _started(spec: Spec) -> list[str]:
+    if spec.start is not None:
+        return []
+    if spec.restarts > 1:
+        return [f"{spec.restarts} restarts need a start that draws"]
+    return [f"there is also the block {b}, which has no start" for b in spec.blocks
+            if b not in NUISANCE]
+
+
+def _no_shift(spec: Spec) -> list[str]:
+    loose = [t for t in parts(spec.loss) if not getattr(t, "intercept", True)]
+    if spec.scale in ("standard", "range") and loose:
+        return [f"scale {spec.scale!r} centres the genes, and {loose[0].formula} has no intercept"]
+    return []
+
+
+def _quiet(spec: Spec) -> list[str]:
+    return [f"{t.kind} {t.formula} draws noise" for t in parts(spec.loss) if t.noisy]
+
+
+def _draws_noise(spec: Spec) -> list[str]:
+    return [] if any(t.noisy for t in parts(spec.loss)) else ["no loss draws noise"]
+
+
+def _one_start(spec: Spec) -> list[str]:
+    return [] if spec.restarts == 1 else [f"{spec.restarts} restarts need a whole network"]
+
+
+def _no_copies(spec: Spec) -> list[str]:
+    if not spec.permutations:
+        return []
+    return ["permuted copies of all cells alike leave a method without regulators' expression "
+            "unchanged"]
+
+
+def _swept(spec: Spec) -> list[str]:
+    out = [f"block {b} has no step" for b in spec.blocks if b not in {s.block for s in spec.steps}]
+    for step in spec.steps:
+        b = step.block
+        if step.kind == "point":
+            out += [f"{t.kind} {t.formula} is no sum of squares in {b}" for t in spec.terms
+                    if b in t.blocks and (t.kind == "constraint" or b not in t.linear)]
+            continue
+        out += [f"{t.kind} {t.formula} has neither squares nor a lipschitz constant in {b}"
+                for t in palm.smooth_terms(spec, b)
+                if b not in t.linear and (t.lipschitz is None or t.block != b)]
+        kinks, sets = palm.proximal_terms(spec, b), palm.constraints(spec, b)
+        if kinks and joint_prox(kinks) is None:
+            out.append(f"no rule gives the joint prox of {' + '.join(t.formula for t in kinks)}")
+        if sets and joint_project(sets) is None:
+            out.append("no rule gives the projection onto "
+                       f"{' ∩ '.join(t.formula for t in sets)}")
+        if sets and any(t.price is not None or (t.budget is not None and kinks)
+                        for t in (*kinks, *sets)):
+            out.append("no rule joins the prox of "
+                       f"{' + '.join(t.formula for t in kinks)} and {sets[0].formula}")
+    return out
 
 
 def _separates(spec: Spec) -> list[str]:
@@ -94,7 +159,7 @@ def _has_prox(spec: Spec) -> list[str]:
 
 
 def _lipschitz_or_kink(spec: Spec) -> list[str]:
-    if any(is_kink(t) for t in parts(spec.regularizer)):
+    if any(t.kink for t in parts(spec.regularizer)):
         return []
     return [f"{t.kind} {t.formula} has no lipschitz constant" for t in parts(spec.loss)
             if t.lipschitz is None]
@@ -102,7 +167,7 @@ def _lipschitz_or_kink(spec: Spec) -> list[str]:
 
 def _smooth(spec: Spec) -> list[str]:
     return [f"regularizer {t.formula} is not differentiable" for t in parts(spec.regularizer)
-            if is_kink(t)]
+            if t.kink]
 
 
 def _reachable(spec: Spec) -> list[str]:
@@ -135,73 +200,113 @@ def _has_evidence(spec: Spec) -> list[str]:
 
 
 SEPARATES = Requirement("separates over targets", _separates)
+STARTED = Requirement("every block has a start", _started)
+QUIET = Requirement("the loss draws no noise", _quiet)
+ONE = Requirement("one start", _one_start)
 DELETES = Requirement("the constraint only removes regulators", _each("allows", "constraint"))
 
 
-def _closed(spec: Spec, moments, tasks, entries, options) -> Fit:
+def _closed(spec: Slots, moments, tasks, entries, options) -> Fit:
     return closed_form.solve(spec.loss, spec.regularizer, moments, tasks, entries)
 
 
-def _evidence(spec: Spec, moments, tasks, entries, options) -> Fit:
+def _evidence(spec: Slots, moments, tasks, entries, options) -> Fit:
     view, prior = batching.moment_views(moments, tasks, entries)
     return batching.over_fits(lambda v, p: evidence.solve(spec.loss, v, p), view, prior)
 
 
-def _start(spec: Spec, prior: PriorView, targets: tuple[int, ...] = ()) -> Blocks:
-    zero = jnp.zeros_like(prior.weight)
-    blocks = {"theta": zero}
-    if "intercept" in spec.blocks:
-        blocks["intercept"] = jnp.zeros(targets, zero.dtype)
-    return Blocks(**blocks)
-
-
-def _proximal(spec: Spec, view: View, prior: PriorView, options) -> Fit:
-    tolerance, most = options
+def _proximal(spec: Slots, view: View, prior: PriorView, options) -> Fit:
+    tolerance, most, _ = options
     pieces = split(spec.loss, spec.regularizer, spec.constraint)
 
     def one(v, p):
-        return proximal.solve(pieces, _start(spec, p), v, p, tolerance, most)
+        return proximal.solve(pieces, spec.start(v, p, v.key), v, p, tolerance, most)
 
     return batching.over_fits(one, view, prior)
 
 
-def _proximal_moments(spec: Spec, moments, tasks, entries, options) -> Fit:
+def _proximal_moments(spec: Slots, moments, tasks, entries, options) -> Fit:
     return _proximal(spec, *batching.moment_views(moments, tasks, entries), options)
 
 
-def _proximal_rows(spec: Spec, rows, tasks, entries, options) -> Fit:
-    return _proximal(spec, *batching.row_views(*rows, tasks, entries), options)
+def _proximal_rows(spec: Slots, rows, tasks, entries, options) -> Fit:
+    return _proximal(spec, *batching.row_views(*rows, options[-1], tasks, entries), options)
 
 
-def _gradient_rows(spec: Spec, rows, tasks, entries, options) -> Fit:
-    tolerance, most = options
+def _gradient_rows(spec: Slots, rows, tasks, entries, options) -> Fit:
+    tolerance, most, key = options
     pieces, bijector = _unconstrained(spec)
 
     def one(v, p):
-        return gradient.solve(pieces, bijector, _start(spec, p), v, p, tolerance, most)
+        return gradient.solve(pieces, bijector, spec.start(v, p, v.key), v, p, tolerance, most)
 
-    return batching.over_fits(one, *batching.row_views(*rows, tasks, entries))
+    return batching.over_fits(one, *batching.row_views(*rows, key, tasks, entries))
 
 
-def _unconstrained(spec: Spec):
+def _stochastic_rows(spec: Slots, rows, tasks, entries, options) -> Fit:
+    tolerance, most, key = options
+    pieces = split(spec.loss, spec.regularizer, None)
+
+    def one(v, p):
+        return stochastic.solve(pieces.smooth, spec.start(v, p, v.key), v, p, tolerance, most)
+
+    return batching.over_fits(one, *batching.row_views(*rows, key, tasks, entries))
+
+
+def _unconstrained(spec: Slots):
     rest = tuple(t for t in parts(spec.constraint) if t.allows is None)
     constraint = sum(rest) if rest else None
     pieces = split(spec.loss, spec.regularizer, constraint)
     return pieces, None if constraint is None else constraint.bijector
 
 
-def _gradient_network(spec: Spec, view: View, prior: PriorView, options) -> Fit:
-    tolerance, most = options
+@partial(jax.jit, static_argnames=("shape",))
+def _gradient_fits(shape, terms, view: View, prior: PriorView, keys, options) -> palm.Outcome:
+    tolerance, most, *_ = options
+    spec = Slots(shape, terms)
     pieces, bijector = _unconstrained(spec)
-    start = _start(spec, prior, view.y.shape[1:])
-    return gradient.solve(pieces, bijector, start, view, prior, tolerance, most)
+
+    def one(key):
+        start = spec.start(view, prior, key)
+        found = gradient.solve(pieces, bijector, start, view, prior, tolerance, most)
+        params = Blocks(theta=found.theta, **found.by_entry, **found.by_target)
+        value = pieces.smooth(params, view, prior)
+        return palm.Outcome(params, found.status, found.residual, found.iterations, value,
+                            jnp.zeros(0, value.dtype))
+
+    return jax.vmap(one)(keys)
+
+
+def _gradient_network(shape, terms, view, prior, keys, options, history, report):
+    return _gradient_fits(shape, terms, view, prior, keys, options)
+
+
+def _palm_network(shape, terms, view, prior, keys, options, history, report):
+    relative, most, absolute = options
+    limits = (relative, absolute, most)
+    # LAPACK's own threads would only wait for those of the compiled program.
+    with threadpool_limits(1, "blas"):
+        terms, states = palm.begin(shape, terms, view, prior, keys, history)
+        # The compiled loop is left about once a second, for progress and interrupts.
+        done, stretch = 0, 1
+        while True:
+            began = time.perf_counter()
+            states = palm.advance(shape, terms, states, view, prior, keys, limits,
+                                  np.int32(done + stretch))
+            done = int(jnp.max(states.count))
+            report(done, int(most))
+            if bool(jnp.all(states.done)) or done >= int(most):
+                break
+            stretch = max(1, int(stretch * min(4.0, 1 / (time.perf_counter() - began + 1e-9))))
+        return palm.finish(shape, terms, states, view, prior, limits)
 
 
 RUNGS = (
     # Exact, one factorisation a fit: a quadratic in theta once constraints have deleted entries.
     Rung("closed form", "moments", _closed, (
         SEPARATES,
-        Requirement("only the block theta", _only_theta(("theta",))),
+        Requirement("only the block theta", _only_theta),
+        Requirement("moments do", _no_shift),
         Requirement("every term is quadratic", _each("quadratic", "loss", "regularizer")),
         DELETES,
     ), COARSE),
@@ -212,35 +317,60 @@ RUNGS = (
     # A quadratic loss with a penalty or set that has a prox: cost independent of the cells.
     Rung("proximal gradient on moments", "moments", _proximal_moments, (
         SEPARATES,
-        Requirement("only the block theta", _only_theta(("theta",))),
+        Requirement("only the block theta", _only_theta),
+        Requirement("moments do", _no_shift),
         Requirement("the loss is quadratic", _each("quadratic", "loss")),
         Requirement("regularizer and constraint have a joint prox", _has_prox),
     )),
     # Other smooth losses: rows are needed, steps come from the constant or from backtracking.
     Rung("proximal gradient on rows", "rows", _proximal_rows, (
         SEPARATES,
-        Requirement("only the blocks theta and intercept", _only_theta(NUISANCE)),
+        STARTED,
         Requirement("the loss has a lipschitz constant, or a kink rules gradients out",
                     _lipschitz_or_kink),
         Requirement("regularizer and constraint have a joint prox", _has_prox),
         Requirement("bags are weights", _bags_rows),
         Requirement("shared draws", _free_draws),
+        QUIET,
+        ONE,
     )),
     # Anything differentiable, target by target.
     Rung("gradient (optax L-BFGS)", "rows", _gradient_rows, (
         SEPARATES,
-        Requirement("only the blocks theta and intercept", _only_theta(NUISANCE)),
+        STARTED,
         Requirement("every regularizer is differentiable", _smooth),
         Requirement("the constraint deletes or has a bijector", _reachable),
         Requirement("bags are weights", _bags_rows),
         Requirement("shared draws", _free_draws),
+        QUIET,
+        ONE,
     )),
+    # A loss that draws noise, such as a sampled ELBO: only its mean gradient is known.
+    Rung("stochastic gradient (optax Adam)", "rows", _stochastic_rows, (
+        SEPARATES,
+        Requirement("the loss draws noise", _draws_noise),
+        STARTED,
+        Requirement("every regularizer is differentiable", _smooth),
+        DELETES,
+        Requirement("bags are weights", _bags_rows),
+        Requirement("shared draws", _free_draws),
+        ONE,
+    )),
+    # Several blocks, or coupled targets: each block exactly or linearised, in turn.
+    Rung("PALM over blocks of the whole network", "network", _palm_network, (
+        Requirement("every block has a step, and what the step needs", _swept),
+        STARTED,
+        Requirement("no bags", _no_bags),
+        Requirement("no permuted copies", _no_copies),
+        QUIET,
+    ), pads=True),
     # Anything differentiable that couples the targets: the whole network is one problem.
     Rung("gradient (optax L-BFGS) on the whole network", "network", _gradient_network, (
-        Requirement("only the blocks theta and intercept", _only_theta(NUISANCE)),
+        STARTED,
         Requirement("every regularizer is differentiable", _smooth),
         Requirement("the constraint deletes or has a bijector", _reachable),
         Requirement("no bags", _no_bags),
+        QUIET,
     )),
 )
 
@@ -269,11 +399,14 @@ class Plan:
     tolerance: float
     max_iterations: int
     hyperparameters: dict[str, Any]
+    absolute: float | None = None
+    history: bool = False
 
     @property
     def sparse(self) -> bool:
         """True where zeros mean that there is no edge."""
-        return any(is_kink(t) for t in parts(self.spec.regularizer))
+        return any(t.kink for t in parts(self.spec.regularizer)) or any(
+            t.budget is not None for t in parts(self.spec.constraint))
 
     @property
     def dtype(self) -> str:
@@ -335,8 +468,17 @@ class Plan:
         for name, count in problem.dropped.items():
             if count:
                 lines.append(f"  deleted by {name}: {count:,} entries")
-        flops = 0.0
-        lines.append("batches (targets x padded regulators):")
+        if self.rung.reads == "network":
+            lines += self._sweeping()
+        else:
+            lines += self._batching(groups)
+        device = jax.devices()[0]
+        lines.append(f"device: {device.platform} ({device.device_kind}), {data.dtype}")
+        return "\n".join(lines)
+
+    def _batching(self, groups: int) -> list[str]:
+        """Lines on the compiled calls of a method that separates over targets."""
+        flops, lines = 0.0, ["batches (targets x padded regulators):"]
         for batch in self.batches():
             total = len(batch.targets) * (1 + self.spec.permutations)
             step = self.chunk(batch, total)
@@ -347,9 +489,36 @@ class Plan:
         lines += self._reading()
         if self.rung.reads == "moments":
             lines.append(f"arithmetic: {flops / 1e9:,.2f} GFLOP per factorisation of all fits")
-        device = jax.devices()[0]
-        lines.append(f"device: {device.platform} ({device.device_kind}), {data.dtype}")
-        return "\n".join(lines)
+        return lines
+
+    def _sweeping(self) -> list[str]:
+        """Lines on a method that takes the whole network at once."""
+        q, p = len(self.problem.regulators), len(self.problem.targets)
+        cells, item = int(self.data.group_sizes.max()), np.dtype(self.dtype).itemsize
+        lines = ["the whole network is one problem"
+                 + (f", {self.spec.restarts} starts" if self.spec.restarts > 1 else "")]
+        if self.rung.pads:
+            lines += [f"  step {s}" for s in self.spec.steps]
+            rules = [f"changes by at most {self.tolerance:g} (1 + |objective|)"
+                     if self.tolerance >= 0 else None,
+                     f"changes by less than {self.absolute:g}"
+                     if self.absolute is not None else None]
+            rules = " or ".join(r for r in rules if r)
+            lines.append("  stops where the objective " + (f"{rules}, or " if rules else "stops ")
+                         + f"after {self.max_iterations:,} sweeps")
+        some = self.together()
+        size = (10 * q * p * some + cells * (q + 3 * p)) * item
+        lines.append(f"memory: about {size / 1e6:,.0f} MB for {some} start"
+                     f"{'s' if some > 1 else ''} at a time")
+        return lines
+
+    def together(self) -> int:
+        """Restarts that one compiled call fits side by side."""
+        size = 10 * len(self.problem.regulators) * len(self.problem.targets)
+        size += sum(self.data.group_sizes.max() * n for n in
+                    (len(self.problem.regulators), len(self.problem.targets)))
+        most = max(1, int(MEMORY // (size * np.dtype(self.dtype).itemsize)))
+        return min(self.spec.restarts, most)
 
     def solve(self, seed: int = 0) -> Solution:
         """Run the plan. The same seed gives the same solution."""
@@ -411,7 +580,8 @@ def plan(
     targets: Sequence[str] | None = None,
     *,
     tolerance: float | None = None,
-    max_iterations: int = 5000,
+    max_iterations: int | None = None,
+    history: bool = False,
     hyperparameters: dict[str, Any] | None = None,
 ) -> Plan:
     """Join a spec and data, and choose the solver. No cell is read.
@@ -427,9 +597,12 @@ def plan(
         constraint is its support, otherwise every gene.
     tolerance
         Iterative solvers stop at this stationarity, relative to the gradient at 0; by default
-        1e-9 in float64 and 1e-6 in float32.
+        1e-9 in float64 and 1e-6 in float32. For a method in several blocks, the relative change
+        of the objective over a sweep; by default what the spec says.
     max_iterations
-        Their cap.
+        Their cap: by default 5000, or what the spec says.
+    history
+        Keep the objective after every sweep of a method in several blocks.
 
     Raises
     ------
@@ -446,10 +619,19 @@ def plan(
         if lost:
             raise PlanError(f"the cells have weights, which the loss {lost[0]} does not say it "
                             "uses; wrap it by unigrn.loss(function, weighted=True)")
-    if tolerance is None:
+    sweeps = (spec.sweeps or Sweeps()) if rung.pads else None
+    if tolerance is not None:
+        tolerance = check_number("tolerance", tolerance)
+    elif sweeps is not None:
+        tolerance = -1.0 if sweeps.relative is None else sweeps.relative
+    else:
         tolerance = 1e-9 if data.dtype == "float64" else 1e-6
-    tolerance = check_number("tolerance", tolerance)
+    if max_iterations is None:
+        max_iterations = 5000 if sweeps is None else sweeps.most
     max_iterations = check_whole("max_iterations", max_iterations)
     problem = build(spec, data, regulators, targets)
+    for term in spec.terms:
+        term.check(problem.prior)
     return Plan(spec, data, problem, rung, refused, tolerance, max_iterations,
-                dict(hyperparameters or {}))
+                dict(hyperparameters or {}), None if sweeps is None else sweeps.absolute,
+                bool(history))

@@ -25,7 +25,8 @@ from unigrn.ensembles import bag_statistics, dispersion
 from unigrn.moments import GeneStatistics, GroupSums, gather, padded, padded_rows
 from unigrn.problem import Entries, Tasks, bucket, chunk_size
 from unigrn.solution import FAILED, Solution, Status
-from unigrn.terms import Array, PriorView, View, parts, pytree
+from unigrn.spec import Slots
+from unigrn.terms import AXES, Array, PriorView, View, parts, pytree
 
 if TYPE_CHECKING:
     from unigrn.planner import Plan
@@ -52,7 +53,7 @@ class Outcome:
 @partial(jax.jit, static_argnames=("solve", "slots"))
 def _fit(solve, slots, terms, source, tasks: Tasks, entries: Entries, options) -> Outcome:
     """One compiled call: terms and data are arguments, so new numbers do not recompile."""
-    fit = solve(_Slots(*slots, terms), source, tasks, entries, options)
+    fit = solve(Slots(slots, terms), source, tasks, entries, options)
 
     def by_system(values):
         return values.reshape(*tasks.row.shape, *values.shape[1:])
@@ -72,20 +73,16 @@ def _fit(solve, slots, terms, source, tasks: Tasks, entries: Entries, options) -
         *(jnp.max(by_system(v), axis=0) for v in (fit.status, fit.residual, fit.iterations)))
 
 
-@partial(jax.jit, static_argnames=("solve", "slots"))
-def _fit_network(solve, slots, terms, view: View, prior: PriorView, options):
-    return solve(_Slots(*slots, terms), view, prior, options)
+@partial(jax.jit, static_argnames=("gauge", "scores"))
+def _read_off(gauge, scores, params, view: View, prior: PriorView, keys):
+    """Blocks of every restart in their gauge, and columns of the edge table."""
 
+    def one(params, key):
+        own = View(view.moments, view.x, view.y, view.weight, key)
+        params = params if gauge is None else gauge(params, own, prior)
+        return params, {} if scores is None else scores(params, own, prior)
 
-class _Slots:
-    """The three slots of a spec, rebuilt from traced terms."""
-
-    def __init__(self, losses: int, regularizers: int, constraints: int, terms: tuple):
-        cuts = np.cumsum([0, losses, regularizers, constraints])
-        slots = [terms[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
-        self.loss, self.regularizer, self.constraint = (
-            sum(s[1:], s[0]) if s else None for s in slots)
-        self.blocks = tuple(sorted({"theta", *(b for t in terms for b in t.blocks)}))
+    return jax.vmap(one)(params, keys)
 
 
 class _Run:
@@ -107,9 +104,9 @@ class _Run:
         self.residual = np.full((self.groups, targets), np.nan)
         self.iterations = np.zeros((self.groups, targets), np.int64)
         self.entries = self.problem.entries(dtype)
-        slots = (self.spec.loss, self.spec.regularizer, self.spec.constraint)
-        self.slots = tuple(len(parts(s)) for s in slots)
+        self.slots = self.spec.shape
         self.options = (np.asarray(plan.tolerance, dtype), np.int32(plan.max_iterations))
+        self.history: list[np.ndarray] = []
         self.genes = np.union1d(self.problem.regulators, self.problem.targets)
         self.columns = self.data.columns(self.genes)
         self.x = np.searchsorted(self.genes, self.problem.regulators)
@@ -128,7 +125,8 @@ class _Run:
             self._moments()
         lines, suspicions = self._remarks()
         return Solution(self.plan, self.weights, self.statistics, self.blocks, self.status,
-                        self.residual, self.iterations, self.seed, lines, suspicions)
+                        self.residual, self.iterations, self.history, self.seed, lines,
+                        suspicions)
 
     # ---------------------------------------------------------------- reading
 
@@ -157,8 +155,23 @@ class _Run:
         one_x, one_y = np.ones(len(self.x)), np.ones(len(self.y))
         if self.spec.scale is None:
             return one_x, one_y
-        factor = 1 / self.overall.deviation
-        return factor[self.x], factor[self.y] if self.spec.scale == "both" else one_y
+        if self.spec.scale == "range":
+            reach = (self.overall.maximum - self.overall.minimum).astype(np.float64)
+            factor = 2 / np.where(self.overall.constant, 2, reach)
+        else:
+            factor = 1 / self.overall.deviation
+        return factor[self.x], one_y if self.spec.scale == "regulators" else factor[self.y]
+
+    def _middles(self) -> np.ndarray:
+        """Return what is taken from every gene before it is scaled."""
+        if self.spec.scale == "standard":
+            return self.overall.mean
+        if self.spec.scale == "range":
+            return (self.overall.maximum.astype(np.float64) + self.overall.minimum) / 2
+        return np.zeros(len(self.genes))
+
+    def _key(self, group: int) -> Array:
+        return jax.random.fold_in(jax.random.key(self.seed), group)
 
     def _responses(self, block: Block, part: np.ndarray) -> np.ndarray:
         """Targets of a block, and their permuted copies: (cells, copies x targets).
@@ -250,10 +263,11 @@ class _Run:
         self._read(lambda b: held[b.group].append((b.values[:, self.x],
                                                    self._responses(b, part))))
         scale_x, scale_y = self._scales()
-        scale_y = np.tile(scale_y, self.copies)
+        scale_y, middles = np.tile(scale_y, self.copies), self._middles()
+        x0, y0 = middles[self.x], np.tile(middles[self.y], self.copies)
         dtype = self.dtype
-        return [((np.concatenate([x for x, _ in rows]) * scale_x).astype(dtype),
-                 (np.concatenate([y for _, y in rows]) * scale_y).astype(dtype))
+        return [(((np.concatenate([x for x, _ in rows]) - x0) * scale_x).astype(dtype),
+                 ((np.concatenate([y for _, y in rows]) - y0) * scale_y).astype(dtype))
                 for rows in held]
 
     def _rows(self) -> None:
@@ -279,12 +293,13 @@ class _Run:
 
     def _network(self) -> None:
         """Solve the whole network of a group as one problem."""
-        problem, dtype = self.problem, self.dtype
+        problem, dtype, plan = self.problem, self.dtype, self.plan
         q, p = len(problem.regulators), len(problem.targets)
+        size = (padded(q), padded(p)) if plan.rung.pads else (q, p)
         where = (problem.candidate, problem.entry_target)
 
         def dense(values, kind):
-            out = np.zeros((q, p), kind)
+            out = np.zeros(size, kind)
             out[where] = values
             return out
 
@@ -292,24 +307,68 @@ class _Run:
         prior = PriorView(dense(v.support, bool), dense(v.weight, dtype), dense(v.sign, np.int32),
                           dense(v.self_edge, bool), dense(True, bool),
                           {k: dense(layer, dtype) for k, layer in v.layers.items()})
-        live = problem.sizes > 0
         for g, (x, y) in enumerate(self._held_rows()):
-            weight = self._weights(g)(0, len(x))[0].astype(dtype)
+            cells = padded(len(x)) if plan.rung.pads else len(x)
+
+            def lay(values, width, cells=cells):
+                out = np.zeros((cells, width), dtype)
+                out[:len(values), :values.shape[1]] = values
+                return out
+
+            weight = lay(self._weights(g)(0, len(x))[0][:, None], 1)[:, 0]
             for copy in range(self.copies):
-                fit = _fit_network(self.plan.rung.solve, self.slots, self.spec.terms,
-                                   View(None, x, y[:, copy * p:(copy + 1) * p], weight), prior,
-                                   self.options)
-                shape = (self.copies, len(problem.candidate))
-                _kept(self.found[g], "weight", shape)[copy] = np.asarray(fit.theta)[where]
-                if copy:
-                    continue
-                self.status[g, live] = int(fit.status)
-                self.residual[g, live] = float(fit.residual)
-                self.iterations[g, live] = int(fit.iterations)
-                for name, values in fit.by_target.items():
-                    _kept(self.blocks, name, self.status.shape)[g] = np.asarray(values)
+                own = y[:, copy * p:(copy + 1) * p]
+                view = View(None, lay(x, size[0]), lay(own, size[1]), weight)
+                self._network_fit(g, copy, view, prior, where, len(x))
             self._finish_group(g)
             progress.report("fitting groups", g + 1, self.groups)
+
+    def _network_fit(self, g: int, copy: int, view: View, prior: PriorView, where, cells) -> None:
+        """Fit one group (or one permuted copy of it) from every start, and keep what it gave."""
+        plan, spec, problem = self.plan, self.spec, self.problem
+        keys = jax.vmap(partial(jax.random.fold_in, self._key(g)))(
+            np.arange(spec.restarts, dtype=np.uint32))
+        absolute = -1.0 if plan.absolute is None else plan.absolute
+        options = (*self.options, np.asarray(absolute, self.dtype))
+        length = padded(plan.max_iterations) if plan.history else 0
+        found, some = [], plan.together()
+        for first in range(0, spec.restarts, some):
+            own = keys[first:first + some]
+            fit = plan.rung.solve(
+                self.slots, spec.terms, view, prior, own, options, length,
+                lambda done, most: progress.report("sweeps of one network", done, most))
+            params, columns = _read_off(spec.gauge, spec.scores, fit.params, view,
+                                        prior, own)
+            found.append((fit, {"weight": params.theta, **columns},
+                          {b: np.asarray(params[b]) for b in params if b != "theta"}))
+        edges = {name: np.concatenate([np.asarray(c[name])[:, where[0], where[1]]
+                                       for _, c, _ in found]) for name in found[0][1]}
+        shape = (self.copies, len(problem.candidate))
+        columns = edges if spec.restarts == 1 else consensus(edges)
+        for name, values in columns.items():
+            _kept(self.found[g], name, shape)[copy] = values[0]
+        if copy:
+            return
+        value, status, residual, iterations, history = (
+            np.concatenate([np.asarray(getattr(fit, n)) for fit, _, _ in found])
+            for n in ("value", "status", "residual", "iterations", "history"))
+        if spec.sweeps is not None and plan.max_iterations == spec.sweeps.most:
+            # The number of sweeps is part of the method.
+            status = np.where(status == Status.MAX_ITERATIONS, Status.RELEASED_RULE, status)
+        best = int(np.argmin(np.where(np.isnan(value), np.inf, value)))
+        live = problem.sizes > 0
+        # The worst start speaks for all.
+        self.status[g, live] = status[int(np.argmax(np.isin(status, FAILED)))]
+        self.residual[g, live] = residual.max()
+        self.iterations[g, live] = iterations.max()
+        if plan.history:
+            self.history.append(history[:, :iterations.max()])
+        real = {"regulators": len(self.x), "targets": len(self.y), "cells": cells}
+        for name in found[0][2]:
+            block = np.concatenate([b[name] for _, _, b in found])[best]
+            axes = AXES.get(name, ("",) * block.ndim)
+            block = block[tuple(slice(real.get(a)) for a in axes)]
+            self.blocks.setdefault(name, []).append(block)
 
     # ---------------------------------------------------------------- solving
 
@@ -340,7 +399,7 @@ class _Run:
         plan, problem = self.plan, self.problem
         column = np.full(len(problem.targets), -1)
         column[part] = np.arange(len(part))
-        calls = []
+        calls, options = [], (*self.options, self._key(group))
         for batch in plan.batches():
             chosen = batch.targets[column[batch.targets] >= 0]
             if not len(chosen):
@@ -358,7 +417,7 @@ class _Run:
                                     inverse, step)
                 calls.append((own, copy[now], partial(
                     _fit, plan.rung.solve, self.slots, self.spec.terms, source, tasks,
-                    self.entries, self.options)))
+                    self.entries, options)))
         outcomes = side_by_side([call for _, _, call in calls], self.dtype)
         for (own, own_copy, _), outcome in zip(calls, outcomes, strict=True):
             self._store(group, own, own_copy, outcome)
@@ -413,6 +472,7 @@ class _Run:
         columns = {name: values[0] for name, values in found.items()}
         if self.spec.readout is not None:
             columns |= self.spec.readout({"weight": self.weights[group], **columns})
+            columns = {name: values for name, values in columns.items() if values is not None}
         if self.spec.permutations:
             sizes = np.abs(weights) / self.by_group[group].deviation[self.y][problem.entry_target]
             columns["fdr"] = false_discovery_rate(sizes[0], sizes[1:])
@@ -465,6 +525,19 @@ class _Run:
             say("edges never drawn", never, f"{never:,} candidate edges were drawn in no bag: "
                 "left out")
         return lines, suspicions(self.spec, self.overall, len(self.genes))
+
+
+def consensus(edges: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Join the starts: means of all columns, the spread of ``score``, how often an edge is there.
+
+    Each column is (starts, entries) and becomes (1, entries).
+    """
+    out = {name: values.mean(axis=0, keepdims=True, dtype=np.float64)
+           for name, values in edges.items()}
+    if "score" in edges:
+        out["score_sd"] = edges["score"].std(axis=0, ddof=1, keepdims=True, dtype=np.float64)
+    out["frequency"] = (edges["weight"] != 0).mean(axis=0, keepdims=True)
+    return out
 
 
 def side_by_side(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:

@@ -30,6 +30,7 @@ class Status(enum.IntEnum):
     NO_CANDIDATES = 5
     CONSTANT_TARGET = 6
     INACCURATE = 7
+    WITHIN_NOISE = 8
 
     @property
     def message(self) -> str:
@@ -46,6 +47,7 @@ _MESSAGES = {
     Status.NO_CANDIDATES: "no candidate regulators",
     Status.CONSTANT_TARGET: "target is constant",
     Status.INACCURATE: "not accurate: ill-conditioned",
+    Status.WITHIN_NOISE: "stationary within the noise of its gradient",
 }
 FAILED = (Status.MAX_ITERATIONS, Status.SINGULAR, Status.NOT_FINITE, Status.INACCURATE)
 
@@ -62,19 +64,25 @@ class Solution:
     statistics
         More columns of the edge table, each (groups, entries).
     blocks
-        Nuisance parameters, each (groups, targets).
+        Nuisance parameters: one number a target, (groups, targets), or, of a method that couples
+        the targets, one array a group with the axes of `unigrn.terms.AXES`; of several restarts
+        those of the lowest objective.
     status, residual, iterations
         Certificate, (groups, targets): `Status`, distance from optimality relative to the gradient
-        at 0, and steps taken. An ensemble reports its worst member.
+        at 0 (of a method in several blocks, how far one more sweep moves them), and steps taken. An
+        ensemble reports its worst member.
+    history
+        Objective of each group after every sweep, (restarts, sweeps), where asked for.
     """
 
     plan: Plan
     weights: np.ndarray
     statistics: dict[str, np.ndarray]
-    blocks: dict[str, np.ndarray]
+    blocks: dict[str, Any]
     status: np.ndarray
     residual: np.ndarray
     iterations: np.ndarray
+    history: list[np.ndarray] = field(default_factory=list)
     seed: int = 0
     entries: list[tuple[str, int, str, tuple[str, ...]]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -137,7 +145,9 @@ class Solution:
         plan, problem = self.plan, self.plan.problem
         groups = plan.data.groups
         keep = ~np.isnan(self.weights)
-        if plan.sparse:
+        if "score" in self.statistics:
+            keep &= ~np.isnan(self.statistics["score"])
+        elif plan.sparse:
             keep &= self.weights != 0
         group, entry = np.nonzero(keep)
         columns = {name: values[group, entry] for name, values in self.statistics.items()}

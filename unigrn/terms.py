@@ -16,6 +16,9 @@ argument                one target                  whole network
 ``prior.weight``        (candidates,)               (regulators, targets)
 ======================  ==========================  ======================
 
+Nuisance blocks have the axes of `AXES`: activities ``A`` (regulators, cells), latent factors ``U``
+(factors, targets) and ``V`` (factors, regulators), one ``intercept`` a target.
+
 Candidate lists are padded to a few fixed lengths: a padded entry has zero data, zero prior and
 ``theta`` 0. A term should therefore be a sum over entries, not a mean.
 """
@@ -31,6 +34,15 @@ import jax
 import jax.numpy as jnp
 
 Array = Any
+
+AXES: dict[str, tuple[str, ...]] = {
+    "theta": ("regulators", "targets"),
+    "intercept": ("targets",),
+    "log_variance": ("regulators", "targets"),
+    "A": ("regulators", "cells"),
+    "U": ("factors", "targets"),
+    "V": ("factors", "regulators"),
+}
 
 
 def static(**kwargs: Any) -> Any:
@@ -143,12 +155,13 @@ class Moments:
 
 @pytree
 class View:
-    """The data as a term sees it: moments, or rows, or both."""
+    """The data as a term sees it: moments, or rows, or both; a key where noise is drawn."""
 
     moments: Moments | None = None
     x: Array | None = None
     y: Array | None = None
     weight: Array | None = None
+    key: Array | None = None
 
 
 @pytree
@@ -208,6 +221,52 @@ class Quadratic:
         return out
 
 
+@pytree
+class Squares:
+    """A term as squares of residuals that are linear in one block B, (k, c).
+
+    f(B) = scale sum_rc W_rc (T_rc - (D'B)_rc)^2 + sum_k ridge_k |B_k|^2 + what has no B,
+    with design D (k, r), target T (r, c) and weight W (r, c), None for 1. ``ridge`` is a number or
+    (k, 1). Without a design there is only the ridge.
+    """
+
+    design: Array | None = None
+    target: Array | None = None
+    weight: Array | None = None
+    scale: Array | float = 1.0
+    ridge: Array | float = 0.0
+
+    def times(self, factor: Array) -> Squares:
+        """Return these squares multiplied by a number."""
+        return Squares(self.design, self.target, self.weight, self.scale * factor,
+                       self.ridge * factor)
+
+    def __add__(self, other: Squares) -> Squares:
+        ridge = self.ridge + other.ridge
+        if self.design is None or other.design is None:
+            one = other if self.design is None else self
+            return Squares(one.design, one.target, one.weight, one.scale, ridge)
+        # Rows of both, one under the other.
+        roots = [jnp.sqrt(jnp.asarray(s.scale, s.design.dtype)) for s in (self, other)]
+        design, target = (jnp.concatenate([r * getattr(s, n) for r, s in
+                                           zip(roots, (self, other), strict=True)], axis=a)
+                          for n, a in (("design", 1), ("target", 0)))
+        weight = None
+        if self.weight is not None or other.weight is not None:
+            weight = jnp.concatenate([jnp.ones_like(s.target) if s.weight is None else s.weight
+                                      for s in (self, other)])
+        return Squares(design, target, weight, 1.0, ridge)
+
+    def value(self, block: Array) -> Array:
+        """Evaluate at B, up to what does not depend on it."""
+        out = jnp.sum(self.ridge * block**2)
+        if self.design is None:
+            return out
+        residual = (self.target - self.design.T @ block) ** 2
+        return out + self.scale * jnp.sum(
+            residual if self.weight is None else self.weight * residual)
+
+
 class Term:
     """A pure function of (params, data, prior), and what a solver may ask of it.
 
@@ -217,8 +276,15 @@ class Term:
     ``absolute``   function (data, prior) -> weights c >= 0: the term is sum_j c_j |theta_j|.
     ``interval``   function (prior) -> (lower, upper): the constraint is lower <= theta <= upper.
     ``allows``     function (prior) -> mask: the constraint is theta = 0 outside the mask.
+    ``price``      function (params, data, prior) -> prices h, which may depend on other blocks:
+                   at theta the term is sum_j h_j 1[theta_j != 0] more than at theta = 0.
+    ``budget``     function (prior) -> (mask, K): the constraint is at most K entries that are not
+                   0 within the mask.
     ``evidence``   function () -> settings: a Gaussian evidence, maximised by its own fixed point.
-    ``prox``       function (v, step, data, prior) -> argmin_u  term(u) + |u - v|^2 / (2 step).
+    ``squares``    function (block, params, data, prior) -> `Squares`: for the blocks in ``linear``
+                   the term, up to a constant, as squares of residuals linear in that block.
+    ``prox``       function (v, step, data, prior, params) -> argmin_u  term(u) + |u - v|^2 /
+                   (2 step), in the block ``block`` and given the others.
     ``project``    function (v, prior) -> the nearest feasible point.
     ``lipschitz``  function (data, prior) -> a bound L with |grad(u) - grad(v)| <= L |u - v|.
     ``separable``  "entries" (a sum over entries of theta), "targets" (a sum over targets) or None
@@ -227,15 +293,24 @@ class Term:
                    the feasible set.
     ``convex``     True where the term is convex in theta.
     ``weighted``   True where a loss uses ``data.weight``.
+    ``noisy``      True where a loss draws noise from ``data.key``.
 
-    ``needs_prior`` is True for a term that means nothing without a prior.
+    ``blocks`` names every parameter block that the term uses, ``block`` the one that ``prox``,
+    ``project`` and ``lipschitz`` are about. ``needs_prior`` is True for a term that means nothing
+    without a prior. ``prepare(data, prior)`` returns the term with what no parameter changes
+    worked out once.
     """
 
     kind: ClassVar[str] = "term"
     __array_ufunc__ = None  # an array on the left leaves the product to this class
     blocks: tuple[str, ...] = ("theta",)
+    block: str = "theta"
+    linear: tuple[str, ...] = ()
     quadratic = None
     absolute = None
+    price = None
+    budget = None
+    squares = None
     interval = None
     allows = None
     evidence = None
@@ -246,7 +321,20 @@ class Term:
     separable: ClassVar[str | None] = None
     convex: ClassVar[bool | None] = None
     weighted: ClassVar[bool | None] = None
+    noisy: ClassVar[bool | None] = None
     needs_prior: ClassVar[bool] = False
+
+    @property
+    def kink(self) -> bool:
+        """True where the term has a prox but no gradient everywhere."""
+        return self.prox is not None and self.quadratic is None
+
+    def prepare(self, data: View, prior: PriorView) -> Term:
+        """Return the term with what no parameter changes worked out."""
+        return self
+
+    def check(self, prior: PriorView) -> None:
+        """Raise ValueError where the prior does not suit the term; called on the host."""
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate the term."""
@@ -289,8 +377,9 @@ class Constraint(Term):
 
 def capabilities() -> tuple[str, ...]:
     """Names of everything a term may offer."""
-    return ("quadratic", "absolute", "interval", "allows", "evidence", "prox", "project",
-            "lipschitz", "separable", "bijector", "convex", "weighted")
+    return ("quadratic", "absolute", "price", "interval", "allows", "budget", "evidence",
+            "squares", "prox", "project", "lipschitz", "separable", "bijector", "convex",
+            "weighted", "noisy")
 
 
 def parts(term: Term | None) -> tuple[Term, ...]:
@@ -340,6 +429,13 @@ def scale(factor: Any, term: Term) -> Term:
     return Scaled(factor, term)
 
 
+def real_rows(block: str, prior: PriorView) -> Array | float:
+    """1 in the rows of a block that are regulators and not padding, (q, 1), or just 1."""
+    if AXES.get(block, ("",))[0] != "regulators" or prior.valid.ndim != 2:
+        return 1.0
+    return jnp.any(prior.valid, axis=1, keepdims=True).astype(prior.weight.dtype)
+
+
 def _all(values: list) -> bool:
     return all(v is not None for v in values)
 
@@ -356,6 +452,10 @@ class Scaled(Term):
     separable = property(lambda self: self.term.separable)
     convex = property(lambda self: self.term.convex)
     weighted = property(lambda self: self.term.weighted)
+    noisy = property(lambda self: self.term.noisy)
+    block = property(lambda self: self.term.block)
+    linear = property(lambda self: self.term.linear)
+    kink = property(lambda self: self.term.kink)
     needs_prior = property(lambda self: self.term.needs_prior)
     layer = property(lambda self: getattr(self.term, "layer", None))
     formula = property(lambda self: f"{_number(self.factor)} {_bracket(self.term.formula)}")
@@ -376,11 +476,33 @@ class Scaled(Term):
         inner = self.term.absolute
         return inner and (lambda data, prior: self.factor * inner(data, prior))
 
+    def prepare(self, data: View, prior: PriorView) -> Term:
+        """Prepare the term."""
+        return Scaled(self.factor, self.term.prepare(data, prior))
+
+    def check(self, prior: PriorView) -> None:
+        """Check the term."""
+        self.term.check(prior)
+
+    @property
+    def price(self):
+        """Scale the prices."""
+        inner = self.term.price
+        return inner and (lambda params, data, prior: self.factor * inner(params, data, prior))
+
+    @property
+    def squares(self):
+        """Scale the squares."""
+        inner = self.term.squares
+        return inner and (lambda block, params, data, prior:
+                          inner(block, params, data, prior).times(self.factor))
+
     @property
     def prox(self):
         """prox_{t (c f)} = prox_{(t c) f}."""
         inner = self.term.prox
-        return inner and (lambda v, step, data, prior: inner(v, step * self.factor, data, prior))
+        return inner and (lambda v, step, data, prior, params=None:
+                          inner(v, step * self.factor, data, prior, params))
 
     @property
     def lipschitz(self):
@@ -419,6 +541,46 @@ class Sum(Term):
     def weighted(self):
         """Uses the weights where every summand does."""
         return True if all(t.weighted for t in self.terms) else None
+
+    @property
+    def noisy(self):
+        """Draws noise where any summand does."""
+        return True if any(t.noisy for t in self.terms) else None
+
+    @property
+    def linear(self):
+        """Blocks in which every summand that uses them is linear."""
+        return tuple(b for b in self.blocks
+                     if all(b in t.linear for t in self.terms if b in t.blocks))
+
+    @property
+    def squares(self):
+        """Squares add."""
+        if not self.linear:
+            return None
+
+        def joined(block, params, data, prior):
+            own = [t.squares(block, params, data, prior) for t in self.terms if block in t.blocks]
+            return sum(own[1:], own[0])
+
+        return joined
+
+    @property
+    def price(self):
+        """Prices add."""
+        inner = [t.price for t in self.terms]
+        if not _all(inner):
+            return None
+        return lambda params, data, prior: sum(f(params, data, prior) for f in inner)
+
+    def prepare(self, data: View, prior: PriorView) -> Term:
+        """Prepare every summand."""
+        return Sum(tuple(t.prepare(data, prior) for t in self.terms))
+
+    def check(self, prior: PriorView) -> None:
+        """Check every summand."""
+        for term in self.terms:
+            term.check(prior)
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Add the values; of constraints, take the largest violation."""
@@ -484,8 +646,8 @@ class Sum(Term):
 
     @property
     def project(self):
-        """Intersected intervals are clipped to; other intersections have no projection by rule."""
-        return _clip(self.interval)
+        """Intersected intervals are clipped to; budgets on other entries join them."""
+        return joint_project(self.terms)
 
     @property
     def bijector(self):
@@ -499,8 +661,68 @@ class Sum(Term):
         return (lambda data, prior: sum(f(data, prior) for f in inner)) if _all(inner) else None
 
 
-def _clip(interval):
-    return interval and (lambda v, prior: jnp.clip(v, *interval(prior)))
+def joint_project(terms: tuple[Term, ...]):
+    """Return the projection onto an intersection of intervals and budgets, or None.
+
+    An entry that is kept goes to clip(v), one that is not to 0, which every interval must hold:
+    keeping it lowers the squared distance by v^2 - (v - clip(v))^2, so a budget of K keeps the K
+    largest of these. Exact where no entry falls under two budgets. A single term brings its own.
+    """
+    if len(terms) == 1:
+        return terms[0].project
+    budgets = tuple(t for t in terms if t.budget is not None)
+    inner = tuple(t for t in terms if t.budget is None)
+    where = [t.within for t in budgets]
+    if any(t.interval is None for t in inner) or (len(where) > 1 and "all" in where) or \
+            len(set(where)) < len(where):
+        return None
+
+    def project(v, prior):
+        kept = v
+        for t in inner:
+            kept = jnp.clip(kept, *t.interval(prior))
+        return spend(v, kept, [t.budget(prior) for t in budgets])
+
+    return project
+
+
+def spend(v: Array, kept: Array, budgets: list[tuple[Array, Array]]) -> Array:
+    """Put to 0 all but the K entries of each mask whose loss would cost most; see `budget`."""
+    gain = kept * (2 * v - kept)  # = v^2 - (v - kept)^2, without cancellation
+    for mask, count in budgets:
+        chosen = largest(jnp.where(mask, gain, 0), count)
+        kept = jnp.where(mask & jnp.logical_not(chosen), 0, kept)
+    return kept
+
+
+def largest(size: Array, count: Array) -> Array:
+    """Return a mask of the ``count`` largest entries of sizes >= 0; of ties, the first.
+
+    The threshold is found by bisection over the bit patterns of the floats, which order as they
+    do: one pass over the entries a bit, no sort. Entries of size 0 are never chosen.
+    """
+    bits = jnp.finfo(size.dtype).bits
+    whole = {32: jnp.int32, 64: jnp.int64}[bits]
+    # Behind a barrier: worked out anew for each use, the sizes could be rounded differently.
+    code = jax.lax.optimization_barrier(
+        jax.lax.bitcast_convert_type(jnp.maximum(size, 0), whole))
+    count = jnp.asarray(count).astype(jnp.int32)
+
+    def narrow(_, between):
+        # At most `count` entries lie above `high`, more than that above `low` (or low is 0).
+        low, high = between
+        middle = low + (high - low) // 2
+        few = jnp.sum(code > middle, dtype=jnp.int32) <= count
+        return jnp.where(few, low, middle), jnp.where(few, middle, high)
+
+    top = jnp.max(code, initial=0)
+    zero = jnp.zeros((), whole)
+    _, threshold = jax.lax.fori_loop(0, bits, narrow, (zero, top))
+    above = code > threshold
+    tied = (code == threshold) & (code > 0)
+    left = count - jnp.sum(above, dtype=jnp.int32)
+    place = jnp.cumsum(tied.reshape(-1), dtype=jnp.int32).reshape(tied.shape)
+    return above | (tied & (place <= left))
 
 
 def soft_threshold(v: Array, amount: Array) -> Array:
@@ -508,28 +730,50 @@ def soft_threshold(v: Array, amount: Array) -> Array:
     return jnp.sign(v) * jnp.maximum(jnp.abs(v) - amount, 0)
 
 
+def hard_threshold(v: Array, step: Array, price: Array) -> Array:
+    """Return v where |v| > sqrt(2 step price), else 0: the prox of price 1[u != 0].
+
+    The tie goes to 0. At a price below 0 every v but 0 is kept; at v = 0 the minimum is then not
+    attained, because any small u is better than 0.
+    """
+    return jnp.where(jnp.abs(v) > jnp.sqrt(2 * step * jnp.maximum(price, 0)), v, 0)
+
+
 def joint_prox(terms: tuple[Term, ...]):
     """Return the prox of a sum of regularizers, or None where no rule gives it.
 
-    For sum_j c_j |u_j| + d_j u_j^2 - 2 l_j u_j it is soft(v + 2 t l, t c) / (1 + 2 t d). A single
-    term brings its own.
+    For sum_j c_j |u_j| + d_j u_j^2 - 2 l_j u_j it is soft(v + 2 t l, t c) / (1 + 2 t d); a price h
+    on u_j != 0 keeps this only where it is better than 0 by more than h. A single term brings its
+    own.
     """
     if len(terms) == 1:
         return terms[0].prox
-    known = [t.absolute is not None or t.quadratic is not None for t in terms]
-    if not all(known) or any(t.separable != "entries" for t in terms):
-        return None
+    priced = tuple(t for t in terms if t.price is not None)
     absolute = tuple(t for t in terms if t.absolute is not None)
-    quadratic = tuple(t for t in terms if t.absolute is None)
+    quadratic = tuple(t for t in terms if t.quadratic is not None)
+    known = [t.price is not None or t.absolute is not None or t.quadratic is not None
+             for t in terms]
+    # A price given the other blocks is a sum over entries whatever couples those.
+    if not all(known) or any(t.separable != "entries" for t in absolute + quadratic):
+        return None
+    if len(priced) == len(terms):
+        return lambda v, step, data, prior, params=None: hard_threshold(
+            v, step, sum(t.price(params, data, prior) for t in priced))
 
-    def prox(v, step, data, prior):
+    def prox(v, step, data, prior, params=None):
         amount = sum((t.absolute(data, prior) for t in absolute), jnp.zeros_like(v))
         shrink, shift = jnp.zeros_like(v), jnp.zeros_like(v)
         for t in quadratic:
             q = t.quadratic(data, prior)
             shrink = shrink + q.diagonal
             shift = shift if q.linear is None else shift + q.linear
-        return soft_threshold(v + 2 * step * shift, step * amount) / (1 + 2 * step * shrink)
+        best = soft_threshold(v + 2 * step * shift, step * amount) / (1 + 2 * step * shrink)
+        if not priced:
+            return best
+        price = sum(t.price(params, data, prior) for t in priced)
+        cost = (amount * jnp.abs(best) + shrink * best**2 - 2 * shift * best
+                + (best**2 - 2 * best * v) / (2 * step))
+        return jnp.where(-cost > price, best, 0)
 
     return prox
 

@@ -19,6 +19,10 @@ _HOME = {
     "masked_lasso": "masked",
     "masked_ridge": "masked",
     "full_ridge": "masked",
+    "netrex_cf": "netrex_cf",
+    "netrex_cf_sketch": "netrex_cf",
+    "netrex": "netrex",
+    "linear_gaussian": "generative",
 }
 
 

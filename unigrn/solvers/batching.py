@@ -76,17 +76,18 @@ def moment_views(
 
 
 def row_views(
-    x: Array, y: Array, weight: Array | None, tasks: Tasks, entries: Entries
+    x: Array, y: Array, weight: Array | None, key: Array, tasks: Tasks, entries: Entries
 ) -> tuple[View, PriorView]:
     """Return views of all fits of a batch, with rows ``x`` (cells, q) and ``y`` (cells, p).
 
-    ``weight`` is (systems, cells) or None.
+    ``weight`` is (systems, cells) or None. Every fit has a key of its own.
     """
     index, _, prior = positions(tasks, entries)
     s, t = grid(tasks)
     own = jnp.moveaxis(jnp.take(x, index, axis=1), 1, 0)
     response = jnp.take(y, t, axis=1).T
-    return View(None, own, response, None if weight is None else weight[s]), prior
+    keys = jax.vmap(lambda i, j: jax.random.fold_in(jax.random.fold_in(key, i), j))(s, t)
+    return View(None, own, response, None if weight is None else weight[s], keys), prior
 
 
 def over_fits(solve: Any, view: View, prior: PriorView) -> Any:

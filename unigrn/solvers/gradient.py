@@ -83,5 +83,11 @@ def solve(
                                 jax.tree.leaves((params, residual, at_zero))]))
     status = jnp.where(residual <= tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
     status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
-    return Fit(params.theta, status, residual, steps, {},
-               {b: params[b] for b in params if b != "theta"})
+    return Fit(params.theta, status, residual, steps, *blocks_by_shape(params))
+
+
+def blocks_by_shape(params: Blocks) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Nuisance blocks with one number an edge, shaped like theta, and those with one a target."""
+    others = {b: params[b] for b in params if b != "theta"}
+    by_entry = {b: v for b, v in others.items() if v.shape == params.theta.shape}
+    return by_entry, {b: v for b, v in others.items() if b not in by_entry}

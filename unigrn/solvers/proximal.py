@@ -71,7 +71,7 @@ def solve(
         curvature = _dot(_minus(g_new, gy), move)
         noise = 8 * jnp.finfo(dtype).eps * jnp.sqrt(_dot(gy, gy) * length)
         accept = curvature <= bound * length + noise
-        uphill = _dot(_minus(y, new), _minus(new, x)) > 0
+        uphill = (_dot(_minus(y, new), _minus(new, x)) > 0) | (not parts.accelerate)
         now = jnp.where(uphill, 1, momentum)
         following = (1 + jnp.sqrt(1 + 4 * now**2)) / 2
         weight = jnp.where(uphill, 0, (now - 1) / following)

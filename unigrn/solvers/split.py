@@ -18,12 +18,7 @@ class Split:
     smooth: Callable[[Blocks, View, PriorView], Array]
     prox: Callable[[Array, Array, View, PriorView], Array] | None
     why: str = ""
-    trivial: bool = False
-
-
-def is_kink(term: Any) -> bool:
-    """Return True for a regularizer that is not differentiable but has a prox."""
-    return term.prox is not None and term.quadratic is None
+    accelerate: bool = True  # momentum needs a convex prox part
 
 
 def split(loss: Any, regularizer: Any, constraint: Any) -> Split:
@@ -32,8 +27,9 @@ def split(loss: Any, regularizer: Any, constraint: Any) -> Split:
     The prox of a sum over entries followed by clipping to an interval is exact, because a convex
     function of one number is minimised over an interval by clipping its minimiser.
     """
-    kinks = tuple(t for t in parts(regularizer) if is_kink(t))
-    smooth_terms = parts(loss) + tuple(t for t in parts(regularizer) if not is_kink(t))
+    kinks = tuple(t for t in parts(regularizer) if t.kink)
+    smooth_terms = parts(loss) + tuple(t for t in parts(regularizer) if not t.kink)
+    priced = any(t.price is not None for t in kinks)
 
     def smooth(params, data, prior):
         return sum(t(params, data, prior) for t in smooth_terms)
@@ -43,18 +39,19 @@ def split(loss: Any, regularizer: Any, constraint: Any) -> Split:
         return Split(smooth, None, "no rule gives the joint prox of "
                      + " + ".join(t.formula for t in kinks))
     if constraint is None:
-        return Split(smooth, kink_prox, trivial=not kinks)
+        return Split(smooth, kink_prox, accelerate=not priced)
     if constraint.project is None:
         return Split(smooth, None, f"{constraint.formula} has no projection")
-    if kinks and (any(t.separable != "entries" for t in kinks) or constraint.interval is None):
+    deletes = constraint.allows is not None
+    joins = constraint.interval is not None and (deletes or not priced)
+    if kinks and (any(t.separable != "entries" for t in kinks) or not joins):
         return Split(smooth, None, "no rule joins the prox of "
                      f"{' + '.join(t.formula for t in kinks)} and {constraint.formula}")
-    deletes = constraint.allows is not None
 
     def prox(v, step, data, prior):
         return constraint.project(kink_prox(v, step, data, prior), prior)
 
-    return Split(smooth, prox, trivial=not kinks and deletes)
+    return Split(smooth, prox, accelerate=not priced and constraint.convex is True)
 
 
 def stationarity(

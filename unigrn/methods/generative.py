@@ -1,0 +1,102 @@
+"""Methods whose network is part of a generative process: the loss is a negative ELBO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from unigrn.constraints import no_self, support
+from unigrn.losses import expected_gaussian, gaussian
+from unigrn.prior import Prior
+from unigrn.regularizers import gaussian_prior, kl_gaussian
+from unigrn.spec import Spec
+from unigrn.terms import Array, Blocks, PriorView, View
+
+MASKS, FORMS = ("hard", "soft"), ("variational", "map")
+
+
+def linear_gaussian(
+    prior: Prior | None,
+    noise_variance: float | None = None,
+    on: float = 1.0,
+    off: float = 0.01,
+    mask: str = "soft",
+    form: str = "variational",
+    draws: int = 0,
+) -> Spec:
+    """Linear-Gaussian model of each target with a mean-field posterior.
+
+    y ~ N(theta_0 + x theta, s^2), theta_j ~ N(0, t_j^2), q = prod_j N(theta_j, v_j):
+    min  -E_q log p(y | x, theta) + KL(q || p(theta | P))  = -ELBO. A soft prior sets the width
+    t_j^2, ``on`` where it names the edge and ``off`` elsewhere; a hard one is the support.
+    ``weight`` is the posterior mean, ``variance`` v_j. With correlated regulators the mean is
+    exact and v_j is too small, as mean-field variances are.
+
+    Parameters
+    ----------
+    prior
+        Candidate edges.
+    noise_variance
+        s^2 of every target; None takes each target's own variance in the group.
+    on, off
+        Prior variance of edges that the prior names, and of the others (soft mask only), in
+        squared units of the coefficients.
+    mask
+        "soft" or "hard".
+    form
+        "variational", or "map": the posterior mode, which is a ridge with alpha_j = s^2 / t_j^2.
+    draws
+        0: the expectation in closed form. R > 0: by R draws at each step, with stochastic
+        gradients.
+
+    References
+    ----------
+    Blei, Kucukelbir and McAuliffe, J. Am. Stat. Assoc. 112 (2017) 859,
+    doi:10.1080/01621459.2017.1285773.
+    """
+    if mask not in MASKS:
+        raise ValueError(f"mask must be one of {', '.join(MASKS)}, got {mask!r}")
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    spec = Spec(
+        loss=gaussian(noise_variance),
+        regularizer=gaussian_prior(on, off),
+        constraint=support() + no_self() if mask == "hard" else no_self(),
+        prior=prior,
+        name="linear_gaussian",
+        scale="both",
+        notes={"weight": "posterior mean, in standard deviations of the target per standard "
+                         "deviation of the regulator",
+               "variance": "posterior variance under the mean-field approximation",
+               "score": "|mean| over posterior standard deviation"},
+    )
+    if form == "map":
+        return spec
+    return spec.replace(loss=expected_gaussian(noise_variance, draws),
+                        regularizer=kl_gaussian(on, off), start=Start(float(on), float(off)),
+                        readout=posterior)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start at the prior."""
+
+    on: float
+    off: float
+
+    def __call__(self, data: View, prior: PriorView, key: Array, terms: tuple) -> Blocks:
+        """Return mean 0 and the prior's variance."""
+        width = jnp.where(prior.support, jnp.log(self.on), jnp.log(self.off))
+        return Blocks(theta=jnp.zeros_like(prior.weight),
+                      log_variance=width.astype(prior.weight.dtype))
+
+
+def posterior(columns: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return variance and score from the fitted blocks, and drop the logarithm."""
+    log_variance = np.asarray(columns["log_variance"], np.float64)
+    mean = np.abs(np.asarray(columns["weight"], np.float64))
+    return {"log_variance": None, "variance": np.exp(log_variance),
+            "score": mean / np.exp(0.5 * log_variance)}
