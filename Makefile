@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST_FLAGS ?= -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint benchmark clean
+.PHONY: help demo test lint benchmark proofs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,16 @@ lint: $(VENV)/.installed ## check style with ruff
 
 benchmark: $(VENV)/.installed-benchmark ## time unigrn beside scikit-learn and plain NumPy
 	$(BIN)/python examples/benchmarks/run.py $(BENCHMARK_FLAGS)
+
+# Coq and the libraries that the proofs stand on, as Debian names them.
+COQ := coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra libcoq-mathcomp-algebra-tactics
+
+proofs: ## compile the Coq proofs and print what each theorem assumes
+	@test -d "$$(coqc -where 2>/dev/null)/user-contrib/mathcomp/algebra_tactics" || \
+		{ test "$$(id -u)" = 0 && apt-get install --yes --quiet=2 $(COQ) >/dev/null 2>&1; } || \
+		{ test "$$(id -u)" = 0 && apt-get update --quiet=2 >/dev/null 2>&1 && apt-get install --yes --quiet=2 $(COQ) >/dev/null 2>&1; } || \
+		{ echo "the proofs need Coq: install $(COQ) (Debian's names), then make proofs" >&2; exit 1; }
+	@$(MAKE) --no-print-directory -C proofs
 
 clean: ## remove the virtual environment, caches and generated output
 	rm -rf $(VENV) build dist demo-output benchmark-output .pytest_cache .ruff_cache .hypothesis

@@ -234,13 +234,14 @@ def table(path: Path) -> pd.DataFrame:
 # --- usage ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["", "demo", "infer", "explain", "methods", "evaluate"])
+@pytest.mark.parametrize("command", ["", "demo", "infer", "explain", "methods", "verify",
+                                     "evaluate"])
 def test_help(run: Run, command: str) -> None:
     ran = succeeded(run(*command.split(), "--help"))
     assert ran.out.startswith("Usage: unigrn")
     assert ran.err == ""
     if not command:
-        for name in ("demo", "infer", "explain", "methods", "evaluate"):
+        for name in ("demo", "infer", "explain", "methods", "verify", "evaluate"):
             assert f"  {name} " in ran.out
 
 
@@ -712,6 +713,53 @@ def test_every_method_runs_with_its_defaults(run: Run, folder: Path, tmp_path: P
                 "--method", method["name"], "-o", out)
         )  # fmt: skip
         assert np.isfinite(table(out)["weight"]).all()
+
+
+def coupled_argv(folder: Path, method: str, *params: str) -> list[object]:
+    argv: list[object] = ["infer", folder / "data.h5ad", "--prior", folder / "prior.tsv",
+                          "--method", method]
+    for param in params:
+        argv += ["--param", param]
+    return argv
+
+
+def test_a_coupled_method_takes_its_parameters(run: Run, folder: Path, tmp_path: Path) -> None:
+    argv = coupled_argv(folder, "netrex_cf", "evidence=[2, 5]", "factors=3", "runs=2", "sample=2",
+                        "steps=released", "sweeps=4", "rank=confidence", "scale=standard")
+    ran = succeeded(run(*argv, "-o", tmp_path / "network.tsv"))
+    assert "stopped by the method's own rule" in ran.out
+    found = table(tmp_path / "network.tsv")
+    assert {"score", "affinity", "confidence", "score_sd", "frequency"} <= set(found)
+    assert found["score"].is_monotonic_decreasing and found["score"].between(0, 1).all()
+    told = json.loads((tmp_path / "network.tsv.meta.json").read_text())
+    assert told["solver"].startswith("PALM") and told["hyperparameters"]["evidence"] == [2, 5]
+    plain = succeeded(run(*["explain", *argv[1:]])).out
+    assert "not a valid PALM step" in plain and "2 starts" in plain
+
+
+@pytest.mark.parametrize(("method", "param", "words"), [
+    ("netrex_cf", "evidence=[1]", ["largest confidence in a prior edge is 1", "raise evidence"]),
+    ("netrex_cf", "evidence=[]", ["at least one multiplier"]),
+    ("netrex_cf", "evidence=[-1, 2]", ["evidence must be a finite number > 0"]),
+    ("netrex_cf", "factors=0", ["factors must be a whole number >= 1, got 0"]),
+    ("netrex_cf", "steps=fast", ["steps must be one of safe, released, got 'fast'"]),
+    ("netrex_cf", "rank=weight", ["rank must be one of factors, confidence"]),
+    ("netrex_cf", "scale=log", ["scale must be one of"]),
+    ("netrex_cf", "sample=0", ["sample must be a whole number >= 1"]),
+    ("netrex_cf", "runs=0", ["restarts must be a whole number >= 1"]),
+    ("netrex_cf", "floor=0", ["floor must be a finite number > 0"]),
+    ("netrex", "keep=2", ["keep must lie between 0 and 1, got 2"]),
+    ("netrex", "total=0.1", ["total must be at least keep"]),
+    ("netrex", "threshold=2", ["threshold must lie between 0 and 1"]),
+    ("netrex", "bound_network=-1", ["a box needs numbers lower <= 0 <= upper"]),
+    ("linear_gaussian", "mask=firm", ["mask must be one of hard, soft"]),
+    ("linear_gaussian", "on=0", ["on must be a finite number > 0"]),
+])
+def test_bad_parameters_of_coupled_and_generative_methods(
+    run: Run, folder: Path, tmp_path: Path, method: str, param: str, words: list[str]
+) -> None:
+    refused(run(*coupled_argv(folder, method, param), "-o", tmp_path / "x.tsv"), *words)
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- evaluate -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A generative method in the frame: the negative ELBO as loss and regularizer, against exact results.
+"""A generative method in the frame: a negative ELBO as loss and regularizer, and exact results.
 
 y = theta_0 + x theta + noise with a Gaussian prior on theta is conjugate, so posterior and evidence
 are known.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from unigrn.datasets import Simulation
     from unigrn.network import Network
 
-BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
+FAILED, BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED = 1, 2, 70, 130, 141
 # The suffixes that Network.write knows; kept here so that a wrong one is refused before the fit.
 OUTPUTS = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".parquet", ".graphml", ".h5ad")
 # Of typer's exceptions only the leaves are public. The second parent of this one is, in every
@@ -600,6 +600,62 @@ def methods(as_json: Json = False) -> None:
                 f"reference: {' '.join(method.reference.split())}",
             ]
         )
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Claims to check; all where none is named."),
+    ] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="Examples of each search. Default: 30.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Check that methods are what they claim to be: a search for counterexamples.
+
+    Every claim is compared with an independent formulation in plain NumPy, and wrong variants of it
+    must be refuted. Exits with 1 where a claim fails or a wrong variant passes. The proofs are in
+    the repository's folder proofs/.
+    """
+    from unigrn.verify.table import verify as check
+
+    with _progress():
+        rows = check(names or (), examples, seed)
+    if as_json:
+        print(json.dumps([row.to_dict() for row in rows], indent=2, allow_nan=False))
+    else:
+        print("\n".join(_verdicts(rows)))
+    if not all(row.holds for row in rows):
+        raise typer.Exit(FAILED)
+
+
+def _verdicts(rows: Sequence[Any]) -> list[str]:
+    """One line for each claim, and what is to be said of those that failed."""
+    width = max(len("claim"), *(len(row.claim.name) for row in rows))
+    heads = f"{'evidence':14s}  examples    worst  tolerance  variants refuted"
+    lines = [f"{'claim':{width}s}  {heads}"]
+    for row in rows:
+        refuted = sum(not report.holds for report in row.variants.values())
+        lines.append(
+            f"{row.claim.name:{width}s}  {row.claim.kind:14s}  {row.report.examples:8d}  "
+            f"{row.report.deviation:7.0e}  {row.report.tolerance:9.0e}  {refuted} of "
+            f"{len(row.variants)}" + ("" if row.holds else "  FAILED")
+        )
+    for row in rows:
+        if not row.report.holds:
+            lines += ["", str(row.report)]
+        lines += [
+            f"{row.claim.name}: the wrong variant {name!r} was not refuted"
+            for name, report in row.variants.items()
+            if report.holds
+        ]
+    failed = sum(not row.holds for row in rows)
+    lines += ["", f"{len(rows)} claims, {sum(len(row.variants) for row in rows)} wrong variants: "
+              + (f"{failed} claims FAILED" if failed else "all claims hold, every variant refuted")]
+    return lines
 
 
 @app.command()

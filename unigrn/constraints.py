@@ -194,6 +194,7 @@ class Budget(Constraint):
 
     count: Array
     share: Array
+    less: Array = 0.0
     within: str = static(default="all")
 
     separable = None
@@ -204,7 +205,7 @@ class Budget(Constraint):
         mask = {"all": prior.valid, "prior": prior.valid & prior.support,
                 "new": prior.valid & jnp.logical_not(prior.support)}[self.within]
         edges = jnp.sum((prior.valid & prior.support).astype(prior.weight.dtype))
-        return mask, self.count + jnp.round(self.share * edges)
+        return mask, self.count + jnp.round(self.share * edges) - jnp.round(self.less * edges)
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Return by how many edges the budget is exceeded."""
@@ -223,15 +224,18 @@ class Budget(Constraint):
         if hasattr(self.count, "aval"):
             return f"‖{where}‖₀ ≤ K"
         most = [f"{self.count:g}"] * (self.count > 0) + [f"{self.share:g} |P|"] * (self.share > 0)
-        return f"‖{where}‖₀ ≤ {' + '.join(most) or 0}"
+        less = f" − {self.less:g} |P|" if self.less else ""
+        return f"‖{where}‖₀ ≤ {' + '.join(most) or 0}{less}"
 
 
-def budget(count: int = 0, share: float = 0.0, within: str = "all") -> Budget:
+def budget(
+    count: int = 0, share: float = 0.0, within: str = "all", *, less: float = 0.0
+) -> Budget:
     """At most K edges in the whole network, on the prior, or off it.
 
-    K = count + round(share |P|), with |P| the number of prior edges among the candidates. Not
-    convex. The projection is exact: it keeps the entries of largest size, and beside a box those
-    that are worth most.
+    K = count + round(share |P|) - round(less |P|), with |P| the number of prior edges among the
+    candidates. Not convex. The projection is exact: it keeps the entries of largest size, and
+    beside a box those that are worth most.
 
     Parameters
     ----------
@@ -241,11 +245,16 @@ def budget(count: int = 0, share: float = 0.0, within: str = "all") -> Budget:
         Number >= 0, relative to the prior's edges.
     within
         "all", "prior" (edges that the prior names) or "new" (edges it does not name).
+    less
+        At most ``share``: what another budget takes of it, rounded on its own.
 
     References
     ----------
     Wang et al., Nat. Commun. 9 (2018) 4061 (NetREX).
     """
+    less = check_number("less", less)
+    if less > share:
+        raise ValueError(f"less must be at most share = {share:g}, got {less:g}")
     if within not in ("all", "prior", "new"):
         raise ValueError(f"within must be all, prior or new, got {within!r}")
-    return Budget(float(check_whole("count", count)), check_number("share", share), within)
+    return Budget(float(check_whole("count", count)), check_number("share", share), less, within)

@@ -504,8 +504,9 @@ class Plan:
                      f"changes by less than {self.absolute:g}"
                      if self.absolute is not None else None]
             rules = " or ".join(r for r in rules if r)
-            lines.append("  stops where the objective " + (f"{rules}, or " if rules else "stops ")
-                         + f"after {self.max_iterations:,} sweeps")
+            after = f"after {self.max_iterations:,} sweeps"
+            lines.append(f"  stops where the objective {rules}, or {after}" if rules
+                         else f"  stops {after}")
         some = self.together()
         size = (10 * q * p * some + cells * (q + 3 * p)) * item
         lines.append(f"memory: about {size / 1e6:,.0f} MB for {some} start"

@@ -635,6 +635,7 @@ class FunctionRegularizer(Regularizer):
     function: Callable = static()
     hyper: dict[str, Array]
     couples_targets: bool = static(default=False)
+    blocks: tuple[str, ...] = static(default=("theta",))
 
     separable = property(lambda self: None if self.couples_targets else "targets")
     formula = property(lambda self: f"{getattr(self.function, '__name__', 'penalty')}(θ, P)")
@@ -645,12 +646,19 @@ class FunctionRegularizer(Regularizer):
 
 
 def regularizer(
-    function: Callable[..., Array], *, coupled: bool = False, **hyper: float
+    function: Callable[..., Array],
+    *,
+    coupled: bool = False,
+    blocks: tuple[str, ...] = ("theta",),
+    **hyper: float,
 ) -> Regularizer:
-    """Turn any differentiable ``function(params, data, prior, **hyper)`` into a regularizer."""
+    """Turn any differentiable ``function(params, data, prior, **hyper)`` into a regularizer.
+
+    Parameters as in `unigrn.loss`.
+    """
     if isinstance(function, Term):
         return of_kind(function, "regularizer")
     if not callable(function):
         raise TypeError("a regularizer is a term or a function (params, data, prior) -> number, "
                         f"got {type(function).__name__}")
-    return FunctionRegularizer(function, hyper, bool(coupled))
+    return FunctionRegularizer(function, hyper, bool(coupled), tuple(sorted(blocks)))

@@ -11,7 +11,7 @@ import numpy as np
 from unigrn.constraints import no_self, support
 from unigrn.losses import expected_gaussian, gaussian
 from unigrn.prior import Prior
-from unigrn.regularizers import gaussian_prior, kl_gaussian
+from unigrn.regularizers import KlGaussian, gaussian_prior, kl_gaussian
 from unigrn.spec import Spec
 from unigrn.terms import Array, Blocks, PriorView, View
 
@@ -76,7 +76,7 @@ def linear_gaussian(
     if form == "map":
         return spec
     return spec.replace(loss=expected_gaussian(noise_variance, draws),
-                        regularizer=kl_gaussian(on, off), start=Start(float(on), float(off)),
+                        regularizer=kl_gaussian(on, off), start=Start(),
                         readout=posterior)
 
 
@@ -84,14 +84,11 @@ def linear_gaussian(
 class Start:
     """Start at the prior."""
 
-    on: float
-    off: float
-
     def __call__(self, data: View, prior: PriorView, key: Array, terms: tuple) -> Blocks:
         """Return mean 0 and the prior's variance."""
-        width = jnp.where(prior.support, jnp.log(self.on), jnp.log(self.off))
+        widths = next(t for t in terms if isinstance(t, KlGaussian))
         return Blocks(theta=jnp.zeros_like(prior.weight),
-                      log_variance=width.astype(prior.weight.dtype))
+                      log_variance=jnp.log(widths.variance(prior)))
 
 
 def posterior(columns: dict[str, Any]) -> dict[str, np.ndarray]:

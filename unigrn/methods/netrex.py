@@ -35,9 +35,10 @@ def netrex(
     """NetREX: network component analysis with budgets of edges kept and added.
 
     min over theta, A of  1/2 |Y - A'theta|^2 + kappa tr(theta L theta') + mu |A|^2 + xi |theta|^2
-    subject to |A| <= M, |theta| <= C entrywise, at most keep |P| edges on the prior and at most
-    (total - keep) |P| off it. L is the Laplacian of the targets' correlations beyond a threshold,
-    positive semidefinite (the released form can be indefinite). Not convex; every step descends.
+    subject to |A| <= M, |theta| <= C entrywise, at most round(keep |P|) edges on the prior and at
+    most round(total |P|) - round(keep |P|) off it. L is the Laplacian of the targets' correlations
+    beyond a threshold, positive semidefinite (the released form can be indefinite). Not convex; all
+    steps descend.
     Edges rank by how much each explains, over 20 bootstraps of the cells.
 
     Parameters
@@ -75,7 +76,7 @@ def netrex(
         + ridge(ridge_activity, "A"),
         constraint=box(-bound_network, bound_network)
         + box(-bound_activity, bound_activity, "A")
-        + budget(share=keep, within="prior") + budget(share=total - keep, within="new"),
+        + budget(share=keep, within="prior") + budget(share=total, less=keep, within="new"),
         prior=prior,
         name="netrex",
         scale=scale,

@@ -1,1 +1,31 @@
-"""Verification: equivalences, checks of a declared method, and the original formulations."""
+"""Verification: equivalences of formulations, checks of a declared method, and the originals.
+
+`equivalent` searches for a counterexample to an equivalence, `check_spec` checks a method that
+somebody declares, `verify` goes through every claim of the project. The original formulations are
+plain NumPy, in `originals` and `originals_netrex`.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_HOME = {
+    "equivalent": "equivalence",
+    "Equivalence": "equivalence",
+    "Formulation": "equivalence",
+    "Report": "equivalence",
+    "Instance": "instances",
+    "Point": "instances",
+    "check_spec": "checks",
+    "replay_netrex_cf": "replay",
+    "verify": "table",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    """Load a public name on first use."""
+    if name in _HOME:
+        return getattr(importlib.import_module(f"unigrn.verify.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'unigrn.verify' has no attribute {name!r}")

@@ -42,7 +42,7 @@ def replay_netrex_cf(npz_path: str | os.PathLike, iterations: int) -> dict[str, 
     file = _read(npz_path)
     iterations = check_whole("iterations", iterations)
     orders = {"U": [], "V": []}
-    while f"order{2 * len(orders['V']) + 1:04d}_Y" in file:
+    while all(f"order{2 * len(orders['V']) + i:04d}_{b}" in file for i, b in enumerate("XY")):
         k = len(orders["V"])
         orders["U"].append(file[f"order{2 * k:04d}_X"])
         orders["V"].append(file[f"order{2 * k + 1:04d}_Y"])
@@ -101,7 +101,10 @@ def _released(file: dict[str, np.ndarray]) -> Spec:
 def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     name = os.fspath(path)
     try:
-        with np.load(name, allow_pickle=False) as file:
+        file = np.load(name, allow_pickle=False)
+        if not hasattr(file, "files"):
+            raise ValueError("it holds a single array")
+        with file:
             found = {k: file[k] for k in file.files if k.startswith(("in_", "it0000_", "order"))}
     except (zipfile.BadZipFile, ValueError, EOFError) as problem:
         raise ValueError(f"{name!r} is no recorded run (an .npz file of plain arrays): "

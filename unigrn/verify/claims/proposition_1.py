@@ -1,0 +1,806 @@
+"""Claims of Proposition 1: the CellOracle regression, sketched and released, and Bayesian ridge.
+
+The shipped methods run through plan and solver on two groups of cells, with a regulator that is a
+target too and that its own prior names. The originals are those of `unigrn.verify.originals`. Every
+example asks the shipped methods anew, so that a constant that changed there is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from unigrn.methods import celloracle as released
+from unigrn.methods import masked
+from unigrn.solvers.split import split
+from unigrn.spec import Spec
+from unigrn.terms import Blocks, PriorView, View
+from unigrn.verify import originals
+from unigrn.verify.claims import Claim, Variant
+from unigrn.verify.claims.frame import Search, framed, slope
+from unigrn.verify.equivalence import KINDS, Equivalence, Finding, Formulation, Report, largest
+from unigrn.verify.instances import Instance, Point, instances
+
+NAMES = ["r0", "r1", "r2", "r3", "t0", "t1", "t2"]
+SOURCES, AIMS = NAMES[:4], ["r0", "t0", "t1", "t2"]  # r0 is a regulator and a target
+GROUPS = ("a", "b")
+# Candidates of each target. Few enough in all that one compiled program serves every instance.
+SIZES = {"mixed": (2, 3, 1, 1), "full": (3, 4, 0, 0), "one": (1, 1, 1, 1), "empty": (2, 0, 0, 0)}
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of an instance in two groups, and a prior in which r0 names itself.
+
+    Attributes
+    ----------
+    expression
+        (cells, genes), in the order of `NAMES`.
+    group, count
+        (cells,): the group of a cell, and how often it was drawn.
+    support, self_edge
+        (regulators, targets): edges of the prior, and the one of r0 to itself.
+    """
+
+    expression: np.ndarray
+    group: np.ndarray
+    count: np.ndarray
+    support: np.ndarray
+    self_edge: np.ndarray
+
+    @property
+    def own(self) -> np.ndarray:
+        """Edges that are candidates, (regulators, targets)."""
+        return self.support & ~self.self_edge
+
+    @property
+    def kept(self) -> list[np.ndarray]:
+        """Candidates of each target."""
+        return [np.flatnonzero(column) for column in self.own.T]
+
+    @property
+    def prior(self) -> dict[str, list[str]]:
+        """Regulators that the prior names, by target."""
+        return {AIMS[t]: [SOURCES[k] for k in np.flatnonzero(column)]
+                for t, column in enumerate(self.support.T) if column.any()}
+
+    @property
+    def view(self) -> PriorView:
+        """The prior as a term sees it."""
+        weight = self.support.astype(float)
+        return PriorView(self.support, weight, np.zeros(weight.shape, np.int32), self.self_edge,
+                         np.ones_like(self.support), {"prior": weight})
+
+    def cells(
+        self, scale: str | None, drawn: bool = False, by_group: bool = False, ddof: int = 0
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Regulators and targets of each group in units of ``scale``, and counts of the cells.
+
+        ``drawn`` repeats the cells as they were drawn. The last two options are slips.
+        """
+        at = [NAMES.index(t) for t in AIMS]
+        for g in GROUPS:
+            rows = np.flatnonzero(self.group == g)
+            units = originals.global_scale(self.expression[rows] if by_group else self.expression)
+            units = units * np.sqrt(len(self.group) / (len(self.group) - ddof))
+            if drawn:
+                rows = np.repeat(rows, self.count[rows].astype(int))
+            x, y = self.expression[rows][:, :4], self.expression[rows][:, at]
+            yield (x if scale is None else x / units[:4], y / units[at] if scale == "both" else y,
+                   np.ones(len(rows)) if drawn else self.count[rows])
+
+
+@lru_cache(maxsize=512)
+def tabled(instance: Instance) -> Table:
+    """Read an instance as a table of cells in two groups."""
+    rng = instance.rng(11)
+    group = np.where(rng.permutation(instance.cells) % 2 == 0, *GROUPS)
+    count = np.ones(instance.cells)
+    if instance.weights != "ones":
+        for g in GROUPS:
+            rows = np.flatnonzero(group == g)
+            count[rows] = np.bincount(rng.integers(0, len(rows), len(rows)), minlength=len(rows))
+    support, self_edge = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    for t, size in enumerate(SIZES[instance.support]):
+        first = 0 if t else 1  # beside itself, r0 has three regulators
+        support[first + rng.permutation(4 - first)[:size], t] = True
+    support[0, 0] = self_edge[0, 0] = True
+    return Table(np.c_[instance.x, instance.y], group, count, support, self_edge)
+
+
+def solved(spec: Spec, instance: Instance) -> dict[str, np.ndarray]:
+    """Fit a spec through plan and solver.
+
+    Columns of the edge table are (groups, regulators, targets), NaN where there is no edge; blocks
+    and the certificate are (groups, targets).
+    """
+    import unigrn
+
+    table = tabled(instance)
+    data = unigrn.Data.from_arrays(
+        table.expression, NAMES, groups=table.group, dtype="float64",
+        weights=None if instance.weights == "ones" else table.count)
+    fit = unigrn.fit(spec.replace(prior=unigrn.Prior.from_dict(table.prior)), data,
+                     regulators=SOURCES, targets=AIMS)
+    problem, out = fit.plan.problem, {}
+    source = [SOURCES.index(r) for r in problem.regulators[problem.candidate]]
+    target = [AIMS.index(t) for t in problem.targets[problem.entry_target]]
+    for name, values in {"weight": fit.weights, **fit.statistics}.items():
+        out[name] = np.full((len(GROUPS), 4, 4), np.nan)
+        out[name][:, source, target] = values
+    for name, values in {**fit.blocks, "residual": fit.residual}.items():
+        out[name] = np.full((len(GROUPS), 4), np.nan)
+        out[name][:, [AIMS.index(t) for t in problem.targets]] = values
+    return out
+
+
+def _drawn(**fixed: Any) -> Callable[[], Any]:
+    """Draw instances of 12 cells a group and more; a tuple offers a choice."""
+    def strategy():
+        from hypothesis import strategies as st
+
+        return instances(**{k: st.sampled_from(v) if isinstance(v, tuple) else v
+                            for k, v in {"cells": (24, 32), **fixed}.items()})
+
+    return strategy
+
+
+def _far(instance: Instance, found: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest difference, relative to the units and the size of what was wanted."""
+    gap = np.where(np.isnan(found) & np.isnan(wanted), 0, found - wanted)
+    return largest(gap) / (instance.scale + largest(np.nan_to_num(wanted)))
+
+
+def _apart(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest difference of the logarithms of two p, infinite where one alone is undefined."""
+    a, b = (np.log(np.maximum(v, 1e-300)) for v in (found, wanted))
+    return largest(np.where(np.isnan(a) & np.isnan(b), 0, (a - b) / (1 + np.abs(b))))
+
+
+# ------------------------------------------------------------------ formulations in theta
+
+
+def shipped(spec: Spec) -> Formulation:
+    """State a spec on both groups: its terms on rows in its units, its fit by plan and solver."""
+    pieces = split(spec.loss, spec.regularizer, spec.constraint)
+
+    def each(instance, u):
+        table = tabled(instance)
+        for g, (x, y, w) in enumerate(table.cells(spec.scale)):
+            yield Blocks(theta=u.theta[g]), View(None, x, y, w), table.view
+
+    def objective(instance, u):
+        return sum(framed(spec, *one) for one in each(instance, u))
+
+    def violation(instance, u):
+        return max(float(spec.violation(*one)) for one in each(instance, u))
+
+    def gradient(instance, u):
+        return Blocks(theta=np.stack([slope(spec, *one).theta for one in each(instance, u)]))
+
+    def prox(instance, u, step):
+        return Blocks(theta=np.stack([pieces.prox(params.theta, step, view, prior)
+                                      for params, view, prior in each(instance, u)]))
+
+    def variables(instance, point):
+        theta = point.array(len(GROUPS), 4, 4)
+        return Blocks(theta=theta if point.outside else np.where(tabled(instance).own, theta, 0))
+
+    def minimiser(instance):
+        return Blocks(theta=np.nan_to_num(solved(spec, instance)["weight"]))
+
+    kinks = any(t.kink for t in spec.terms)
+    return Formulation(objective, violation, variables, None if kinks else gradient,
+                       prox if kinks else None, minimiser, name=spec.name)
+
+
+def on_kept(instance: Instance, scale: str | None, **slip: Any):
+    """Columns and response of each group and target: the kept regulators on the drawn cells."""
+    table = tabled(instance)
+    return [(x[:, own], y[:, t]) for x, y, _ in table.cells(scale, drawn=True, **slip)
+            for t, own in enumerate(table.kept)]
+
+
+def restrict(instance: Instance, u: Blocks) -> list[np.ndarray]:
+    """Coefficients of each group and target on its candidates."""
+    kept = tabled(instance).kept
+    return [np.asarray(theta)[own, t] for theta in u.theta for t, own in enumerate(kept)]
+
+
+def embed(instance: Instance, parts: list[np.ndarray], leak: str = "") -> Blocks:
+    """Put zeros off the candidates."""
+    table = tabled(instance)
+    theta = np.zeros((len(GROUPS), 4, 4))
+    for i, (own, b) in enumerate(zip(table.kept * len(GROUPS), parts, strict=True)):
+        theta[i // 4, own, i % 4] = b
+    if leak:
+        theta[:, table.self_edge if leak == "self" else ~table.support] = 1e-3
+    return Blocks(theta=theta)
+
+
+def original(
+    name: str, scale: str, value: Callable[..., float], fit: Callable[..., np.ndarray],
+    gradient: Callable[..., np.ndarray] | None = None, price: float | None = None, **slip: Any,
+) -> Formulation:
+    """State a regression target by target, on its own columns.
+
+    ``value`` and ``gradient`` are functions (X, y, b), ``fit`` (X, y); ``price`` is that of a
+    lasso, whose prox is the soft threshold.
+    """
+    def objective(instance, parts):
+        return sum(value(*xy, b) for xy, b in zip(on_kept(instance, scale, **slip), parts,
+                                                  strict=True))
+
+    def slopes(instance, parts):
+        return [gradient(*xy, b) for xy, b in zip(on_kept(instance, scale, **slip), parts,
+                                                  strict=True)]
+
+    def prox(instance, parts, step):
+        return [np.sign(b) * np.maximum(np.abs(b) - step * price, 0) for b in parts]
+
+    def variables(instance, point):
+        return restrict(instance, Blocks(theta=point.array(len(GROUPS), 4, 4)))
+
+    return Formulation(objective, None, variables, slopes if gradient else None,
+                       None if price is None else prox,
+                       lambda i: [fit(*xy) for xy in on_kept(i, scale, **slip)], name=name)
+
+
+# ------------------------------------------------------------------ proposition_1.lasso
+
+LAMBDA = 1.0
+
+
+def _sketch() -> Spec:
+    return masked.masked_lasso(None, LAMBDA)
+
+
+def _variance(y: np.ndarray, ddof: int = 0) -> float:
+    """Variance of a target in its group; 1 for a constant one, whose coefficients are 0."""
+    return 1.0 if np.ptp(y) == 0 else float(y.var(ddof=ddof))
+
+
+def _lasso_value(x, y, b, strength, ddof, squared, intercept):
+    s2 = _variance(y, ddof)
+    if intercept:
+        fit = originals.lasso_objective(x, y, b, 0.0, s2)
+    else:
+        fit = np.sum((y - x @ b) ** 2) / (2 * s2)
+    paid = strength * np.sum(b**2 if squared else np.abs(b))
+    return fit + paid + len(y) / 2 * np.log(2 * np.pi * s2)
+
+
+def _lasso(
+    instance: Instance, point: Point, leak: str = "", strength: float = LAMBDA, ddof: int = 0,
+    squared: bool = False, intercept: bool = True, scale: str = "both", cut: bool = False,
+) -> list[Finding]:
+    """Compare the two formulations, and check the shipped minimiser's optimality conditions."""
+    spec = _sketch()
+    first = shipped(spec)
+    if cut:
+        free = shipped(spec.replace(constraint=None))
+        first = replace(first, minimiser=lambda i: Blocks(
+            theta=np.where(tabled(i).own, free.minimiser(i).theta, 0)))
+    second = original(
+        "lasso of each target", scale,
+        partial(_lasso_value, strength=strength, ddof=ddof, squared=squared, intercept=intercept),
+        lambda x, y: originals.masked_lasso(x, y, strength, _variance(y, ddof), 1e-11),
+        price=strength)
+    joined = Equivalence(first, second, restrict, partial(embed, leak=leak))
+    found = first.minimiser(instance)
+    # The likelihood of a target without variance is not defined; its coefficients are.
+    kinds = tuple(k for k in KINDS if k != "objective" or not instance.constant_target)
+    out = replace(joined, first=replace(first, minimiser=lambda i: found)).compare(
+        instance, point, kinds)
+    for (x, y), b in zip(on_kept(instance, "both"), restrict(instance, found), strict=True):
+        s2 = _variance(y)
+        off = originals.lasso_kkt_violation(x, y, b, LAMBDA, s2)
+        steep = originals.lasso_kkt_violation(x, y, np.zeros_like(b), 0.0, s2)
+        out.append(Finding("gradient", off / (1 + steep)))
+    return out
+
+
+def _lasso_claim() -> Claim:
+    def check(**slip: Any) -> Search:
+        # Descent by coordinates, the original's solver, crawls along columns that nearly agree.
+        return Search("masked lasso = lasso of each target", partial(_lasso, **slip), 1e-7,
+                      _drawn(columns=("plain", "zero", "repeated", "constant")))
+
+    return Claim(
+        "proposition_1.lasso",
+        "the sketched regression, masked_lasso, is one lasso a target on the kept regulators",
+        "equivalence",
+        ("celloracle.proposition_1_lasso", "celloracle.masked_regression_instance"),
+        check(),
+        (Variant("a leaked support entry", check(leak="support")),
+         Variant("a self-edge let in", check(leak="self")),
+         Variant("the mask applied after the fit", check(cut=True)),
+         Variant("a doubled penalty", check(strength=2 * LAMBDA)),
+         Variant("sample in place of population variance", check(ddof=1)),
+         Variant("squares in place of absolute values", check(squared=True)),
+         Variant("targets in their own units", check(scale="regulators")),
+         Variant("an intercept left out", check(intercept=False))),
+    )
+
+
+# ------------------------------------------------------------------ proposition_1.ridge
+
+ALPHA = 10.0  # of the released program
+
+
+def _ridge(
+    instance: Instance, point: Point, leak: str = "", alpha: float = ALPHA, times_n: bool = False,
+    intercept: bool = True, scale: str = "regulators", **slip: Any,
+) -> list[Finding]:
+    """CellOracle without its bags against the closed form; with counts, one bag of it."""
+    def price(x):
+        return alpha * (len(x) if times_n else 1)
+
+    def value(x, y, b):
+        r = y - x @ b
+        return np.sum((r - r.mean() * intercept) ** 2) + price(x) * b @ b
+
+    def fit(x, y):
+        if intercept:
+            return originals.ridge(x, y, price(x))
+        return np.linalg.solve(x.T @ x + price(x) * np.eye(x.shape[1]), x.T @ y)
+
+    def gradient(x, y, b):
+        r = y - x @ b
+        return -2 * x.T @ (r - r.mean() * intercept) + 2 * price(x) * b
+
+    first = shipped(released.celloracle(None).replace(ensemble=None))
+    second = original("ridge of each target", scale, value, fit, gradient, **slip)
+    found, wanted = first.minimiser(instance), second.minimiser(instance)
+    first = replace(first, minimiser=lambda i: found)
+    second = replace(second, minimiser=lambda i: wanted)
+    out = Equivalence(first, second, restrict, partial(embed, leak=leak)).compare(
+        instance, point, KINDS)
+    # The minimiser is unique: the coefficients themselves agree.
+    out.append(Finding("minimiser", _far(instance, found.theta, embed(instance, wanted).theta)))
+    return out
+
+
+def _ridge_claim() -> Claim:
+    def check(**slip: Any) -> Search:
+        return Search("celloracle without bags = ridge of each target", partial(_ridge, **slip),
+                      1e-7, _drawn())
+
+    return Claim(
+        "proposition_1.ridge",
+        "celloracle without its bags is the closed form of ridge on the kept regulators",
+        "equivalence",
+        ("celloracle.proposition_1_ridge", "celloracle.proposition_1_bag",
+         "celloracle.bag_is_weighted_ridge"),
+        check(),
+        (Variant("a leaked support entry", check(leak="support")),
+         Variant("a self-edge let in", check(leak="self")),
+         Variant("a doubled penalty", check(alpha=2 * ALPHA)),
+         Variant("alpha times the number of cells", check(times_n=True)),
+         Variant("an intercept left out", check(intercept=False)),
+         Variant("targets scaled too", check(scale="both")),
+         Variant("scaled by the group's deviation", check(by_group=True)),
+         Variant("sample in place of population deviation", check(ddof=1))),
+    )
+
+
+# ------------------------------------------------------------------ proposition_1.bags
+
+BAGS, SHARE = 20, 0.8  # of the released program
+
+
+def _bag_fit(x: np.ndarray, y: np.ndarray, count: np.ndarray, alpha: float, intercept: bool):
+    """Ridge of one bag: weighted by the counts, about weighted means."""
+    middle = count / count.sum() if intercept else 0 * count
+    if intercept:  # centring first changes nothing but rounding: a constant is exactly 0
+        x, y = (np.where(np.ptp(v, axis=0) == 0, 0, v - v.mean(axis=0)) for v in (x, y))
+    a, t = x - middle @ x, y - middle @ y
+    return np.linalg.solve((a.T * count) @ a + alpha * np.eye(x.shape[1]), (a.T * count) @ t)
+
+
+def _bags(
+    instance: Instance, draws: str, alpha: float = ALPHA, up: bool = False,
+    replacement: bool = True, intercept: bool = True, zero_filled: bool = False,
+    ddof: int = 1, features_first: bool = True, **slip: Any,
+) -> dict[str, np.ndarray]:
+    """Weight, p and bags_drawn, (groups, regulators, targets), with the slip asked for."""
+    from scipy.special import stdtr
+
+    table = tabled(instance)
+    out = {k: np.full((len(GROUPS), 4, 4), np.nan) for k in ("weight", "p", "bags_drawn")}
+    ensemble = released.celloracle(None).ensemble
+    for g, (x, y, _) in enumerate(table.cells("regulators", **slip)):
+        n = len(x)
+        for t, own in enumerate(table.kept):
+            k = len(own)
+            if not k:
+                continue
+            if draws == "shared":
+                features = ensemble.features(k, 0)
+                counts = ensemble.counts(n, g, 0).read(0, n)
+            else:
+                share = min(1.0, np.ceil(SHARE * k) / k) if up else SHARE
+                features, rows = originals.released_bag_indices(n, k, BAGS, share)
+                if not features_first:  # rows from the stream of one regulator, which draws none
+                    rows = originals.released_bag_indices(n, 1, BAGS)[1]
+                counts = np.stack([np.bincount(r, minlength=n) for r in rows])
+            if not replacement:
+                counts = np.ones_like(counts)
+            found = np.full((len(counts), k), np.nan)
+            for b, (f, w) in enumerate(zip(features, counts, strict=True)):
+                found[b, f] = _bag_fit(x[:, own[f]], y[:, t], w, alpha, intercept)
+            mean, p, m = originals.celloracle_statistics(found)
+            if zero_filled:
+                mean = np.nansum(found, axis=0) / len(found)
+            if ddof == 0:
+                spread = np.nanvar(found, axis=0)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    p = 2 * stdtr(np.maximum(m - 1, 1), -np.abs(mean) / np.sqrt(spread / m))
+            out["weight"][g, own, t] = mean
+            out["p"][g, own, t] = p
+            out["bags_drawn"][g, own, t] = m
+    return out
+
+
+def _bagged(instance: Instance, point: Point, tails: int = 2, **slip: Any) -> list[Finding]:
+    """Compare the released streams, and the shared draws that the shipped ensemble made."""
+    out = []
+    for draws in ("released", "shared"):
+        found = solved(released.celloracle(None, draws=draws), instance)
+        wanted = _bags(instance, draws, **slip)
+        seen = [np.isfinite(a["weight"]) for a in (found, wanted)]
+        out += [
+            Finding("feasibility", np.count_nonzero(seen[0] != seen[1])),
+            Finding("minimiser", _far(instance, found["weight"], wanted["weight"])),
+            Finding("statistics", _apart(found["p"], wanted["p"] * tails / 2)),
+            Finding("statistics", largest(np.where(seen[0], found["bags_drawn"], 0)
+                                          - np.where(seen[1], wanted["bags_drawn"], 0))),
+        ]
+    return out
+
+
+def _bags_claim() -> Claim:
+    def check(**slip: Any) -> Search:
+        return Search("celloracle = bagged ridge as released", partial(_bagged, **slip), 1e-8,
+                      _drawn(weights="ones", support=("mixed", "full")))
+
+    return Claim(
+        "proposition_1.bags",
+        "celloracle's weight, p and bags_drawn are those of the released bags of ridge fits",
+        "equivalence",
+        ("celloracle.proposition_1_bagged", "celloracle.proposition_1_bag",
+         "celloracle.zero_filled_bags"),
+        check(),
+        (Variant("zero-filled bags", check(zero_filled=True)),
+         Variant("population in place of sample variance over bags", check(ddof=0)),
+         Variant("sampling without replacement", check(replacement=False)),
+         Variant("share of the regulators rounded up", check(up=True)),
+         Variant("rows drawn before the regulators", check(features_first=False)),
+         Variant("a doubled penalty", check(alpha=2 * ALPHA)),
+         Variant("an intercept left out", check(intercept=False)),
+         Variant("scaled by the group's deviation", check(by_group=True)),
+         Variant("a one-sided p", check(tails=1))),
+        share=0.2,
+    )
+
+
+# ------------------------------------------------------------------ proposition_1.bayesian
+
+
+def _residual_left(x: np.ndarray, y: np.ndarray, b: np.ndarray) -> bool:
+    """Whether a fit leaves a residual; the noise of one that does not is a matter of rounding."""
+    yc, xc = y - y.mean(), x - x.mean(axis=0)
+    return bool(np.ptp(y) > 0 and np.sum((yc - xc @ b) ** 2) > 1e-6 * np.sum(yc**2))
+
+
+def _bayesian(
+    instance: Instance, point: Point, tails: int = 2, noise: bool = True, scale: str = "regulators",
+    by_group: bool = False, ddof: int = 0, **options: Any,
+) -> list[Finding]:
+    """Posterior mean, variance and p of every edge against the original's."""
+    found, table = solved(released.celloracle_bayesian(None), instance), tabled(instance)
+    wanted = {k: np.full((len(GROUPS), 4, 4), np.nan) for k in ("weight", "variance", "p")}
+    xy = on_kept(instance, scale, by_group=by_group, ddof=ddof)
+    for i, (x, y) in enumerate(xy):
+        own = table.kept[i % 4]
+        if not len(own):
+            continue
+        fit = originals.bayesian_ridge(x, y, **options)
+        spread = fit.variance * (1 if noise else fit.noise_precision)
+        for name, values in (("weight", fit.coefficients), ("variance", spread),
+                             ("p", fit.p * tails / 2)):
+            wanted[name][i // 4, own, i % 4] = values
+        if not _residual_left(x, y, fit.coefficients):
+            for name in ("variance", "p"):
+                found[name][i // 4, own, i % 4] = wanted[name][i // 4, own, i % 4]
+    seen = [np.isfinite(a["weight"]) for a in (found, wanted)]
+    ratio = np.where(seen[1], np.nan_to_num(found["variance"]) / wanted["variance"] - 1, 0)
+    return [Finding("feasibility", np.count_nonzero(seen[0] != seen[1])),
+            Finding("minimiser", _far(instance, found["weight"], wanted["weight"])),
+            Finding("statistics", largest(ratio)),
+            Finding("statistics", _apart(found["p"], wanted["p"]))]
+
+
+def _bayesian_claim() -> Claim:
+    def check(**slip: Any) -> Search:
+        return Search("celloracle_bayesian = evidence maximisation as released",
+                      partial(_bayesian, **slip), 1e-7, _drawn())
+
+    return Claim(
+        "proposition_1.bayesian",
+        "celloracle_bayesian's weight, variance and p are those of the released Bayesian ridge",
+        "equivalence",
+        ("gaussian.bayesian_ridge_theta", "gaussian.mackay_lam", "gaussian.mackay_a"),
+        check(),
+        (Variant("the hyperprior left out", check(hyperprior=0.0)),
+         Variant("posterior variance without the noise", check(noise=False)),
+         Variant("stopped ten times earlier", check(tolerance=1e-2)),
+         Variant("a one-sided p", check(tails=1)),
+         Variant("targets scaled too", check(scale="both")),
+         Variant("scaled by the group's deviation", check(by_group=True)),
+         Variant("sample in place of population deviation", check(ddof=1))),
+    )
+
+
+# ------------------------------------------------------------------ bayesian_ridge
+
+HYPERPRIOR = 1e-6  # of the released program
+
+
+def _candidates(instance: Instance) -> tuple[np.ndarray, View, PriorView]:
+    """Candidates of one target, its moments with zeros at the others as at padding, its prior."""
+    target = instance.seed % instance.y.shape[1]
+    prior, m = instance.column(target), instance.moments(target).moments
+    on = prior.support.astype(float)
+    m = replace(m, gram=m.gram * on[:, None] * on, cross=m.cross * on, mean_x=m.mean_x * on)
+    return np.flatnonzero(prior.support), View(m), replace(prior, valid=prior.support)
+
+
+def _target(instance: Instance) -> tuple[np.ndarray, np.ndarray]:
+    """Kept regulators and response of that target."""
+    target = instance.seed % instance.y.shape[1]
+    return instance.x[:, instance.prior.support[:, target]], instance.y[:, target]
+
+
+def _evidence(h: float, degrees: int, determinant: bool) -> Equivalence:
+    """Join the shipped loss in (theta, a, l), on padded moments, to the original on rows."""
+    spec = released.celloracle_bayesian(None)
+
+    def drawn(instance, point):
+        own, _, _ = _candidates(instance)
+        a, lam = np.exp(point.rng(5).uniform(-3, 3, 2)) / [instance.scale**2, 1]
+        return _blocks(point.array(4)[own], a, lam)
+
+    def wide(instance, u):
+        own, _, _ = _candidates(instance)
+        theta = np.zeros(4)
+        theta[own] = u.theta
+        return u.replace(theta=theta)
+
+    def objective(instance, u):
+        _, view, prior = _candidates(instance)
+        return framed(spec, wide(instance, u), view, prior)
+
+    def gradient(instance, u):
+        own, view, prior = _candidates(instance)
+        found = slope(spec, wide(instance, u), view, prior)
+        return found.replace(theta=found.theta[own])
+
+    def value(instance, u):
+        (x, y), a, lam = _target(instance), float(u.noise_precision), float(u.weight_precision)
+        out = originals.evidence_objective(x, y, u.theta, a, lam, h) + degrees * np.log(a)
+        return out if determinant else out - np.sum(np.log(a * _eigenvalues(x) + lam))
+
+    def slopes(instance, u):
+        (x, y), a, lam = _target(instance), float(u.noise_precision), float(u.weight_precision)
+        db, da, dl = originals.evidence_gradient(x, y, u.theta, a, lam, h)
+        if not determinant:
+            e = _eigenvalues(x)
+            da, dl = da - np.sum(e / (a * e + lam)), dl - np.sum(1 / (a * e + lam))
+        return _blocks(db, da + degrees / a, dl)
+
+    return Equivalence(
+        Formulation(objective, None, drawn, gradient, name="gaussian evidence"),
+        Formulation(value, None, drawn, slopes, name="evidence, written out"))
+
+
+def _blocks(theta: np.ndarray, a: float, lam: float) -> Blocks:
+    return Blocks(theta=theta, noise_precision=np.asarray(a), weight_precision=np.asarray(lam))
+
+
+def _eigenvalues(x: np.ndarray) -> np.ndarray:
+    x = x - x.mean(axis=0)
+    return np.linalg.eigvalsh(x.T @ x)
+
+
+def _stationary(
+    instance: Instance, point: Point, h: float = HYPERPRIOR, degrees: int = 0,
+    determinant: bool = True, relative: bool = True,
+) -> list[Finding]:
+    """Check the three statements of the page at one point, and the shipped fixed point."""
+    joined = _evidence(h, degrees, determinant)
+    out = joined.compare(instance, point, KINDS)
+    # 2. For given (a, l) ridge of strength l / a is the minimiser in theta.
+    x, y = _target(instance)
+    u = joined.first.variables(instance, point)
+    a, lam = float(u.noise_precision), float(u.weight_precision)
+    best = u.replace(theta=originals.ridge(x, y, lam / a if relative else lam))
+    value = joined.first.objective(instance, best)
+    out.append(Finding("minimiser", max(value - joined.first.objective(instance, u), 0)
+                       / (1 + abs(value))))
+    found = joined.first.gradient(instance, best)
+    steep = joined.first.gradient(instance, best.replace(theta=np.zeros_like(best.theta)))
+    out.append(Finding("gradient", largest(found.theta) / (1 + largest(steep.theta))))
+    # 3. There, a dJ/da and l dJ/dl are the two equations of the fixed point.
+    r, e = y - y.mean() - (x - x.mean(axis=0)) @ best.theta, _eigenvalues(x)
+    gamma = np.sum(a * e / (lam + a * e))
+    for got, left, right in (
+            (a * found.noise_precision, a * (r @ r + 2 * h), len(y) - degrees - gamma + 2 * h),
+            (lam * found.weight_precision, lam * (best.theta @ best.theta + 2 * h),
+             gamma + 2 * h)):
+        out.append(Finding("gradient", abs(got - left + right) / (left + right)))
+    return out + _fixed_points(instance, h, degrees, determinant)
+
+
+def _fixed_points(
+    instance: Instance, h: float, degrees: int, determinant: bool
+) -> list[Finding]:
+    """Run the shipped solver on: where its updates stand still, J is stationary in (a, l)."""
+    out = []
+    found = solved(released.celloracle_bayesian(None, tolerance=0.0), instance)
+    for i, (x, y) in enumerate(on_kept(instance, "regulators")):
+        g, t = divmod(i, 4)
+        a, lam, moved = (found[k][g, t] for k in ("noise_precision", "weight_precision",
+                                                   "residual"))
+        own = tabled(instance).kept[t]
+        b, spread = (found[k][g, own, t] for k in ("weight", "variance"))
+        if not len(own) or not moved < 0.1 or not _residual_left(x, y, b):
+            continue
+        wanted = originals.ridge(x, y, lam / a)
+        out.append(Finding("minimiser", largest(b - wanted) / (instance.scale + largest(wanted))))
+        xc = x - x.mean(axis=0)
+        inverse = np.linalg.inv(a * xc.T @ xc + lam * np.eye(len(own)))
+        out.append(Finding("statistics", largest(spread / np.diag(inverse) - 1)))
+        _, da, dl = originals.evidence_gradient(x, y, b, a, lam, h)
+        e = _eigenvalues(x)
+        if not determinant:
+            da, dl = da - np.sum(e / (a * e + lam)), dl - np.sum(1 / (a * e + lam))
+        gamma = np.sum(a * e / (lam + a * e))
+        for off in (a * (da + degrees / a) / (len(y) - gamma), lam * dl / (gamma + 2 * h)):
+            out.append(Finding("gradient", max(abs(off) - 1.2 * moved, 0)))
+    return out
+
+
+def _evidence_claim() -> Claim:
+    def check(**slip: Any) -> Search:
+        return Search("evidence maximisation = stationarity of one objective",
+                      partial(_stationary, **slip), 1e-8,
+                      _drawn(weights="ones", support="full"))
+
+    return Claim(
+        "bayesian_ridge",
+        "celloracle_bayesian's objective in (theta, a, l) is stationary where its updates stand",
+        "equivalence",
+        ("gaussian.bayesian_ridge_theta", "gaussian.mackay_lam", "gaussian.mackay_a"),
+        check(),
+        (Variant("the hyperprior left out", check(h=0.0)),
+         Variant("the log-determinant left out", check(determinant=False)),
+         Variant("the intercept integrated out", check(degrees=1)),
+         Variant("ridge of strength l in place of l / a", check(relative=False))),
+    )
+
+
+# ------------------------------------------------------------------ sketch and release part
+# All coefficients in units of the target per standard deviation of the regulator.
+
+
+def _units(instance: Instance) -> np.ndarray:
+    return originals.global_scale(tabled(instance).expression)[[NAMES.index(t) for t in AIMS]]
+
+
+def _sketched(instance: Instance, factor: float = 1.0) -> np.ndarray:
+    """Minimiser of the lasso, whose objective may be multiplied by a number."""
+    spec = _sketch()
+    spec = spec.replace(loss=factor * spec.loss, regularizer=factor * spec.regularizer)
+    return np.nan_to_num(solved(spec, instance)["weight"]) * _units(instance)
+
+
+def _released(instance: Instance) -> np.ndarray:
+    """Minimiser of the released ridge, on all cells."""
+    spec = released.celloracle(None).replace(ensemble=None)
+    return np.nan_to_num(solved(spec, instance)["weight"])
+
+
+def _written_out(instance: Instance) -> np.ndarray:
+    """Solve the same in closed form."""
+    return embed(instance, [originals.ridge(x, y, ALPHA) for x, y in
+                            on_kept(instance, "regulators")]).theta
+
+
+def _per_cell(instance: Instance) -> np.ndarray:
+    """Fit masked_ridge: squares and strength divided by the cells of a group."""
+    spec = masked.masked_ridge(None, ALPHA / (instance.cells / len(GROUPS)))
+    return np.nan_to_num(solved(spec.replace(scale="regulators"), instance)["weight"])
+
+
+def _part(instance: Instance, point: Point, first: Any, second: Any) -> list[Finding]:
+    return [Finding("minimiser", _far(instance, first(instance), second(instance)))]
+
+
+def _part_for_good(instance: Instance, point: Point) -> list[Finding]:
+    """How far the lasso's minimiser is from that of the released ridge, and of every ridge.
+
+    Where a coefficient is 0 the gradient of a ridge is that of the squares, whatever its strength.
+    """
+    sketched, steep = _sketched(instance), 0.0
+    for (x, y), b in zip(on_kept(instance, "regulators"),
+                         restrict(instance, Blocks(theta=sketched)), strict=True):
+        if (b != 0).any():
+            slopes = originals.ridge_gradient(x, y, b, 0.0)
+            steep = max(steep, largest(np.where(b == 0, slopes, 0)))
+    return [Finding("minimiser", min(_far(instance, sketched, _released(instance)),
+                                     steep / instance.scale))]
+
+
+def _optimal(instance: Instance) -> float:
+    """Certify both minimisers by their own conditions, in the originals' arithmetic."""
+    theta, out = _sketched(instance) / _units(instance), 0.0
+    for (x, y), b in zip(on_kept(instance, "both"), restrict(instance, Blocks(theta=theta)),
+                         strict=True):
+        s2 = _variance(y)
+        steep = originals.lasso_kkt_violation(x, y, np.zeros_like(b), 0.0, s2)
+        out = max(out, originals.lasso_kkt_violation(x, y, b, LAMBDA, s2) / (1 + steep))
+    for (x, y), b in zip(on_kept(instance, "regulators"),
+                         restrict(instance, Blocks(theta=_released(instance))), strict=True):
+        steep = largest(originals.ridge_gradient(x, y, np.zeros_like(b), ALPHA))
+        out = max(out, largest(originals.ridge_gradient(x, y, b, ALPHA)) / (1 + steep))
+    return out
+
+
+@dataclass(frozen=True)
+class Parting:
+    """A check that holds where two formulations have different minimisers, and shows where."""
+
+    findings: Callable[[Instance, Point], list[Finding]]
+
+    @property
+    def looking(self) -> Search:
+        """The search for a difference: its counterexample is what the claim is about."""
+        return Search("the sketched lasso and the released ridge part", self.findings, 1e-6,
+                      _drawn(weights="ones"))
+
+    def __call__(self, examples: int, seed: int) -> Report:
+        """Find an instance, and certify both minimisers there."""
+        found = self.looking(examples, seed)
+        if found.holds:
+            return replace(found, holds=False, reason="no instance tells them apart")
+        with jax.enable_x64(True):
+            off = _optimal(found.counterexample[0])
+        return replace(found, holds=off <= found.tolerance, worst={"gradient": off},
+                       counts={"gradient": 1})
+
+
+def _parting_claim() -> Claim:
+    def check(first: Any, second: Any) -> Parting:
+        return Parting(partial(_part, first=first, second=second))
+
+    return Claim(
+        "proposition_1.sketch_and_release_part",
+        "masked_lasso and celloracle are different methods: an instance with different minimisers",
+        "counterexample",
+        ("celloracle.proposition_1_lasso", "celloracle.proposition_1_ridge"),
+        Parting(_part_for_good),
+        (Variant("ridge by plan against ridge in closed form", check(_released, _written_out)),
+         Variant("ridge with everything divided by the cells", check(_released, _per_cell)),
+         Variant("lasso with everything doubled",
+                 check(_sketched, partial(_sketched, factor=2.0)))),
+    )
+
+
+CLAIMS = (_lasso_claim(), _ridge_claim(), _bags_claim(), _bayesian_claim(), _evidence_claim(),
+          _parting_claim())

@@ -1,0 +1,268 @@
+"""Instances: small problems that Hypothesis draws, among them those that users meet and fear.
+
+An instance is described by a few plain values, from which its arrays follow; Hypothesis shrinks the
+description, and its `repr` can be pasted to see the same problem again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unigrn.terms import Blocks, Moments, PriorView, View
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+    from unigrn.spec import Spec
+
+SUPPORTS = ("mixed", "full", "one", "empty")
+WEIGHTS = ("ones", "counts", "some zero")
+COLUMNS = ("plain", "zero", "repeated", "constant", "nearly repeated")
+REGULATORS, TARGETS = 4, 3
+CELLS = (8, 3, 1)  # the middle one has fewer cells than regulators
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One regression problem: cells, regulators, targets, a prior, weights, in double precision.
+
+    Parameters
+    ----------
+    seed
+        Of the random numbers that fill the arrays.
+    cells
+        Number of cells; regulators and targets are `REGULATORS` and `TARGETS`.
+    columns
+        What is odd about the regulators: one is zero, repeats another (exactly or to 1e-6), or is
+        constant.
+    constant_target
+        The first target has one value in all cells.
+    support
+        Which edges the prior names: some, all, one of each target, or none.
+    weights
+        Weights of the cells: 1, bootstrap counts, or numbers of which some are 0.
+    scale, offset
+        Unit and shift of the expression.
+    whole
+        Whole numbers only, so that exact zeros and ties occur.
+    strength
+        A positive hyperparameter.
+    """
+
+    seed: int = 0
+    cells: int = 8
+    columns: str = "plain"
+    constant_target: bool = False
+    support: str = "mixed"
+    weights: str = "ones"
+    scale: float = 1.0
+    offset: float = 0.0
+    whole: bool = False
+    strength: float = 1.0
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    def _numbers(self, salt: int, *shape: int) -> np.ndarray:
+        rng = np.random.default_rng((self.seed, salt))
+        values = rng.normal(size=shape)
+        return np.rint(2 * values) if self.whole else values
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """Regulators, (cells, regulators)."""
+        out = self._numbers(1, self.cells, REGULATORS) + self.offset
+        if self.columns == "zero":
+            out[:, 1] = 0
+        elif self.columns == "constant":
+            out[:, 1] = 1 + self.offset
+        elif self.columns == "repeated":
+            out[:, 2] = out[:, 0]
+        elif self.columns == "nearly repeated":
+            out[:, 2] = out[:, 0] + 1e-6 * out[:, 1]
+        return self.scale * out
+
+    @cached_property
+    def y(self) -> np.ndarray:
+        """Targets, (cells, targets)."""
+        out = self._numbers(2, self.cells, TARGETS) + self.offset
+        out = out + (self.x / self.scale) @ self._numbers(3, REGULATORS, TARGETS)
+        if self.constant_target:
+            out[:, 0] = 1 + self.offset
+        return self.scale * out
+
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """Weights of the cells, (cells,); their sum is positive."""
+        rng = np.random.default_rng((self.seed, 4))
+        if self.weights == "ones":
+            return np.ones(self.cells)
+        if self.weights == "counts":
+            return np.bincount(rng.integers(0, self.cells, self.cells),
+                               minlength=self.cells).astype(float)
+        out = np.where(rng.random(self.cells) < 0.4, 0, rng.uniform(0.1, 3, self.cells))
+        out[0] = 1
+        return out
+
+    @cached_property
+    def prior(self) -> PriorView:
+        """The prior of the whole network; no gene regulates itself."""
+        rng = np.random.default_rng((self.seed, 5))
+        shape = (REGULATORS, TARGETS)
+        named = {"mixed": rng.random(shape) < 0.5, "full": np.ones(shape, bool),
+                 "empty": np.zeros(shape, bool),
+                 "one": np.arange(REGULATORS)[:, None] == rng.integers(0, REGULATORS, TARGETS)}
+        support = named[self.support]
+        weight = np.where(support, rng.choice([0.25, 1.0, 3.0], shape), 0)
+        share = rng.choice([0, 0.5, 1], shape)
+        sign = np.where(support, rng.integers(-1, 2, shape), 0).astype(np.int32)
+        return PriorView(support, weight, sign, np.zeros(shape, bool), np.ones(shape, bool),
+                         {"motif": share * weight, "chip": (1 - share) * weight})
+
+    def column(self, target: int) -> PriorView:
+        """Return the prior of one target."""
+        v = self.prior
+        return PriorView(v.support[:, target], v.weight[:, target], v.sign[:, target],
+                         v.self_edge[:, target], v.valid[:, target],
+                         {k: w[:, target] for k, w in v.layers.items()})
+
+    def rows(self, target: int | None = None) -> View:
+        """Return the data as rows; of one target or of all."""
+        return View(None, self.x, self.y if target is None else self.y[:, target], self.weight)
+
+    def moments(self, target: int) -> View:
+        """Return the data of one target as weighted, centred sums."""
+        w, x, y = self.weight, self.x, self.y[:, target]
+        count = w.sum()
+        mean_x, mean_y = w @ x / count, w @ y / count
+        x, y = x - mean_x, y - mean_y
+        return View(Moments((x.T * w) @ x, (x.T * w) @ y, w @ y**2, np.asarray(count), mean_x,
+                            np.asarray(mean_y)))
+
+    def rng(self, salt: int) -> np.random.Generator:
+        """Further random numbers of this instance."""
+        return np.random.default_rng((self.seed, 100 + salt))
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where two formulations are compared: coefficients with exact zeros and ties.
+
+    ``zeros`` is the share of exact zeros, ``whole`` rounds to whole numbers, ``outside`` leaves
+    entries off the prior's support as they are, so that the point is not feasible.
+    """
+
+    seed: int = 0
+    zeros: float = 0.0
+    whole: bool = False
+    outside: bool = False
+    size: float = 1.0
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    def rng(self, salt: int) -> np.random.Generator:
+        """Random numbers of this point."""
+        return np.random.default_rng((self.seed, salt))
+
+    def array(self, *shape: int, salt: int = 0) -> np.ndarray:
+        """Numbers of any shape."""
+        rng = self.rng(salt)
+        out = self.size * rng.normal(size=shape)
+        if self.whole:
+            out = np.rint(2 * out)
+        return np.where(rng.random(shape) < self.zeros, 0, out)
+
+    def theta(self, instance: Instance) -> np.ndarray:
+        """Coefficients, (regulators, targets)."""
+        out = self.array(REGULATORS, TARGETS)
+        return out if self.outside else np.where(instance.prior.support, out, 0)
+
+    def blocks(self, instance: Instance) -> Blocks:
+        """Return the coefficients as parameter blocks."""
+        return Blocks(theta=self.theta(instance))
+
+
+def described(item: Any) -> str:
+    """How to make it again: the fields that differ from their defaults."""
+    told = [f"{f.name}={getattr(item, f.name)!r}" for f in dataclasses.fields(item)
+            if getattr(item, f.name) != f.default]
+    return f"{type(item).__name__}({', '.join(told)})"
+
+
+def instances(**fixed: Any) -> SearchStrategy[Instance]:
+    """Draw instances; what is given by name is fixed, or drawn from the strategy given."""
+    from hypothesis import strategies as st
+
+    drawn = {
+        "seed": st.integers(0, 2**16),
+        "cells": st.sampled_from(CELLS),
+        "columns": st.sampled_from(COLUMNS),
+        "constant_target": st.booleans(),
+        "support": st.sampled_from(SUPPORTS),
+        "weights": st.sampled_from(WEIGHTS),
+        "scale": st.sampled_from([1.0, 1e-3, 1e3]),
+        "offset": st.sampled_from([0.0, 10.0]),
+        "whole": st.booleans(),
+        "strength": st.sampled_from([1.0, 0.01, 100.0]),
+    }
+    for name, value in fixed.items():
+        drawn[name] = value if isinstance(value, st.SearchStrategy) else st.just(value)
+    return st.builds(Instance, **drawn)
+
+
+def points(**fixed: Any) -> SearchStrategy[Point]:
+    """Draw points, as `instances` does."""
+    from hypothesis import strategies as st
+
+    drawn = {
+        "seed": st.integers(0, 2**16),
+        "zeros": st.sampled_from([0.0, 0.4, 1.0]),
+        "whole": st.booleans(),
+        "outside": st.booleans(),
+        "size": st.sampled_from([1.0, 1e-3, 1e3]),
+    }
+    for name, value in fixed.items():
+        drawn[name] = value if isinstance(value, st.SearchStrategy) else st.just(value)
+    return st.builds(Point, **drawn)
+
+
+NAMES = [f"r{i}" for i in range(REGULATORS)] + [f"t{i}" for i in range(TARGETS)]
+
+
+def fitted(spec: Spec, instance: Instance, **options: Any) -> np.ndarray | None:
+    """Fit a spec to an instance through plan and solver; theta (regulators, targets).
+
+    The prior of the instance takes the place of the spec's. None where the spec needs a prior and
+    the instance has none.
+    """
+    import unigrn
+
+    edges = np.argwhere(instance.prior.support)
+    if not len(edges) and any(t.needs_prior for t in spec.terms):
+        return None
+    layers = []
+    for name, values in instance.prior.layers.items():
+        some = [(NAMES[i], NAMES[REGULATORS + j], values[i, j], instance.prior.sign[i, j])
+                for i, j in edges if values[i, j] > 0]
+        if some:
+            table = dict(zip(("source", "target", "weight", "sign"), zip(*some, strict=True),
+                             strict=True))
+            layers.append(unigrn.Prior.from_edges(_frame(table), name=name))
+    prior = unigrn.prior.Prior.combine(layers) if layers else None
+    data = unigrn.Data.from_arrays(np.c_[instance.x, instance.y], NAMES, dtype="float64",
+                                   weights=instance.weight)
+    solution = unigrn.fit(spec.replace(prior=prior), data, regulators=NAMES[:REGULATORS],
+                          targets=NAMES[REGULATORS:], **options)
+    return solution.theta[0]
+
+
+def _frame(table: dict[str, Any]) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(table)
