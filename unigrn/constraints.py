@@ -252,9 +252,9 @@ def budget(
     ----------
     Wang et al., Nat. Commun. 9 (2018) 4061 (NetREX).
     """
-    less = check_number("less", less)
+    share, less = check_number("share", share), check_number("less", less)
     if less > share:
         raise ValueError(f"less must be at most share = {share:g}, got {less:g}")
     if within not in ("all", "prior", "new"):
         raise ValueError(f"within must be all, prior or new, got {within!r}")
-    return Budget(float(check_whole("count", count)), check_number("share", share), less, within)
+    return Budget(float(check_whole("count", count)), share, less, within)
