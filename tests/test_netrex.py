@@ -882,7 +882,7 @@ def test_the_best_rank_is_1():
     one = np.zeros(params.theta.shape)
     one[2, 3] = 1.0
     score = np.asarray(jax.jit(Ranks())(params.replace(theta=one), view, prior)["score"])
-    assert np.nanmax(score) == 1  # fails: twenty twentieths of 1 add up to 1 + 2e-16
+    assert np.nanmax(score) == 1
 
 
 def test_edges_rank_by_factors_or_by_confidence_as_asked():

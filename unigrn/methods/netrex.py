@@ -136,8 +136,8 @@ class Ranks:
             order = jnp.argsort(-values)  # a stable sort: of ties, the first entry
             rank = jnp.zeros(edge.size, jnp.int32).at[order].set(
                 jnp.arange(edge.size, dtype=jnp.int32))
-            return explained, 1 - rank.astype(dtype).reshape(edge.shape) / last
+            return explained, rank.astype(dtype).reshape(edge.shape)
 
-        explained, score = drop_one(params, data, self.draws, 1.0, read)
-        return {"score": jnp.where(edge, score, jnp.nan),
+        explained, rank = drop_one(params, data, self.draws, 1.0, read)
+        return {"score": jnp.where(edge, 1 - rank / last, jnp.nan),
                 "confidence": jnp.where(edge, explained, jnp.nan)}
