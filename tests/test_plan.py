@@ -42,7 +42,7 @@ from unigrn.methods.netrex import netrex
 from unigrn.methods.netrex_cf import netrex_cf, netrex_cf_sketch
 from unigrn.moments import padded, padded_rows
 from unigrn.planner import RUNGS, select
-from unigrn.problem import COARSE, FINE, bucket, chunk_size
+from unigrn.problem import COARSE, FINE, bucket, build, chunk_size
 
 CLOSED, EVIDENCE, MOMENTS, ROWS, GRADIENT, NOISY, PALM, NETWORK = (rung.name for rung in RUNGS)
 
@@ -295,6 +295,15 @@ def test_names_that_are_not_measured_are_told():
 # ------------------------------------------------------------------ candidates
 
 
+@pytest.mark.parametrize("constraint", [None, support(), budget(2)])
+def test_a_self_edge_of_the_prior_is_dropped_only_where_the_method_drops_it(constraint):
+    prior = Prior.from_dict({"y": ["b", "y"], "z": ["z", "b"]})
+    spec = Spec(component_analysis() if constraint is None else least_squares(), ridge(1.0),
+                constraint, prior)
+    report = build(spec, small()).report
+    assert report.count("edges used") == 4 and report.count("edges dropped: self-edge") == 0
+
+
 def test_candidates_are_the_constraint_applied():
     prior = Prior.from_dict({"y": ["b", "a", "y", "q"], "z": ["z"], "a": ["z"]})
     problem = unigrn.plan(Spec(least_squares(), None, mask(), prior), small()).problem
@@ -305,6 +314,7 @@ def test_candidates_are_the_constraint_applied():
     assert np.array_equal(problem.sizes, np.bincount(problem.entry_target,
                                                      minlength=len(problem.targets)))
     soft = unigrn.plan(Spec(least_squares(), prior_l1(1.0), no_self(), prior), small()).problem
+    assert [p.report.count("edges dropped: self-edge") for p in (problem, soft)] == [2, 2]
     for entry in range(len(soft.candidate)):
         source = str(soft.regulators[soft.candidate[entry]])
         target = str(soft.targets[soft.entry_target[entry]])

@@ -406,12 +406,13 @@ def between(low, high, *shape):
     return bounds
 
 
-def at_most(count=0, share=0.0, within="all"):
+def at_most(count=0, share=0.0, within="all", less=0.0):
     """The entries of a budget, and how many of them may differ from 0."""
     def most(prior):
         mask = {"all": prior.valid, "prior": prior.support,
                 "new": prior.valid & ~prior.support}[within]
-        return mask, count + round(share * int(prior.support.sum()))
+        edges = int(prior.support.sum())
+        return mask, count + round(share * edges) - round(less * edges)
     return most
 
 
@@ -480,7 +481,7 @@ CASES = (
     Case("collaborative_sketch", collaborative_sketch(0.7, 3, 0.5),
          of_filter(sketched(0.7, 3, 0.5))),
     Case("collaborative, arrays", Collaborative(*GIVEN), of_filter(as_given)),
-    Case("gaussian_prior", gaussian_prior(1.5, 0.2), of_gaussian_prior(1.5, 0.2)),
+    Case("gaussian_prior", gaussian_prior(1.5, 0.2), of_gaussian_prior(1.5, 0.2), BOTH),
     Case("kl_gaussian", kl_gaussian(1.5, 0.2), of_kl(1.5, 0.2)),
     Case("3 * ridge", 3 * ridge(0.7), of_ridge(2.1)),
     Case("0 * l1", 0 * l1(0.6), of_l1(0)),
@@ -493,6 +494,7 @@ CASES = (
     Case("0.5 * l0 + l0", 0.5 * l0(0.6) + l0(0.2), of_l0(0.5)),
     Case("l0 + l1 + pull", l0(0.4) + 2 * l1(0.1) + Pull(0.4, 1.5),
          plus(of_l0(0.4), of_l1(0.2), of_pull(0.4, 1.5))),
+    Case("2 * collaborative, arrays", 2 * Collaborative(*GIVEN), times(2, of_filter(as_given))),
     Case("0.5 * kl_gaussian", 0.5 * kl_gaussian(1.5, 0.2), times(0.5, of_kl(1.5, 0.2))),
     Case("ridge + l1 + 0.5 * collaborative",
          ridge(0.3) + l1(0.2) + 0.5 * collaborative((3, 4), 0.3, 2, 0.1),
@@ -525,14 +527,14 @@ CASES = (
     constraint_case("budget", budget(3), anything, at_most(3)),
     constraint_case("budget of prior edges", budget(1, 0.5, "prior"), anything,
                     at_most(1, 0.5, "prior")),
-    constraint_case("budget of new edges", budget(2, within="new"), anything,
-                    at_most(2, within="new")),
+    constraint_case("budget of new edges", budget(1, 0.7, "new", less=0.4), anything,
+                    at_most(1, 0.7, "new", 0.4)),
     constraint_case("no new edges", budget(within="new"), anything, at_most(within="new")),
     constraint_case("sign + box + budget", sign() + box(-0.5, 2) + budget(3),
                     meet(signed, between(-0.5, 2)), at_most(3)),
     constraint_case("budgets + box", budget(share=0.4, within="prior") + box(-0.5, 1)
-                    + budget(2, within="new"), between(-0.5, 1),
-                    at_most(share=0.4, within="prior"), at_most(2, within="new")),
+                    + budget(0, 0.7, "new", less=0.4), between(-0.5, 1),
+                    at_most(share=0.4, within="prior"), at_most(0, 0.7, "new", 0.4)),
 )
 LOSSES = [case for case in CASES if case.term.kind == "loss"]
 SETS = [case for case in CASES if case.term.kind == "constraint"]
@@ -1320,15 +1322,24 @@ def test_a_prepared_term_is_the_same_term(case):
 
 
 def test_kin_of_targets():
-    # Targets 0 and 1 are opposite, 2 goes its own way, 3 is constant and has no kin.
-    x = np.random.default_rng(0).normal(size=(CELLS, 2))
-    y = np.stack([x[:, 0], 3 - 2 * x[:, 0], x[:, 1], np.full(CELLS, 1e5 + 0.1)], axis=1)
+    # Targets 0 and 1 are opposite, 2 goes its own way; constant ones have no kin.
+    x = np.random.default_rng(0).normal(size=(31, 2))
+    y = np.stack([x[:, 0], 3 - 2 * x[:, 0], x[:, 1], *np.full((3, 31), [[1e5 + 0.1], [7.3], [0]])])
     for dtype, (pull, signed_) in itertools.product((np.float32, np.float64),
                                                     ((1, True), (-1, False))):
-        term = prepared(laplacian(2.0, 0.9, signed_), View(y=y.astype(dtype)), None)
-        want = np.zeros((4, 4))
+        term = prepared(laplacian(2.0, 0.9, signed_), View(y=y.T.astype(dtype)), None)
+        want = np.zeros((6, 6))
         want[:2, :2] = [[1, pull], [pull, 1]]
         np.testing.assert_allclose(term.matrix, want, atol=1e-6)
+
+
+def test_variances_in_the_gaps_of_a_network_do_not_count():
+    world = World(2, 1.0)
+    for term in (expected_gaussian(), kl_gaussian(), expected_gaussian(1, 2)):
+        params = world.params(term, True)
+        wild = params.replace(log_variance=np.where(world.gaps.valid, params.log_variance, 9.0))
+        got, want = (values(term, p, world.rows(None), world.gaps) for p in (wild, params))
+        close(got, want)
 
 
 # --- Collaborative filtering ---------------------------------------------------------------------
@@ -1524,8 +1535,13 @@ def test_split_puts_kinks_into_the_prox_and_the_rest_into_the_smooth_part():
     close(found.smooth(params, world.rows(), world.prior()), want)
 
 
+class Pulled(Pull):
+    prox = Ridge.prox  # beside a quadratic
+
+
 def test_a_kink_has_a_prox_and_no_gradient_everywhere():
     smooth_terms = (ridge(1), 2 * ridge(1), ridge(1, "A"), 0.5 * ridge(1, "A"), Pull(1.0, 0.0),
+                    Pulled(1.0, 0.0),
                     regularizer(smooth_price, strength=1.0), gaussian_prior(), kl_gaussian(),
                     laplacian(1), least_squares(), component_analysis())
     kinks = (l1(1), prior_l1(1), 0.5 * l1(1), GroupNorm(1.0), l0(1), 2 * l0(1), collaborative(),
@@ -1770,7 +1786,8 @@ RIGHT = [
     (support, (), {}), (support, ("atac",), {}), (no_self, (), {}), (nonnegative, (), {}),
     (sign, (), {}), (box, (-1, 1), {}), (box, (0, 0), {}), (box, (-math.inf, math.inf), {}),
     (box, (0, 5), {}), (box, (-5, 0), {}), (box, (-1, 1, "A"), {}), (budget, (), {}),
-    (budget, (3, 0.5, "prior"), {}), (budget, (2.0,), {}), (budget, (10**10,), {"within": "new"}),
+    (budget, (3, 0.5, "prior"), {}), (budget, (0, 0.5), {"less": 0.5}), (budget, (2.0,), {}),
+    (budget, (10**10,), {"within": "new"}),
 ]
 WRONG = [
     (gaussian, (0,), "variance"), (gaussian, (-1,), "variance"), (gaussian, ("a",), "variance"),
@@ -1803,7 +1820,8 @@ WRONG = [
     (gaussian_prior, (1, -1), "off"), (kl_gaussian, (math.nan,), "on"),
     (kl_gaussian, (1, 0), "off"), (budget, (-1,), "count"), (budget, (2.5,), "count"),
     (budget, ("a",), "count"), (budget, (True,), "count"), (budget, (math.inf,), "count"),
-    (budget, (1, -1), "share"), (budget, (1, math.nan), "share"),
+    (budget, (1, -1), "share must"), (budget, (1, math.nan), "share"),
+    (budget, (1, "a"), "share"), (budget, (1, None), "share"),
     (budget, (1, 0, "old"), "within"), (budget, (1, 0, None), "within"),
     (ridge, (-1,), "alpha"), (ridge, ("a",), "alpha"), (ridge, (None,), "alpha"),
     (ridge, (math.nan,), "alpha"), (ridge, (math.inf,), "alpha"), (ridge, ([1, 2],), "alpha"),
@@ -1850,6 +1868,12 @@ def test_wrong_arguments(row):
     assert "got" in message  # what was got, beside what is needed
     if isinstance(named, str):
         assert named in message
+
+
+@pytest.mark.parametrize("less", [-1, 0.6, math.nan, "a", None])
+def test_a_budget_takes_no_more_off_than_its_share(less):
+    with pytest.raises(ValueError, match="less must be .*got"):
+        budget(9, 0.5, less=less)
 
 
 def test_a_constructor_gives_back_a_term_of_its_kind():

@@ -926,6 +926,7 @@ def resolve(
     regulators: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
     hard_mask: bool = True,
+    self_edges: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, AlignmentReport]:
     """Decide which regulators and targets enter a fit, and say what was lost on the way.
 
@@ -949,6 +950,8 @@ def resolve(
         Default: with a hard mask the prior's targets that are measured, otherwise every gene.
     hard_mask : bool
         Whether the method allows only the prior's edges.
+    self_edges : bool
+        Whether the method allows a gene to regulate itself; otherwise such edges are dropped.
 
     Returns
     -------
@@ -981,6 +984,7 @@ def resolve(
     edges = prior.union()
     lost_source, lost_target = ~sources_in[edges.source], ~targets_in[edges.target]
     self_edge = _places(prior.regulators, prior.targets)[edges.source] == edges.target
+    self_edge &= not self_edges
     asked = np.isin(prior.regulators, chosen_regulators)[edges.source]
     asked &= np.isin(prior.targets, chosen_targets)[edges.target]
     fate = np.select([lost_source, lost_target, self_edge, ~asked], [1, 2, 3, 4], default=0)

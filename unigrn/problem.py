@@ -16,7 +16,7 @@ from unigrn.data import Data
 from unigrn.moments import padded
 from unigrn.prior import AlignmentReport, resolve
 from unigrn.spec import Spec
-from unigrn.terms import PriorView, parts, pytree
+from unigrn.terms import PriorView, Term, parts, pytree
 
 # Padded numbers of regulators in a fit. A factorisation whose loops end at the true size needs few
 # buckets; solvers that work on the whole padded matrix need more.
@@ -93,6 +93,7 @@ def build(
 ) -> Problem:
     """Join a spec and data: resolve names, list every target's candidates, gather the prior."""
     _check_layers(spec)
+    masks = [t for t in parts(spec.constraint) if t.allows is not None]
     if spec.prior is None:
         needs = [t for t in spec.terms if t.needs_prior]
         if needs:
@@ -102,9 +103,8 @@ def build(
     else:
         regulators, targets, report = resolve(
             spec.prior, data.genes, regulators=regulators, targets=targets,
-            hard_mask=spec.hard_mask)
+            hard_mask=spec.hard_mask, self_edges=_keeps_self_edges(spec, masks))
     q, p = len(regulators), len(targets)
-    masks = [t for t in parts(spec.constraint) if t.allows is not None]
     if spec.hard_mask:
         aligned = spec.prior.align(regulators, targets)
         candidate = aligned.index.astype(np.int64)
@@ -131,6 +131,13 @@ def build(
         raise ValueError("no target has a candidate regulator once the constraint "
                          f"{spec.constraint.formula} is applied; give a prior with other edges")
     return Problem(regulators, targets, indptr, candidate, target, view, report, dropped)
+
+
+def _keeps_self_edges(spec: Spec, masks: list[Term]) -> bool:
+    """Whether a gene of the prior may regulate itself: asked of every mask, for one such edge."""
+    one, yes = np.ones(1), np.ones(1, bool)
+    edge = PriorView(yes, one, np.ones(1, np.int8), yes, yes, dict.fromkeys(spec.prior.layers, one))
+    return all(np.asarray(term.allows(edge)).all() for term in masks)
 
 
 def _check_layers(spec: Spec) -> None:

@@ -470,7 +470,8 @@ def collaborative(
     ----------
     evidence
         Multipliers of an edge named by one, two, ... layers. With fewer layers than multipliers
-        the last ones count: one layer alone has the largest.
+        the last ones count: one layer alone has the largest. With more layers the last multiplier
+        is that of an edge named by all of them, and the first holds for all that have none.
     strength
         Lambda > 0.
     boost

@@ -279,7 +279,8 @@ class Term:
     ``price``      function (params, data, prior) -> prices h, which may depend on other blocks:
                    at theta the term is sum_j h_j 1[theta_j != 0] more than at theta = 0.
     ``budget``     function (prior) -> (mask, K): the constraint is at most K entries that are not
-                   0 within the mask.
+                   0 within the mask. ``within`` says what the mask takes, "all", "prior" or "new";
+                   two budgets share no entry where one is about the prior and one about the rest.
     ``evidence``   function () -> settings: a Gaussian evidence, maximised by its own fixed point.
     ``squares``    function (block, params, data, prior) -> `Squares`: for the blocks in ``linear``
                    the term, up to a constant, as squares of residuals linear in that block.
@@ -722,7 +723,10 @@ def largest(size: Array, count: Array) -> Array:
     tied = (code == threshold) & (code > 0)
     left = count - jnp.sum(above, dtype=jnp.int32)
     place = jnp.cumsum(tied.reshape(-1), dtype=jnp.int32).reshape(tied.shape)
-    return above | (tied & (place <= left))
+    # Counted once more: whatever rounding did to the sizes above, no more than `count` are taken.
+    rank = jnp.cumsum((above | (tied & (place <= left))).reshape(-1), dtype=jnp.int32)
+    new = rank > jnp.concatenate([jnp.zeros((1,), jnp.int32), rank[:-1]])
+    return (new & (rank <= count)).reshape(size.shape)
 
 
 def soft_threshold(v: Array, amount: Array) -> Array:

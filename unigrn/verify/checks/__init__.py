@@ -1,0 +1,127 @@
+"""check_spec: a method keeps what its terms promise.
+
+Every function in `TERM_CHECKS` looks at one term, every one in `SPEC_CHECKS` at the whole method.
+A check returns what it has to say, and raises `Fault` (advice), `Skip` (a reason) or `Absent` (it
+is about something that the term does not offer). Terms are evaluated on small instances, drawn at
+random and chosen for what users fear, all of few shapes, so that each term compiles few times.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from unigrn.losses import check_whole
+from unigrn.spec import Spec
+from unigrn.verify.checks import capabilities, functions, whole
+from unigrn.verify.checks.report import Absent, CheckReport, Fault, Result, Skip, SpecError
+from unigrn.verify.checks.whole import Whole
+from unigrn.verify.checks.world import Case, World, first_line, instances_for, rung_name, shapes_of
+
+__all__ = ["SPEC_CHECKS", "TERM_CHECKS", "CheckReport", "Result", "SpecError", "check_spec"]
+
+TERM_CHECKS = (*functions.CHECKS, *capabilities.CHECKS)
+SPEC_CHECKS = whole.CHECKS
+
+
+def check_spec(
+    spec: Any, examples: int = 20, seed: int = 0, only: tuple[str, ...] | None = None,
+    **hyperparameters: Any,
+) -> CheckReport:
+    """Check that a declared method keeps what its terms promise.
+
+    Every term is evaluated on small instances, random ones and degenerate ones (empty and full
+    supports, zero, constant and repeated regulators, constant targets, one cell, fewer cells than
+    regulators, huge and tiny units, exact zeros): it must be pure, compile, map, have the gradient
+    it shows, not depend on order or padding, follow the precision of the data, stay finite, and
+    every capability it claims must meet its definition (see `unigrn.terms.Term`). The method must
+    have starts for its blocks and be planned and solved on a small instance.
+
+    Parameters
+    ----------
+    spec
+        A `Spec`, a function ``(prior, **hyper) -> Spec``, or the name of a method. A prior that
+        the spec brings is replaced by those of the instances.
+    examples
+        Random instances beside the degenerate ones.
+    seed
+        The same seed gives the same instances.
+    only
+        Names of checks; the others are left out.
+    **hyperparameters
+        Passed to a function or a named method.
+
+    Returns
+    -------
+    CheckReport
+        True in a condition where no check failed; prints as a table; ``raise_()`` raises
+        `SpecError`.
+
+    Examples
+    --------
+    >>> from unigrn import Spec, least_squares, ridge
+    >>> from unigrn.verify import check_spec
+    >>> bool(check_spec(Spec(least_squares(), ridge(1.0)), examples=3))
+    True
+    """
+    from unigrn.methods import bind
+
+    examples, seed = check_whole("examples", examples, low=3), check_whole("seed", seed)
+    build, _ = bind(spec, hyperparameters)
+    if build is not None:
+        method, spec = spec, build(None)
+        if not isinstance(spec, Spec):
+            raise TypeError(f"a method returns a Spec, got {type(spec).__name__}")
+        if spec.name == "spec":
+            spec = spec.replace(name=getattr(method, "__name__", "spec"))
+    with jax.enable_x64(True):
+        results = tuple(_results(spec, build, examples, seed, only))
+    return CheckReport(spec.name, results, examples, seed)
+
+
+def _results(spec, build, examples, seed, only) -> Iterator[Result]:
+    chosen = [[c for c in checks if only is None or c.__name__ in only]
+              for checks in (TERM_CHECKS, SPEC_CHECKS)]
+    coupled = not spec.separable
+    pads = "PALM" in rung_name(spec)
+    instances, why = instances_for(spec, examples, seed)
+    cases, world, unknown = [], None, {}
+    if len(instances) < 3:
+        yield Result("instances", spec.name, "failed",
+                     f"check of the terms refuses nearly all small instances: {why}")
+    else:
+        shapes, unknown = shapes_of(spec, coupled)
+        world = World(spec, instances, seed, shapes, coupled)
+        single = World(spec, [dataclasses.replace(i, cells=1) for i in instances], seed, shapes,
+                       coupled)
+        cases = [Case(t, spec, world, single, pads, unknown) for t in spec.terms]
+    for case, check in itertools.product(cases, chosen[0]):
+        if case.broken:
+            yield Result(check.__name__, case.name, "skipped", case.broken)
+        else:
+            yield from _made(check, case, case.name)
+    method = Whole(spec, build, cases, world, unknown)
+    for check in chosen[1]:
+        yield from _made(check, method, spec.name)
+
+
+def _made(check: Callable, subject: Any, about: str) -> Iterator[Result]:
+    """Make one check."""
+    try:
+        with np.errstate(all="ignore"):
+            message = check(subject)
+        yield Result(check.__name__, about, "passed", message)
+    except Absent:
+        return
+    except Skip as reason:
+        yield Result(check.__name__, about, "skipped", str(reason))
+    except Fault as fault:
+        yield Result(check.__name__, about, "failed", str(fault))
+    except Exception as error:  # a user's term may raise anything: tell it, and go on
+        yield Result(check.__name__, about, "failed",
+                     f"{about}: the check of {check.__name__} stops at {first_line(error)}")
