@@ -443,6 +443,19 @@ def test_evidence_reports_the_stationarity_of_both_precisions():
     assert (early.residual > 1e-5).all() and early.residual.max() > 1e-2
 
 
+@pytest.mark.parametrize("columns", ["zero", "repeated", "sum"])
+@pytest.mark.parametrize("cells", [6, 12])
+def test_evidence_of_a_constant_target_is_that_of_the_original(columns, cells):
+    """A huge noise precision must not make directions of the rounding of the Gram matrix."""
+    for seed in range(10):
+        x = np.random.default_rng(seed).normal(size=(cells, 5))
+        x[:, 1] = {"zero": 0 * x[:, 0], "repeated": x[:, 0], "sum": x[:, 0] + x[:, 2]}[columns]
+        found = solve(Spec(unigrn.gaussian_evidence()), x, np.full((cells, 1), 0.1))
+        want = originals.bayesian_ridge(x - x.mean(0), np.zeros(cells))
+        np.testing.assert_allclose(found.theta[0, :, 0], want.coefficients, atol=1e-12)
+        np.testing.assert_allclose(found.statistics["variance"][0], want.variance, rtol=1e-8)
+
+
 def test_plain_loss_with_a_bound_reaches_it():
     from scipy.optimize import nnls
 

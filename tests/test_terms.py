@@ -634,6 +634,20 @@ def summands(term: Term) -> list[Term]:
     return [term, *(t for each in inner for t in summands(each))]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e4])
+def test_a_constant_target_has_the_fallback_variance_on_rows_too(x64, dtype, value):
+    """The rounding of its mean is no variance, and a small variance is one."""
+    y = np.full((40, 2), value, dtype)
+    y[:, 1] += np.random.default_rng(0).normal(size=40).astype(dtype) * (1e-3 + abs(value) * 1e-3)
+    view = View(None, jnp.zeros((40, 1), dtype), jnp.asarray(y), None)
+    params = Blocks(theta=jnp.zeros((1, 2), dtype))
+    got = gaussian()(params, view, None)
+    variance = np.array([1.0, np.var(y[:, 1].astype("float64"))])
+    want = 20 * np.sum(np.log(2 * np.pi * variance)) + 20
+    np.testing.assert_allclose(got, want, rtol=1e-9 if dtype == "float64" else 1e-3)
+
+
 @pytest.mark.parametrize("module", [losses, regularizers, constraints], ids=lambda m: m.__name__)
 def test_every_class_has_an_instance(module):
     classes = {name for name, cls in inspect.getmembers(module, inspect.isclass)

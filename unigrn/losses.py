@@ -171,6 +171,12 @@ class Gaussian(Loss):
         # A constant target has variance 0; any positive number serves, its coefficients are 0.
         return jnp.where(square > 0, square / jnp.maximum(count, 1e-30), 1)
 
+    def _row_variance(self, data: View) -> tuple[Array, Array]:
+        square, count = _squares(data, jnp.zeros_like(data.y), True)
+        # What rounding of the mean leaves of a constant target is no variance.
+        noise = 32 * jnp.finfo(data.y.dtype).eps * jnp.max(jnp.abs(data.y), axis=0)
+        return self._variance(jnp.where(square > count * noise**2, square, 0), count), count
+
     def _constant(self, variance: Array, count: Array) -> Array:
         return 0.5 * count * jnp.log(2 * math.pi * variance)
 
@@ -178,8 +184,7 @@ class Gaussian(Loss):
         """Evaluate on moments where they are at hand, otherwise on rows."""
         if data.moments is not None:
             return self.quadratic(data, prior).value(params.theta, data.moments)
-        square, count = _squares(data, jnp.zeros_like(data.y), True)
-        variance = self._variance(square, count)
+        variance, count = self._row_variance(data)
         squares, _ = _squares(data, data.x @ params.theta, True)
         return jnp.sum(squares / (2 * variance) + self._constant(variance, count))
 
@@ -197,8 +202,7 @@ class Gaussian(Loss):
         if data.moments is not None:
             variance = self._variance(data.moments.square, data.moments.count)
             return _largest_eigenvalue(data.moments.gram) / jnp.min(variance)
-        square, count = _squares(data, jnp.zeros_like(data.y), True)
-        return _curvature(data) / jnp.min(self._variance(square, count))
+        return _curvature(data) / jnp.min(self._row_variance(data)[0])
 
     @property
     def formula(self) -> str:

@@ -9,6 +9,8 @@ sum over eigenvalues; the matrix is factored once::
 Stop when sum |theta - theta_old| falls below the tolerance (an absolute test, taken after the
 update), then compute theta once more; variance = diag((a G + l I)^-1). The updates are the
 stationarity conditions of `unigrn.gaussian_evidence` in a and l.
+The residual is a difference of moments: one below the rounding of the target's sum of squares
+counts as 0, and the noise precision of an exact fit is then that of the hyperprior.
 Source: MacKay, Neural Comput. 4 (1992) 415, doi:10.1162/neco.1992.4.3.415.
 """
 
@@ -28,7 +30,9 @@ def solve(loss, view: View, prior: PriorView) -> Fit:
     m = view.moments
     dtype = m.gram.dtype
     e, v = jnp.linalg.eigh(m.gram)
-    e = jnp.maximum(e, 0)
+    # Below the rounding of the largest one an eigenvalue is 0: a huge noise precision (a constant
+    # target, an exact fit) would take its noise for a direction that the data determine.
+    e = jnp.where(e > len(e) * jnp.finfo(dtype).eps * jnp.max(e, initial=0), e, 0)
     z = v.T @ m.cross
 
     def coefficients(a, lam):
