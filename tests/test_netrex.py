@@ -1143,6 +1143,14 @@ def test_same_call_same_answer_and_the_order_of_genes_is_irrelevant(base):
         "score"].to_numpy()) > 1e-3
 
 
+def test_no_weight_of_the_table_is_minus_zero(base):
+    """Turning the sign of an activity makes -0.0 of the entries that are 0."""
+    assert np.signbit(base.weights[base.weights == 0]).any()
+    edges = base.network().edges
+    for name in ("weight", "score", "affinity", "confidence"):
+        assert not np.signbit(edges[name][edges[name] == 0]).any()
+
+
 def test_genes_without_prior_edges_score_0_and_nothing_is_undefined(base):
     """The released program divides 0 by 0 there."""
     assert all_finite(base) and words(base) == {RULE}

@@ -873,6 +873,10 @@ class Entry:
         return f"{self.message} ({', '.join(self.examples)}{more})"
 
 
+# Kinds of entries whose figures the summary's line has too.
+_SUMMED = ("regulators measured", "targets measured", "edges used")
+
+
 @dataclass(frozen=True)
 class AlignmentReport:
     """What became of the prior's names and edges, the summary first.
@@ -898,8 +902,10 @@ class AlignmentReport:
         return sum(entry.count for entry in self.entries if entry.kind == kind)
 
     def lines(self) -> list[str]:
-        """One line per entry; those that count nothing are left out, the summary never."""
-        return [str(entry) for entry in self.entries if entry.count > 0 or entry.kind == "summary"]
+        """One line per entry, without those that count nothing or that the summary has said."""
+        said = _SUMMED if any(entry.kind == "summary" for entry in self.entries) else ()
+        return [str(entry) for entry in self.entries
+                if entry.kind == "summary" or (entry.count > 0 and entry.kind not in said)]
 
     def to_dict(self) -> dict:
         """Return every entry, also those that count nothing, in plain types for JSON."""

@@ -150,8 +150,9 @@ class Solution:
         elif plan.sparse:
             keep &= self.weights != 0
         group, entry = np.nonzero(keep)
-        columns = {name: values[group, entry] for name, values in self.statistics.items()}
-        weight = self.weights[group, entry]
+        # Adding 0 leaves no -0.0 in a table.
+        columns = {name: v[group, entry] + v.dtype.type(0) for name, v in self.statistics.items()}
+        weight = self.weights[group, entry] + self.weights.dtype.type(0)
         rank = columns["score"] if "score" in columns else np.abs(weight)
         source, target = problem.candidate[entry], problem.entry_target[entry]
         order = np.lexsort((source, target, -rank, group))

@@ -61,8 +61,9 @@ def replay_netrex_cf(npz_path: str | os.PathLike, iterations: int) -> dict[str, 
         limits = (np.float64(-1), np.float64(-1), np.int32(iterations))
         keys = jax.random.split(jax.random.key(0), 1)
         terms, states = palm.begin(spec.shape, spec.terms, view, prior, keys, recorded)
-        states = palm.advance(spec.shape, terms, states, view, prior, keys, limits,
-                              np.int32(iterations), orders)
+        # Without its start the shape is that of every recording: compiled once a size.
+        states = palm.advance(spec.replace(start=None).shape, terms, states, view, prior, keys,
+                              limits, np.int32(iterations), orders)
         params = jax.tree.map(lambda v: np.asarray(v[0]), states.params)
         history = np.asarray(states.history[0])[:iterations]
     return {"S": params.theta.T, "A": params.A, "X": params.U, "Y": params.V,
