@@ -6,6 +6,11 @@ program per spec, whatever the numbers.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -29,6 +34,7 @@ from unigrn import (
 from unigrn.methods.celloracle import celloracle, celloracle_bayesian
 from unigrn.methods.masked import masked_lasso
 from unigrn.run import false_discovery_rate
+from unigrn.solvers import batching
 from unigrn.verify import originals
 
 CELLS, REGULATORS, TARGETS = 30, 6, 3
@@ -1013,3 +1019,60 @@ def test_values_that_are_not_finite_are_refused(counts):
     matrix[3, 2] = np.nan
     with pytest.raises(ValueError, match="1 genes? hold.* r2"):
         fitted(matrix)
+
+
+# ------------------------------------------------------------------ LAPACK on threads that wait
+
+
+def shrunk(params, data, prior):
+    """A term of a user's that solves a system for every target."""
+    gram = data.x.T @ data.x + jnp.eye(data.x.shape[1], dtype=data.x.dtype)
+    return params.theta @ jnp.linalg.solve(gram, params.theta)
+
+
+def test_programs_with_lapack_are_recognised_inside_loops_and_branches():
+    square = jnp.eye(3)
+
+    def looped(a):
+        return jax.lax.fori_loop(0, 3, lambda i, b: jnp.linalg.cholesky(b), a)
+
+    def branched(a):
+        return jax.lax.cond(a[0, 0] > 0, lambda b: jnp.linalg.eigh(b)[1], lambda b: b, a)
+
+    def lapack(f):
+        return batching.uses_lapack(jax.make_jaxpr(f)(square).jaxpr)
+
+    for f in (looped, branched, jax.jit(looped), lambda a: jax.vmap(branched)(a[None]),
+              jax.grad(lambda a: jnp.linalg.slogdet(a)[1])):
+        assert lapack(f)
+    assert not any(map(lapack, (lambda a: a @ a, lambda a: jax.lax.while_loop(
+        lambda b: b[0, 0] < 3, lambda b: b + 1, a), jnp.linalg.norm)))
+
+
+HANG = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, unigrn
+from unigrn import Data, Prior, Spec, huber, regularizer, support
+from unigrn.methods.celloracle import celloracle_bayesian
+from test_solvers import shrunk
+
+rng = np.random.default_rng(0)
+cells, regulators, targets = 40, 30, 1000
+names = [f"g{i}" for i in range(regulators + targets)]
+data = Data.from_arrays(rng.normal(size=(cells, len(names))), names, dtype="float64")
+prior = Prior.from_dict({t: list(rng.choice(names[:regulators], rng.integers(1, regulators),
+                                            replace=False)) for t in names[regulators:]})
+for _ in range(8):
+    unigrn.fit(celloracle_bayesian(prior), data)
+    unigrn.fit(Spec(huber(), regularizer(shrunk), support(), prior), data, max_iterations=3)
+print("through")
+"""
+
+
+def test_fits_that_call_lapack_do_not_wait_for_each_other_for_ever():
+    """XLA's threads that run LAPACK on batches side by side never come back (jaxlib 0.10)."""
+    folder = Path(__file__).parent
+    ran = subprocess.run([sys.executable, "-c", HANG, str(folder)], capture_output=True, text=True,
+                         timeout=300, cwd=folder.parent)
+    assert ran.stdout == "through\n", ran.stderr

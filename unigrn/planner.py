@@ -274,7 +274,7 @@ def _gradient_fits(shape, terms, view: View, prior: PriorView, keys, options) ->
         return palm.Outcome(params, found.status, found.residual, found.iterations, value,
                             jnp.zeros(0, value.dtype))
 
-    return jax.vmap(one)(keys)
+    return palm.over_starts(one, keys)
 
 
 def _gradient_network(shape, terms, view, prior, keys, options, history, report):

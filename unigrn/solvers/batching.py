@@ -14,6 +14,10 @@ import jax.numpy as jnp
 from unigrn.problem import Entries, Tasks
 from unigrn.terms import Array, Moments, PriorView, View, pytree
 
+# What XLA's CPU backend leaves to LAPACK.
+LAPACK = {"cholesky", "eig", "eigh", "geqrf", "hessenberg", "householder_product", "lu", "qr",
+          "schur", "svd", "triangular_solve", "tridiagonal", "tridiagonal_solve"}
+
 
 @pytree
 class Fit:
@@ -91,5 +95,26 @@ def row_views(
 
 
 def over_fits(solve: Any, view: View, prior: PriorView) -> Any:
-    """Map a solver of one fit over the batch."""
+    """Map a solver of one fit over the batch.
+
+    On CPU a solver with LAPACK work is mapped fit after fit. LAPACK work on a whole batch is spread
+    over the very threads that run it, and where all of them wait, they wait for ever (jaxlib 0.10).
+    """
+    if jax.default_backend() == "cpu":
+        one = jax.tree.map(lambda v: jax.eval_shape(lambda a: a[0], v), (view, prior))
+        if uses_lapack(jax.make_jaxpr(solve)(*one).jaxpr):
+            return jax.lax.map(lambda each: solve(*each), (view, prior))
     return jax.vmap(solve)(view, prior)
+
+
+def uses_lapack(program: Any) -> bool:
+    """Whether a program (a jaxpr) calls LAPACK, in loops and branches too."""
+    for step in program.eqns:
+        if step.primitive.name in LAPACK:
+            return True
+        for value in jax.tree.leaves(tuple(step.params.values()),
+                                     is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns") and uses_lapack(inner):
+                return True
+    return False

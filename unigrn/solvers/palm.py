@@ -163,8 +163,7 @@ def _draw(spec, prior: PriorView, key, count) -> dict[str, Array]:
 def over_starts(one, *arrays):
     """Map a function over the restarts.
 
-    On CPU one after the other: batched LAPACK calls that run side by side wait for each other's
-    threads for ever (XLA of JAX 0.10, two cores).
+    On CPU one after the other, as fits with LAPACK work are, see `batching.over_fits`.
     """
     if jax.default_backend() == "cpu":
         return jax.lax.map(lambda each: one(*each), arrays)
