@@ -727,7 +727,7 @@ def test_a_coupled_method_takes_its_parameters(run: Run, folder: Path, tmp_path:
     argv = coupled_argv(folder, "netrex_cf", "evidence=[2, 5]", "factors=3", "runs=2", "sample=2",
                         "steps=released", "sweeps=4", "rank=confidence", "scale=standard")
     ran = succeeded(run(*argv, "-o", tmp_path / "network.tsv"))
-    assert "stopped by the method's own rule" in ran.out
+    assert "ended after the method's own number of sweeps" in ran.out
     found = table(tmp_path / "network.tsv")
     assert {"score", "affinity", "confidence", "score_sd", "frequency"} <= set(found)
     assert found["score"].is_monotonic_decreasing and found["score"].between(0, 1).all()

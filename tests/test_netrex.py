@@ -43,7 +43,7 @@ from unigrn.verify import originals_netrex as o
 from unigrn.verify import replay_netrex_cf
 
 HERE = Path(__file__).parent / "fixtures" / "netrex_cf" / "all_rows_60x20x30.npz"
-LIMIT, RULE, DONE = (Status(s).message for s in (2, 1, 0))
+LIMIT, RULE, DONE, SPENT = (Status(s).message for s in (2, 1, 0, 9))
 N, M, L, Q, COUNT = 7, 5, 6, 3, 300  # genes, regulators, samples, factors, examples
 HYPER = dict(evidence=(0.8, 2.0, 3.0), strength=0.7, boost=4.0, floor=0.05, ridge_activity=0.7,
              ridge_network=1.3, ridge_factors=0.9)
@@ -1153,7 +1153,7 @@ def test_no_weight_of_the_table_is_minus_zero(base):
 
 def test_genes_without_prior_edges_score_0_and_nothing_is_undefined(base):
     """The released program divides 0 by 0 there."""
-    assert all_finite(base) and words(base) == {RULE}
+    assert all_finite(base) and words(base) == {SPENT}
     edges = base.network().edges
     bare = edges[edges["target"].isin(["g15", *NAMES[:9]])]
     assert len(bare) == 90 and not bare[["score", "weight", "confidence"]].any(axis=None)
@@ -1176,7 +1176,7 @@ def test_status_says_how_a_run_ended(spec):
     assert words(short) == {LIMIT} and set(short.iterations[0]) == {3}
     with pytest.raises(unigrn.ConvergenceError, match="iteration limit"):
         short.require_converged()
-    assert words(fit(spec.replace(sweeps=unigrn.Sweeps(spec.steps, 3)))) == {RULE}
+    assert words(fit(spec.replace(sweeps=unigrn.Sweeps(spec.steps, 3)))) == {SPENT}
     loose = fit(spec, max_iterations=20_000, tolerance=1e-5)
     assert words(loose) == {DONE} and 0 < loose.residual.max() <= 1e-5**0.5
     assert 3 < loose.iterations.max() < 20_000
@@ -1194,6 +1194,56 @@ def test_groups_are_fitted_apart():
     assert np.abs(both.weights[1] - both.weights[0]).max() > 0.1
     assert [b.shape for b in both.blocks["A"]] == [(9, CELLS), (9, 39)]
     assert both.network().edges.groupby("group").size().tolist() == [225, 225]
+
+
+@pytest.mark.parametrize("spec", [SPEC, netrex(PRIOR, sweeps=30)], ids=["netrex_cf", "netrex"])
+def test_every_group_is_centred_on_its_own(spec):
+    """A gene that is silent in one group, as a marker of another is, gets no edge there."""
+    values = np.concatenate([expression(0), expression(5, 39) + 3.0])
+    labels = np.repeat(["a", "b"], [CELLS, 39])
+    silent = NAMES.index("g12")
+    values[labels == "a", silent] = 0.0
+    found = unigrn.fit(spec, data_of(values, groups=labels))
+    for a in found.blocks["A"]:
+        assert np.abs(a.mean(axis=1)).max() < (1e-9 if spec is SPEC else 0.3)
+    status = found.certificate.set_index(["group", "target"])["status"]
+    assert status["a", "g12"] == "target is constant" != status["b", "g12"]
+    edges = found.network().edges.query("target == 'g12'").set_index("group")
+    assert not edges["weight"].get("a", pd.Series(0.0)).any() and edges["weight"].loc["b"].any()
+
+
+def test_the_worst_start_speaks_for_all():
+    limit, failed, done, rule, spent = (Status[n] for n in (
+        "MAX_ITERATIONS", "NOT_FINITE", "CONVERGED", "RELEASED_RULE", "OWN_LIMIT"))
+    for seen, said in (((limit, failed, done), failed), ((done, rule), rule), ((done,), done),
+                       ((rule, spent, done), spent), ((spent, limit), limit)):
+        assert running.worst(np.array(seen)) == said
+
+
+def test_a_target_without_prior_starts_empty_and_ties_go_to_the_first():
+    """The row rule takes no more entries than a target has that are not 0."""
+    r = np.random.default_rng(0)
+    on = (r.random((12, 40)) < 0.5) & (np.arange(40) < 25)
+    prior = PriorView(*(jnp.asarray(v) for v in (
+        on, on * 1.0, np.zeros(on.shape, np.int32), np.zeros(on.shape, bool),
+        np.ones(on.shape, bool))), {"a": jnp.asarray(on * 1.0)})
+    view = View(None, None, jnp.asarray(r.normal(size=(20, 40))), jnp.ones(20))
+    terms = (collaborative().prepare(view, prior),)
+    start = Start(4, rows=5, columns=7)
+    found = jax.jit(lambda key: start(view, prior, key, terms))(jax.random.key(0))
+    R = np.asarray(found.U.T @ found.V)
+    assert not np.delete(R, np.s_[:25], axis=0).any()  # no factor where there is no prior
+    assert_array_equal(np.asarray(found.theta.T != 0), o._largest(R.T, 7).T | (
+        o._largest(R, 5) & (np.arange(40) < 25)[:, None]))
+
+
+def test_terms_and_steps_that_cannot_be_met_are_told():
+    data = data_of(expression())
+    with pytest.raises(ValueError, match="not multiplied by a number"):
+        unigrn.fit(SPEC.replace(regularizer=2.0 * SPEC.regularizer), data)
+    steps = tuple(Step("A", weight=0.5, sample=5) if s.block == "A" else s for s in SPEC.steps)
+    with pytest.raises(unigrn.PlanError, match="no columns of targets or regulators to sample"):
+        unigrn.plan(SPEC.replace(sweeps=unigrn.Sweeps(steps, 5)), data)
 
 
 def test_consensus_of_three_starts_is_that_of_three_single_runs(base, monkeypatch):

@@ -56,6 +56,7 @@ from unigrn.regularizers import (
     regularizer,
     ridge,
 )
+from unigrn.solvers import columns
 from unigrn.solvers.split import split, stationarity
 from unigrn.spec import Spec
 from unigrn.terms import (
@@ -632,6 +633,20 @@ def summands(term: Term) -> list[Term]:
     """The term, and every term inside it."""
     inner = getattr(term, "terms", None) or ([term.term] if isinstance(term, Scaled) else [])
     return [term, *(t for each in inner for t in summands(each))]
+
+
+def test_padded_regulators_do_not_lengthen_the_norms_that_set_the_steps(x64):
+    def norms(pad):
+        on = np.pad(np.random.default_rng(0).random((5, 4)) < 0.5, ((0, pad), (0, 0)))
+        valid = np.pad(np.ones((5, 4), bool), ((0, pad), (0, 0)))
+        prior = PriorView(on, on * 1.0, on.astype(np.int32), on & False, valid)
+        params = Blocks(theta=jnp.zeros(on.shape))
+        view = View(None, None, jnp.zeros((3, 4)), None)
+        first, second = (term.squares("theta", params, view, prior)
+                         for term in (ridge(0.7), gaussian_prior(1.0, 0.1)))
+        return columns.frobenius(first + second)
+
+    np.testing.assert_allclose(norms(3), norms(0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -171,7 +171,8 @@ class Gaussian(Loss):
         # A constant target has variance 0; any positive number serves, its coefficients are 0.
         return jnp.where(square > 0, square / jnp.maximum(count, 1e-30), 1)
 
-    def _row_variance(self, data: View) -> tuple[Array, Array]:
+    def of_rows(self, data: View) -> tuple[Array, Array]:
+        """Return the noise variance of each target, and the total weight."""
         square, count = _squares(data, jnp.zeros_like(data.y), True)
         # What rounding of the mean leaves of a constant target is no variance.
         noise = 32 * jnp.finfo(data.y.dtype).eps * jnp.max(jnp.abs(data.y), axis=0)
@@ -184,7 +185,7 @@ class Gaussian(Loss):
         """Evaluate on moments where they are at hand, otherwise on rows."""
         if data.moments is not None:
             return self.quadratic(data, prior).value(params.theta, data.moments)
-        variance, count = self._row_variance(data)
+        variance, count = self.of_rows(data)
         squares, _ = _squares(data, data.x @ params.theta, True)
         return jnp.sum(squares / (2 * variance) + self._constant(variance, count))
 
@@ -202,7 +203,7 @@ class Gaussian(Loss):
         if data.moments is not None:
             variance = self._variance(data.moments.square, data.moments.count)
             return _largest_eigenvalue(data.moments.gram) / jnp.min(variance)
-        return _curvature(data) / jnp.min(self._row_variance(data)[0])
+        return _curvature(data) / jnp.min(self.of_rows(data)[0])
 
     @property
     def formula(self) -> str:
@@ -326,13 +327,14 @@ def gaussian_evidence(
     Parameters
     ----------
     hyperprior
-        h, shape and rate of both Gamma priors.
+        h > 0, shape and rate of both Gamma priors: it keeps the noise precision of an exact fit or
+        a constant target finite.
     tolerance
         Stop when sum |theta_new - theta_old| falls below it (an absolute test, in units of theta).
     max_iterations
         Cap on the number of updates.
     """
-    hyperprior = check_number("hyperprior", hyperprior)
+    hyperprior = check_number("hyperprior", hyperprior, strict=True)
     tolerance = check_number("tolerance", tolerance)
     return GaussianEvidence(hyperprior, tolerance,
                             check_whole("max_iterations", max_iterations, low=1))
@@ -388,9 +390,7 @@ class ExpectedGaussian(Loss):
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on rows: exactly, or by draws of theta."""
         weight = _weight(data)
-        count = jnp.sum(weight)
-        square, _ = _squares(data, jnp.zeros_like(data.y), True)
-        variance = Gaussian(self.variance)._variance(square, count)
+        variance, count = Gaussian(self.variance).of_rows(data)
         constant = 0.5 * count * jnp.log(2 * math.pi * variance)
         spread = jnp.where(prior.valid, jnp.exp(params.log_variance), 0)
         if not self.draws:

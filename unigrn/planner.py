@@ -35,7 +35,7 @@ from unigrn.solvers import batching, closed_form, evidence, gradient, palm, prox
 from unigrn.solvers.batching import Fit
 from unigrn.solvers.split import split
 from unigrn.spec import Slots, Spec, Sweeps
-from unigrn.terms import Blocks, PriorView, View, joint_project, joint_prox, parts
+from unigrn.terms import AXES, Blocks, PriorView, View, joint_project, joint_prox, parts
 
 MEMORY = 1 << 30  # bytes that the moments of one pass over the cells may take
 CHUNK = 1 << 27  # bytes that one compiled call may gather
@@ -128,6 +128,8 @@ def _swept(spec: Spec) -> list[str]:
     out = [f"block {b} has no step" for b in spec.blocks if b not in {s.block for s in spec.steps}]
     for step in spec.steps:
         b = step.block
+        if step.sample is not None and AXES.get(b, ("",))[-1] not in ("targets", "regulators"):
+            out.append(f"block {b} has no columns of targets or regulators to sample")
         if step.kind == "point":
             out += [f"{t.kind} {t.formula} is no sum of squares in {b}" for t in spec.terms
                     if b in t.blocks and (t.kind == "constraint" or b not in t.linear)]

@@ -572,7 +572,8 @@ class GaussianPrior(_Widths):
         """Residuals theta / t with the target 0, weighted entry by entry."""
         t2 = self.variance(prior)
         unit = jnp.eye(t2.shape[0], dtype=t2.dtype)
-        return Squares(unit, jnp.zeros_like(t2), 0.5 / t2)
+        # Padding has no weight: it would lengthen the norms that set the steps.
+        return Squares(unit, jnp.zeros_like(t2), jnp.where(prior.valid, 0.5 / t2, 0))
 
     def prox(
         self, v: Array, step: Array, data: View, prior: PriorView, params: Blocks | None = None

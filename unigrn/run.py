@@ -162,12 +162,13 @@ class _Run:
             factor = 1 / self.overall.deviation
         return factor[self.x], one_y if self.spec.scale == "regulators" else factor[self.y]
 
-    def _middles(self) -> np.ndarray:
-        """Return what is taken from every gene before it is scaled."""
+    def _middles(self, group: int) -> np.ndarray:
+        """Return what is taken from every gene of a group before it is scaled."""
+        own = self.by_group[group]
         if self.spec.scale == "standard":
-            return self.overall.mean
+            return own.mean
         if self.spec.scale == "range":
-            return (self.overall.maximum.astype(np.float64) + self.overall.minimum) / 2
+            return (own.maximum.astype(np.float64) + own.minimum) / 2
         return np.zeros(len(self.genes))
 
     def _key(self, group: int) -> Array:
@@ -263,12 +264,22 @@ class _Run:
         self._read(lambda b: held[b.group].append((b.values[:, self.x],
                                                    self._responses(b, part))))
         scale_x, scale_y = self._scales()
-        scale_y, middles = np.tile(scale_y, self.copies), self._middles()
-        x0, y0 = middles[self.x], np.tile(middles[self.y], self.copies)
-        dtype = self.dtype
-        return [(((np.concatenate([x for x, _ in rows]) - x0) * scale_x).astype(dtype),
-                 ((np.concatenate([y for _, y in rows]) - y0) * scale_y).astype(dtype))
-                for rows in held]
+        scale_y = np.tile(scale_y, self.copies)
+        out = []
+        for g, rows in enumerate(held):
+            middles = self._middles(g)
+            ends = ((middles[self.x], scale_x), (np.tile(middles[self.y], self.copies), scale_y))
+            wide = tuple(np.empty((sum(len(r[0]) for r in rows), len(s)), self.dtype)
+                         for _, s in ends)
+            start = 0
+            while rows:  # block by block in double precision, and each is let go
+                block = rows.pop(0)
+                now = slice(start, start + len(block[0]))
+                for whole, values, (middle, factor) in zip(wide, block, ends, strict=True):
+                    whole[now] = (values - middle) * factor
+                start = now.stop
+            out.append(wide)
+        return out
 
     def _rows(self) -> None:
         """Solve on rows: for losses that have no moments."""
@@ -354,11 +365,10 @@ class _Run:
             for n in ("value", "status", "residual", "iterations", "history"))
         if spec.sweeps is not None and plan.max_iterations == spec.sweeps.most:
             # The number of sweeps is part of the method.
-            status = np.where(status == Status.MAX_ITERATIONS, Status.RELEASED_RULE, status)
+            status = np.where(status == Status.MAX_ITERATIONS, Status.OWN_LIMIT, status)
         best = int(np.argmin(np.where(np.isnan(value), np.inf, value)))
         live = problem.sizes > 0
-        # The worst start speaks for all.
-        self.status[g, live] = status[int(np.argmax(np.isin(status, FAILED)))]
+        self.status[g, live] = worst(status)
         self.residual[g, live] = residual.max()
         self.iterations[g, live] = iterations.max()
         if plan.history:
@@ -527,6 +537,16 @@ class _Run:
         return lines, suspicions(self.spec, self.overall, len(self.genes))
 
 
+# How starts ended, the worst first.
+_WORST = (Status.NOT_FINITE, Status.SINGULAR, Status.MAX_ITERATIONS, Status.INACCURATE,
+          Status.OWN_LIMIT, Status.RELEASED_RULE, Status.WITHIN_NOISE, Status.CONVERGED)
+
+
+def worst(status: np.ndarray) -> int:
+    """Return the status that speaks for all starts."""
+    return next(s for s in _WORST if (status == s).any())
+
+
 def consensus(edges: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Join the starts: means of all columns, the spread of ``score``, how often an edge is there.
 
@@ -567,8 +587,16 @@ def side_by_side(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
 
 @contextlib.contextmanager
 def precision(dtype: str) -> Iterator[None]:
-    """Run JAX in double precision where asked for, and leave its settings as they were."""
-    with jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext():
+    """Run JAX in double precision where asked for, and leave its settings as they were.
+
+    Products take all bits of their factors: some accelerators would round float32 to 10 bits, which
+    no stopping rule here allows for. A precision that the user set stands.
+    """
+    with contextlib.ExitStack() as settings:
+        if dtype == "float64":
+            settings.enter_context(jax.enable_x64(True))
+        if jax.config.jax_default_matmul_precision is None:
+            settings.enter_context(jax.default_matmul_precision("highest"))
         yield
 
 

@@ -31,6 +31,7 @@ class Status(enum.IntEnum):
     CONSTANT_TARGET = 6
     INACCURATE = 7
     WITHIN_NOISE = 8
+    OWN_LIMIT = 9
 
     @property
     def message(self) -> str:
@@ -48,6 +49,7 @@ _MESSAGES = {
     Status.CONSTANT_TARGET: "target is constant",
     Status.INACCURATE: "not accurate: ill-conditioned",
     Status.WITHIN_NOISE: "stationary within the noise of its gradient",
+    Status.OWN_LIMIT: "ended after the method's own number of sweeps, before it converged",
 }
 FAILED = (Status.MAX_ITERATIONS, Status.SINGULAR, Status.NOT_FINITE, Status.INACCURATE)
 

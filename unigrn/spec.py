@@ -143,8 +143,9 @@ class Spec:
     scale
         None: genes as they are. "regulators": each regulator divided by its standard deviation
         over all cells (population form, no centring), targets in their own units. "both":
-        targets too. "standard": both, and centred. "range": every gene from -1 to 1, its smallest
-        to its largest value. Constant genes are left as they are, or 0 where centred.
+        targets too. "standard": both, and centred within each group. "range": the middle of a
+        gene's values in the group becomes 0, half its range over all cells 1. Constant genes are
+        left as they are, or 0 where centred.
     ensemble
         A transformation that fits the spec many times, such as `unigrn.bagging`.
     permutations

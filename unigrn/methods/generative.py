@@ -86,7 +86,10 @@ class Start:
 
     def __call__(self, data: View, prior: PriorView, key: Array, terms: tuple) -> Blocks:
         """Return mean 0 and the prior's variance."""
-        widths = next(t for t in terms if isinstance(t, KlGaussian))
+        widths = next((t for t in terms if isinstance(t, KlGaussian)), None)
+        if widths is None:
+            raise ValueError("the start of linear_gaussian needs a term kl_gaussian(...) that is "
+                             "not multiplied by a number")
         return Blocks(theta=jnp.zeros_like(prior.weight),
                       log_variance=jnp.log(widths.variance(prior)))
 

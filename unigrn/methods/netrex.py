@@ -59,8 +59,9 @@ def netrex(
     sweeps, tolerance, absolute
         At most so many sweeps; stop at a relative, or at an absolute change of the objective.
     scale
-        "range": every gene from -1 to 1, which the bounds are made for. "standard": centred and
-        divided by its standard deviation. None: expression as it is.
+        "range": every gene within -1 to 1, which the bounds are made for: the middle of its values
+        in a group of cells is 0, half its range over all cells 1. "standard": centred within each
+        group and divided by its standard deviation. None: expression as it is.
 
     References
     ----------

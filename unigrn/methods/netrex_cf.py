@@ -73,7 +73,7 @@ def netrex_cf(
     per_target
         Prior edges kept for each target.
     ridge_activity, ridge_network, ridge_factors
-        a, s and rho, > 0.
+        a, s and rho, >= 0. At 0 the least value need not be attained, or not by finite blocks.
     steps
         "safe": no step raises the objective. "released": the released step of theta, half as
         careful, which may.
@@ -90,8 +90,9 @@ def netrex_cf(
         released: it ranks the prior, adjusted by the network) or "confidence" (what each edge
         explains of the expression).
     scale
-        "standard": every gene centred and divided by its standard deviation. None: expression as
-        it is, as the released program takes it; its means then fill the first activities.
+        "standard": every gene centred within each group of cells and divided by its standard
+        deviation over all of them. None: expression as it is, as the released program takes it;
+        its means then fill the first activities.
 
     References
     ----------
@@ -190,9 +191,9 @@ class Start:
     1. U and V by alternating least squares: min sum c (P - V'U)^2 + 0.1 (|U|^2 + |V|^2), c = 10
        times the confidence on the prior's ``rows`` surest edges of each target, 1 elsewhere; from a
        random V, then brought to equal size (which leaves V'U as it is).
-    2. theta is V'U on its ``rows`` largest entries of each target and the ``columns`` largest of
-       each regulator (the released start is 1 there, which leaves regulators with the same targets
-       alike: rounding then tells them apart).
+    2. theta is V'U on its ``rows`` largest entries of each target (no more than are not 0) and the
+       ``columns`` largest of each regulator; of ties, the first. (The released start is 1 there,
+       which leaves regulators with the same targets alike: rounding then tells them apart.)
     3. ``rounds`` times, A given theta and theta given A on that support, each with a ridge of 0.1.
     """
 
@@ -205,10 +206,15 @@ class Start:
 
     def __call__(self, data: View, prior: PriorView, key: Array, terms: tuple) -> Blocks:
         """Return the blocks."""
-        filtering = next(t for t in terms if isinstance(t, Collaborative))
+        filtering = next((t for t in terms if isinstance(t, Collaborative)), None)
+        if filtering is None:
+            raise ValueError("the start of netrex_cf needs a term collaborative(...) that is not "
+                             "multiplied by a number: give it another strength instead")
         u, v = self.factorise(filtering, prior, key)
         ranked = jnp.where(prior.valid, v.T @ u, -jnp.inf)
-        support = (_top(ranked, self.rows, 0) | _top(ranked, self.columns, 1)) & prior.valid
+        ranks = jnp.count_nonzero(jnp.where(prior.valid, ranked, 0), axis=0)
+        support = _top(ranked, jnp.minimum(self.rows, ranks)[None, :], 0)
+        support = (support | _top(ranked, self.columns, 1)) & prior.valid
         theta, a = self.components(data.y, jnp.where(support, ranked, 0), support)
         return Blocks(theta=theta, A=a, U=u, V=v)
 
@@ -266,14 +272,10 @@ def balanced(u: Array, v: Array) -> tuple[Array, Array]:
             jnp.pad(root * (qv @ left).T, ((0, missing), (0, 0))))
 
 
-def _top(values: Array, count: int, axis: int) -> Array:
-    """Mark the ``count`` largest values along an axis; where all are, all of them."""
-    length = values.shape[axis]
-    if count >= length:
-        return jnp.ones(values.shape, bool)
-    least = jax.lax.slice_in_dim(jnp.sort(values, axis=axis), length - count, length - count + 1,
-                                 axis=axis)
-    return values >= least
+def _top(values: Array, count: Array, axis: int) -> Array:
+    """Mark the ``count`` largest values along an axis; of ties, the first."""
+    order = jnp.argsort(-values, axis=axis, stable=True)
+    return jnp.argsort(order, axis=axis, stable=True) < count
 
 
 def positive_activity(params: Blocks, data: View, prior: PriorView) -> Blocks:

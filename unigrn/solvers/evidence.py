@@ -34,13 +34,15 @@ def solve(loss, view: View, prior: PriorView) -> Fit:
     # target, an exact fit) would take its noise for a direction that the data determine.
     e = jnp.where(e > len(e) * jnp.finfo(dtype).eps * jnp.max(e, initial=0), e, 0)
     z = v.T @ m.cross
+    floor = len(e) * jnp.finfo(dtype).eps * m.square
 
     def coefficients(a, lam):
         return z / (e + lam / a)
 
     def quantities(a, lam):
         c, r = coefficients(a, lam), lam / a
-        rss = jnp.maximum(m.square - jnp.sum(z**2 * (e + 2 * r) / (e + r) ** 2), 0)
+        rss = m.square - jnp.sum(z**2 * (e + 2 * r) / (e + r) ** 2)
+        rss = jnp.where(rss > floor, rss, 0)
         return c, rss, jnp.sum(a * e / (lam + a * e))
 
     def update(a, lam):
