@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# At most four processes: each of them loads and compiles with JAX.
-PYTEST_FLAGS ?= -n auto --maxprocesses 4
+# At most four processes, each of which loads and compiles with JAX; the tests of a file share one,
+# and so what it compiled.
+PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint benchmark proofs clean

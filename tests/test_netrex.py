@@ -1239,6 +1239,9 @@ def test_a_target_without_prior_starts_empty_and_ties_go_to_the_first():
 
 def test_terms_and_steps_that_cannot_be_met_are_told():
     data = data_of(expression())
+    for keep in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="keep must lie between 0 and 1"):
+            netrex(PRIOR, keep=keep, total=2.0)
     with pytest.raises(ValueError, match="not multiplied by a number"):
         unigrn.fit(SPEC.replace(regularizer=2.0 * SPEC.regularizer), data)
     steps = tuple(Step("A", weight=0.5, sample=5) if s.block == "A" else s for s in SPEC.steps)
