@@ -402,6 +402,20 @@ def test_t5_padding_changes_nothing(cases, stepped):
             assert not got[:, rows:].any() and not got[:, :, columns:].any()
 
 
+def test_t5_factor_steps_of_the_sketch_are_those_of_the_dictionary(cases, batch):
+    """C, B and Omega of the sketch as alpha, P and beta of the original, without a ridge."""
+    spec = netrex_cf_sketch(None, Q, slope=0.8, on=2.5, off=0.6)
+    found, _ = each_step(spec.shape, spec.terms, *batch)
+    for i, case in enumerate(cases):
+        total = case.layers.sum(axis=0)
+        C, B = 1 + 0.8 * total, (total > 0) * 1.0
+        p = case.problem._replace(P=B, lam=np.ones_like(C), alpha=C, rho=0.0,
+                                  beta=2.5 * C * B + 0.6 * (1 - B))
+        states = [state_of(pick(f, i)) for f in found]
+        assert relative(states[3].X, o.netrex_cf_x_step(p, states[2])) < 1e-10
+        assert relative(states[4].Y, o.netrex_cf_y_step(p, states[3])) < 1e-10
+
+
 def test_t5_entries_that_a_constraint_deletes_stay_0(batch, stepped):
     """As without these entries: no price, no weight in the filter, no edge."""
     spec = stepped[0]
@@ -1297,6 +1311,18 @@ def test_a_sample_of_columns_moves_in_each_sweep(base):
     found = fit(few)
     assert all_finite(found)
     assert np.any(found.blocks["U"][0] != start["U"][0], axis=0)[alive].all()
+
+
+def test_netrex_kinship_of_targets_with_zeros_is_their_correlation():
+    """Most of single-cell expression is 0: a zero cell is no reason for having no kin."""
+    y = np.random.default_rng(1).poisson(1.0, size=(37, 6)) * 1.0
+    y[:, 2] = y[:, 0] + (y[:, 2] > 1)
+    assert (y == 0).any(axis=0).all()
+    matrix = laplacian(1.0, 0.3).prepare(View(None, None, y, np.ones(37)), None).matrix
+    pull = np.corrcoef(y.T) * ~np.eye(6, dtype=bool)
+    pull *= np.abs(pull) > 0.3
+    assert np.count_nonzero(pull) > 0
+    assert_allclose(matrix, np.diag(np.abs(pull).sum(axis=0)) - pull, atol=1e-12)
 
 
 def test_one_binary_layer_and_more_factors_than_genes():

@@ -218,6 +218,19 @@ def test_without_intercept_the_line_passes_the_origin():
     assert distance(want, exact(x, y, 0.7)[0]) > 1e-3
 
 
+def test_without_intercept_on_supports_of_different_sizes():
+    """The matrices are formed then, and padded for the targets with fewer candidates."""
+    x, y = draw(2)
+    own = {0: [0, 1, 2, 3, 5], 1: [4], 2: [1, 3]}
+    prior = Prior.from_dict({f"y{t}": [f"r{j}" for j in js] for t, js in own.items()})
+    found = solve(Spec(least_squares(intercept=False), ridge(0.7), unigrn.support(), prior), x, y)
+    assert found.plan.rung.name == "closed form"
+    assert set(status(found)) == {CONVERGED}
+    for t, js in own.items():
+        want = np.linalg.solve(x[:, js].T @ x[:, js] + 0.7 * np.eye(len(js)), x[:, js].T @ y[:, t])
+        assert distance(found.theta[0][js, t], want) < 1e-9
+
+
 def test_float32_agrees_to_its_precision():
     x, y, alpha, _ = instance("random")
     found = solve(Spec(least_squares(), ridge(alpha)), x, y, dtype="float32")
@@ -644,6 +657,32 @@ def test_constraints_join():
         own = found[[1, 3], t]
         g = slope(x[:, [1, 3]], y[:, t], own) + 1.4 * own
         assert violation(g, own, low=0.0) < 1e-6
+
+
+def test_steps_do_not_depend_on_the_units_of_the_target():
+    """The same number of steps, to coefficients in the other units."""
+    x, y = draw(8)
+    one = solve(Spec(least_squares(), ridge(0.7), nonnegative()), x, y)
+    many = solve(Spec(least_squares(), ridge(0.7), nonnegative()), x, 2.0**20 * y)
+    few = solve(Spec(least_squares(), ridge(0.7), nonnegative()), x, 2.0**-20 * y)
+    assert one.plan.rung.name == "proximal gradient on moments"
+    for other, unit in ((many, 2.0**20), (few, 2.0**-20)):
+        assert set(status(other)) == {CONVERGED}
+        np.testing.assert_array_equal(other.iterations, one.iterations)
+        assert distance(other.theta / unit, one.theta) < 1e-12
+
+
+def test_a_start_where_the_smooth_part_is_flat_is_not_the_answer():
+    """The minimum without the penalty, where the gradient is 0: the lasso is elsewhere."""
+    x = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+    y = x @ [[3.0, 1.0], [-0.25, 2.0]]
+
+    def there(data, prior, key, terms):
+        return unigrn.Blocks(theta=jnp.where(prior.valid, data.moments.cross / 4, 0))
+
+    found = solve(Spec(least_squares(), l1(4.0), start=there), x, y)
+    assert set(status(found)) == {CONVERGED}
+    assert distance(found.theta[0], np.array([[2.5, 0.5], [0, 1.5]])) < 1e-8
 
 
 # ------------------------------------------------------------------ plain functions

@@ -2008,9 +2008,9 @@ def test_hyperparameters_of_plain_functions_are_passed_on():
     (Spec(gaussian(), None, support() + no_self()),
      "argmin_θ  Σᵢ wᵢ (yᵢ − θ₀ − xᵢθ)² / 2s² + ½ W log 2πs²   s.t.  supp θ ⊆ supp P ∩ θ_gg = 0"),
     (Spec(component_analysis(), laplacian(1) + ridge(1, "A"),
-          box(-1, 1, "A") + budget(3) + budget(1, 0.5, "prior") + budget(within="new")),
+          box(-1, 1, "A") + budget(0, 0.5) + budget(1, 0.5, "prior") + budget(within="new")),
      "argmin_θ,A  ‖Y − Aᵀθ‖²  +  κ Σ |w_gh| ‖θ_g − sign(w_gh) θ_h‖² + α ‖A‖²   s.t.  "
-     "-1 ≤ A ≤ 1 ∩ ‖θ‖₀ ≤ 3 ∩ ‖P∘θ‖₀ ≤ 1 + 0.5 |P| ∩ ‖(1−P)∘θ‖₀ ≤ 0"),
+     "-1 ≤ A ≤ 1 ∩ ‖θ‖₀ ≤ 0.5 |P| ∩ ‖P∘θ‖₀ ≤ 1 + 0.5 |P| ∩ ‖(1−P)∘θ‖₀ ≤ 0"),
 ], ids=str)
 def test_str_of_a_spec_reads_as_mathematics(spec, text):
     assert str(spec) == text

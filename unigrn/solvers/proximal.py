@@ -48,8 +48,10 @@ def solve(
         return moved.replace(theta=theta * mask)
 
     tiny = jnp.finfo(dtype).tiny
-    g0 = gradient(start)
-    at_zero = jnp.max(jnp.stack([jnp.max(jnp.abs(g), initial=0) for g in jax.tree.leaves(g0)]))
+    g0, zero = gradient(start), start.replace(theta=jnp.zeros_like(start.theta))
+    # Relative to the larger of the gradients at 0 and at the start: either may be a minimum.
+    largest = [jnp.max(jnp.abs(g), initial=0) for g in jax.tree.leaves((g0, gradient(zero)))]
+    at_zero = jnp.max(jnp.stack(largest))
     probe = jax.tree.map(lambda v, g: v - g / jnp.maximum(at_zero, tiny), start, g0)
     turn = _minus(gradient(probe), g0)
     bound0 = jnp.sqrt(_dot(turn, turn) / jnp.maximum(_dot(g0, g0), tiny)) * at_zero
@@ -90,7 +92,7 @@ def solve(
         *_, step, residual = state
         return (residual > tolerance) & (step < most)
 
-    begin = jnp.where(at_zero == 0, 0, residual_at(start, g0, bound0)).astype(dtype)
+    begin = residual_at(start, g0, bound0).astype(dtype)
     state = (start, start, g0, jnp.ones((), dtype), bound0, jnp.zeros((), jnp.int32), begin)
     x, _, _, _, _, steps, residual = jax.lax.while_loop(proceed, body, state)
     # An infinite residual means a rejected step; a NaN means that the terms are not finite.
