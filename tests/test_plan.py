@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -435,3 +437,25 @@ def test_small_pieces_give_the_same_numbers(many, monkeypatch):
     monkeypatch.setattr(planner, "MEMORY", 1)
     equal(whole, unigrn.fit(spec, data, 3))
     assert len(reads) == 2  # seventy targets in two passes over the cells
+
+
+def test_the_footprint_of_a_whole_network_counts_what_terms_and_starts_hold(monkeypatch):
+    genes = [f"g{i}" for i in range(1000)]
+    data = Data.from_arrays(np.random.default_rng(0).normal(size=(20, 1000)), genes,
+                            dtype="float64")
+    prior = Prior.from_dict({g: genes[:30] for g in genes[30:]})
+
+    def footprint(spec):
+        return unigrn.plan(spec, data).footprint
+
+    q, p, item = 30, padded(970), 8
+    once, each = footprint(netrex(prior))
+    without, same = footprint(replace(netrex(prior), regularizer=ridge(1.0) + ridge(1.0, "A")))
+    assert 1.0 <= (once - without) / (p * p * item) < 1.01  # the Laplacian
+    assert each == same >= (12 * q * p + p * p) * item
+    few, many = (footprint(netrex_cf(prior, factors))[1] for factors in (10, 110))
+    assert many - few == 100 * (q + p) * item  # factors of regulators and of targets
+    five = unigrn.plan(netrex_cf(prior, 10, runs=5), data)
+    monkeypatch.setattr(planner, "MEMORY", five.footprint[0] + 7 * five.footprint[1] // 2)
+    assert five.together() == 3
+    assert "for 3 starts at a time" in five.explain()

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -31,7 +31,16 @@ from unigrn.problem import (
     chunk_size,
 )
 from unigrn.solution import Solution
-from unigrn.solvers import batching, closed_form, evidence, gradient, palm, proximal, stochastic
+from unigrn.solvers import (
+    batching,
+    closed_form,
+    columns,
+    evidence,
+    gradient,
+    palm,
+    proximal,
+    stochastic,
+)
 from unigrn.solvers.batching import Fit
 from unigrn.solvers.split import split
 from unigrn.spec import Slots, Spec, Sweeps
@@ -495,8 +504,6 @@ class Plan:
 
     def _sweeping(self) -> list[str]:
         """Lines on a method that takes the whole network at once."""
-        q, p = len(self.problem.regulators), len(self.problem.targets)
-        cells, item = int(self.data.group_sizes.max()), np.dtype(self.dtype).itemsize
         lines = ["the whole network is one problem"
                  + (f", {self.spec.restarts} starts" if self.spec.restarts > 1 else "")]
         if self.rung.pads:
@@ -509,19 +516,50 @@ class Plan:
             after = f"after {self.max_iterations:,} sweeps"
             lines.append(f"  stops where the objective {rules}, or {after}" if rules
                          else f"  stops {after}")
-        some = self.together()
-        size = (10 * q * p * some + cells * (q + 3 * p)) * item
-        lines.append(f"memory: about {size / 1e6:,.0f} MB for {some} start"
+        some, (once, each) = self.together(), self.footprint
+        lines.append(f"memory: about {(once + some * each) / 1e6:,.0f} MB for {some} start"
                      f"{'s' if some > 1 else ''} at a time")
         return lines
 
+    def widths(self, cells: int) -> tuple[int, int, int]:
+        """Regulators, targets and cells of a whole network as the solver gets it."""
+        sizes = len(self.problem.regulators), len(self.problem.targets), cells
+        return tuple(map(padded, sizes)) if self.rung.pads else sizes
+
+    @cached_property
+    def footprint(self) -> tuple[int, int]:
+        """Bytes that a whole network takes: of data, prior and terms, and of each start."""
+        from unigrn.run import precision
+
+        q, p, cells = self.widths(int(self.data.group_sizes.max()))
+        item = np.dtype(self.dtype).itemsize
+
+        def begin(x, y, weight, layers, sign, mask, key):
+            view = View(None, x, y, weight, key)
+            prior = PriorView(mask, sum(layers.values(), jnp.zeros_like(mask, weight.dtype)), sign,
+                              mask, mask, layers)
+            terms = tuple(t.prepare(view, prior) for t in self.spec.terms)
+            return (view, prior, terms), Slots(self.spec.shape, terms).start(view, prior, key)
+
+        def array(*shape, dtype=self.dtype):
+            return jax.ShapeDtypeStruct(shape, np.dtype(dtype))
+
+        with precision(self.dtype):
+            held = jax.eval_shape(
+                begin, array(cells, q), array(cells, p), array(cells),
+                {name: array(q, p) for name in self.problem.prior.layers},
+                array(q, p, dtype=np.int32), array(q, p, dtype=bool), jax.random.key(0))
+        once, each = (sum(v.size * v.dtype.itemsize for v in jax.tree.leaves(part))
+                      for part in held)
+        # A sweep holds about a dozen arrays of the network's size, and one piece of a product.
+        return once, each + 12 * q * p * item + min(p * p, columns.CHUNK) * item
+
     def together(self) -> int:
         """Restarts that one compiled call fits side by side."""
-        size = 10 * len(self.problem.regulators) * len(self.problem.targets)
-        size += sum(self.data.group_sizes.max() * n for n in
-                    (len(self.problem.regulators), len(self.problem.targets)))
-        most = max(1, int(MEMORY // (size * np.dtype(self.dtype).itemsize)))
-        return min(self.spec.restarts, most)
+        if self.spec.restarts == 1:
+            return 1
+        once, each = self.footprint
+        return min(self.spec.restarts, max(1, (MEMORY - once) // each))
 
     def solve(self, seed: int = 0) -> Solution:
         """Run the plan. The same seed gives the same solution."""

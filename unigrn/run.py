@@ -305,8 +305,7 @@ class _Run:
     def _network(self) -> None:
         """Solve the whole network of a group as one problem."""
         problem, dtype, plan = self.problem, self.dtype, self.plan
-        q, p = len(problem.regulators), len(problem.targets)
-        size = (padded(q), padded(p)) if plan.rung.pads else (q, p)
+        p, size = len(problem.targets), plan.widths(0)[:2]
         where = (problem.candidate, problem.entry_target)
 
         def dense(values, kind):
@@ -319,7 +318,7 @@ class _Run:
                           dense(v.self_edge, bool), dense(True, bool),
                           {k: dense(layer, dtype) for k, layer in v.layers.items()})
         for g, (x, y) in enumerate(self._held_rows()):
-            cells = padded(len(x)) if plan.rung.pads else len(x)
+            cells = plan.widths(len(x))[2]
 
             def lay(values, width, cells=cells):
                 out = np.zeros((cells, width), dtype)
