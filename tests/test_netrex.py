@@ -223,15 +223,19 @@ def test_t1_multipliers_of_evidence_count_from_the_last(layers):
     assert_allclose(value, o.netrex_cf_objective(case.problem, case.state), rtol=1e-12)
 
 
-def test_t1_prior_edges_beyond_the_cut_are_no_prior():
-    """The original keeps their weights, with P = 0; here they are as any edge off the prior."""
-    params, view, prior = sides(case_of(5))
-    C = confidence_of(case_of(5).layers, HYPER["evidence"])
+def test_t1_prior_edges_beyond_the_cut_are_no_prior_unless_as_released():
+    """The original keeps their weights, with P = 0; by default they are as any edge off it."""
+    case = case_of(5)
+    C = confidence_of(case.layers, HYPER["evidence"])
     cut = np.where(o._largest(C, 2), C, 0)
     assert np.count_nonzero(cut) < np.count_nonzero(C)
-    spec = netrex_cf(None, Q, per_target=2, **HYPER)
-    want = o.netrex_cf_objective(problem_of(case_of(5).problem.E, cut, HYPER), case_of(5).state)
-    assert_allclose(spec.objective(params, view, prior), want, rtol=1e-12)
+    values = []
+    for steps, p in (("safe", problem_of(case.problem.E, cut, HYPER)),
+                     ("released", problem_of(case.problem.E, C, HYPER, keep=2))):
+        spec = netrex_cf(None, Q, per_target=2, steps=steps, **HYPER)
+        values.append(o.netrex_cf_objective(p, case.state))
+        assert_allclose(spec.objective(*sides(case)), values[-1], rtol=1e-12)
+    assert abs(values[1] - values[0]) > 0.01 * values[0]
 
 
 def test_t1_sketch_is_its_original_and_not_that_of_absolute_values(cases, batch):

@@ -12,6 +12,7 @@ import pytest
 
 import unigrn
 from unigrn import Blocks, Spec, cli, l0, l1, least_squares, ridge, support
+from unigrn.methods.celloracle import celloracle
 from unigrn.verify import Equivalence, Formulation, Instance, Point, equivalent, table
 from unigrn.verify import claims as registry
 from unigrn.verify.claims import Claim, Variant
@@ -151,6 +152,23 @@ def test_the_same_seed_searches_the_same_examples():
     assert str(equivalent(*specs, seed=4)) == str(equivalent(*specs, seed=4))
 
 
+@pytest.mark.parametrize(("kinds", "words"), [
+    (("minimiser",), "no example compared anything"),
+    (("objective", "iterates"), "no example compared iterates"),
+])
+def test_what_was_not_compared_is_not_shown(kinds, words):
+    report = equivalent(Spec(least_squares(), ridge(1.0)), Spec(least_squares(), ridge(1.0)),
+                        kinds=kinds, examples=5)
+    assert not report and not report.refuted
+    assert "NOT SHOWN" in str(report) and words in str(report)
+
+
+def test_formulations_that_are_never_feasible_are_not_shown_to_be_the_same():
+    never = Formulation(lambda i, u: 0.0, violation=lambda i, u: 1.0,
+                        variables=lambda i, p: p.blocks(i))
+    assert "no example compared anything" in str(equivalent(never, never, examples=5))
+
+
 def test_one_that_minimises_a_block_away_is_strongly_equivalent():
     # p(theta, b) = |theta|^2 + (b - sum theta)^2 and q(theta) = |theta|^2.
     joint = Formulation(
@@ -183,6 +201,13 @@ def test_minimisers_and_iterates_are_compared():
     (lambda s: equivalent(s, "ridge"), TypeError, "joins Specs or Formulations, got str"),
     (lambda s: equivalent(s, s, kinds=("values",)), ValueError, "kinds are .* got 'values'"),
     (lambda s: equivalent(s, s, relation="near"), ValueError, "equal or strong, got 'near'"),
+    (lambda s: equivalent(s, s, scale=-1.0), ValueError, "scale must be > 0.*got -1.0"),
+    (lambda s: equivalent(s, s, scale=lambda i: 0.0), ValueError, "scale must be > 0.*got 0.0"),
+    (lambda s: equivalent(s, s.replace(scale="both")), TypeError,
+     r"differ in the units of the genes \(scale: None and both\)"),
+    (lambda s: equivalent(s.replace(scale="both"), hard(True)), TypeError, "scale: both and None"),
+    (lambda s: equivalent(celloracle(None), celloracle(None, bags=2)), TypeError,
+     "differ in the bags"),
     (lambda s: equivalent(s, s, examples=0), ValueError, "examples must be a whole number >= 1"),
     (lambda s: equivalent(s, unigrn.methods.get("netrex_cf").function(None)), TypeError,
      "netrex_cf has the block A beside theta"),

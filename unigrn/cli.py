@@ -638,7 +638,7 @@ def _verdicts(rows: Sequence[Any]) -> list[str]:
     heads = f"{'evidence':14s}  examples    worst  tolerance  variants refuted"
     lines = [f"{'claim':{width}s}  {heads}"]
     for row in rows:
-        refuted = sum(not report.holds for report in row.variants.values())
+        refuted = sum(report.refuted for report in row.variants.values())
         lines.append(
             f"{row.claim.name:{width}s}  {row.claim.kind:14s}  {row.report.examples:8d}  "
             f"{row.report.deviation:7.0e}  {row.report.tolerance:9.0e}  {refuted} of "
@@ -650,7 +650,7 @@ def _verdicts(rows: Sequence[Any]) -> list[str]:
         lines += [
             f"{row.claim.name}: the wrong variant {name!r} was not refuted"
             for name, report in row.variants.items()
-            if report.holds
+            if not report.refuted
         ]
     failed = sum(not row.holds for row in rows)
     lines += ["", f"{len(rows)} claims, {sum(len(row.variants) for row in rows)} wrong variants: "

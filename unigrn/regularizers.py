@@ -410,6 +410,7 @@ class EvidenceFiltering(_FromPrior):
     boost: Array
     floor: Array
     per_target: int = static(default=200)
+    released: bool = static(default=False)
 
     def confidence(self, prior: PriorView) -> Array:
         """Return C: the multiplier of the number of layers, times the summed weights."""
@@ -438,14 +439,14 @@ class EvidenceFiltering(_FromPrior):
     def prepare(self, data: View, prior: PriorView) -> Collaborative:
         """Work out P, c, b and the floor of the price."""
         c = jnp.where(prior.valid, self.confidence(prior), 0)
-        if c.shape[0] > self.per_target:
-            kept = jax.vmap(partial(largest, count=self.per_target), 1, 1)(c)
-            c = jnp.where(kept, c, 0)
         on = c > 0
+        if c.shape[0] > self.per_target:
+            on = on & jax.vmap(partial(largest, count=self.per_target), 1, 1)(c)
+        weighted = c > 0 if self.released else on
         dtype = prior.weight.dtype
         valid = prior.valid.astype(dtype) * self.strength
-        confidence = valid * jnp.where(on, c, 1)
-        gain = valid * jnp.where(on, self.boost * c, jnp.max(c) - 1)
+        confidence = valid * jnp.where(weighted, c, 1)
+        gain = valid * jnp.where(weighted, self.boost * c, jnp.max(c) - 1)
         return Collaborative(on.astype(dtype), confidence, gain,
                              jnp.asarray(self.floor, dtype))
 
@@ -456,6 +457,7 @@ def collaborative(
     boost: float = 9.0,
     floor: float = 1e-7,
     per_target: int = 200,
+    released: bool = False,
 ) -> EvidenceFiltering:
     """Collaborative filtering of the network's support, weighted by the evidence for each edge.
 
@@ -479,7 +481,11 @@ def collaborative(
     floor
         Least price of an edge, > 0: without it the infimum need not be attained.
     per_target
-        Prior edges kept for each target, those of largest C; of ties, the first.
+        Prior edges kept for each target, those of largest C; of ties, the first. The others count
+        as edges that no layer names.
+    released
+        They keep a and b of their C with P = 0, as in the released program: the more evidence,
+        the more is paid for them.
 
     References
     ----------
@@ -494,7 +500,7 @@ def collaborative(
     return EvidenceFiltering(
         weights, check_number("strength", strength, strict=True),
         check_number("boost", boost, strict=True), check_number("floor", floor, strict=True),
-        check_whole("per_target", per_target, low=1))
+        check_whole("per_target", per_target, low=1), bool(released))
 
 
 @pytree

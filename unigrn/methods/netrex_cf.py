@@ -71,12 +71,13 @@ def netrex_cf(
     floor
         Least price of an edge.
     per_target
-        Prior edges kept for each target.
+        Prior edges kept for each target; the others count as edges off the prior.
     ridge_activity, ridge_network, ridge_factors
         a, s and rho, >= 0. At 0 the least value need not be attained, or not by finite blocks.
     steps
         "safe": no step raises the objective. "released": the released step of theta, half as
-        careful, which may.
+        careful, which may; and prior edges beyond ``per_target`` keep the weight of their evidence,
+        with P = 0, as in the released program.
     sweeps, tolerance, absolute
         At most so many sweeps; stop at a relative change of the objective, or (the released rule,
         with 1) at an absolute one.
@@ -111,7 +112,7 @@ def netrex_cf(
     return Spec(
         loss=component_analysis(),
         regularizer=ridge(ridge_network) + ridge(ridge_activity, "A")
-        + collaborative(evidence, strength, boost, floor, per_target)
+        + collaborative(evidence, strength, boost, floor, per_target, steps == "released")
         + ridge(ridge_factors, "U") + ridge(ridge_factors, "V"),
         prior=prior,
         name="netrex_cf",

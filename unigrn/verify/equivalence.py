@@ -1,11 +1,11 @@
 """Equivalences: two formulations, the maps between them, and a search for where they part.
 
 An `Equivalence` of p(u) and q(v) is a pair of maps ``to`` and ``back`` that keep feasibility, and
-an affine relation of the objectives, q(to u) = scale p(u) + shift for every feasible u (relation
-"equal"), or, for a formulation that minimises part of the variables away, the two inequalities
-q(to u) <= scale p(u) + shift and scale p(back v) + shift <= q(v) (relation "strong"). Either sends
-minimisers to minimisers: see proofs/strong_equivalence.md. `equivalent` looks for a counterexample
-over instances that Hypothesis draws, and shrinks what it finds.
+an affine relation of the objectives with scale > 0: q(to u) = scale p(u) + shift for every feasible
+u (relation "equal"), or, for a formulation that minimises part of the variables away, the two
+inequalities q(to u) <= scale p(u) + shift and scale p(back v) + shift <= q(v) (relation "strong").
+Either sends minimisers to minimisers: see proofs/strong_equivalence.md. `equivalent` looks for a
+counterexample over instances that Hypothesis draws, and shrinks what it finds.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def _same(instance: Instance, u: Any) -> Any:
 class Equivalence:
     """Two formulations and the maps that join them; see the module's first lines.
 
-    ``data`` maps an instance of the first formulation to one of the second. ``scale`` and ``shift``
-    are numbers or functions of the instance, ``tolerance`` is relative to 1 + the size of what is
-    compared.
+    ``data`` maps an instance of the first formulation to one of the second. ``scale`` > 0 and
+    ``shift`` are numbers or functions of the instance, ``tolerance`` is relative to 1 + the size of
+    what is compared.
     """
 
     first: Formulation
@@ -93,6 +93,9 @@ class Equivalence:
         there = self.data(instance)
         scale = self.scale(instance) if callable(self.scale) else self.scale
         shift = self.shift(instance) if callable(self.shift) else self.shift
+        if not scale > 0:
+            raise ValueError("scale must be > 0, or minimisers of one formulation are none of the "
+                             f"other; got {scale!r}")
         p, q = self.first, self.second
         out: list[Finding] = []
 
@@ -172,24 +175,34 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)
     counterexample: tuple[Any, ...] | None = None
     reason: str = ""
+    missing: tuple[str, ...] = ()  # what was to be compared and never was
 
     @property
     def deviation(self) -> float:
         """The largest deviation seen, of any kind."""
         return max(self.worst.values(), default=0.0)
 
+    @property
+    def refuted(self) -> bool:
+        """True where it fails; what was not compared is neither shown nor refuted."""
+        return not self.holds and not self.missing
+
     def __bool__(self) -> bool:
         return self.holds
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {'holds' if self.holds else 'REFUTED'} on {self.examples} "
-                 f"examples (seed {self.seed})"]
+        verdict = "holds" if self.holds else "REFUTED" if self.refuted else "NOT SHOWN"
+        lines = [f"{self.name}: {verdict} on {self.examples} examples (seed {self.seed})"]
         kinds = sorted(self.worst, key=lambda k: (*KINDS, k).index(k))  # a check's own kinds last
         lines += [f"  {kind:12s} worst {self.worst[kind]:.1e} of {self.tolerance:.0e}, "
                   f"{self.counts[kind]} comparisons" for kind in kinds]
         if self.counterexample is not None:
             lines.append(f"  {self.reason}; the smallest counterexample:")
             lines += [f"    {item!r}" for item in self.counterexample]
+        elif self.reason:
+            lines.append(f"  {self.reason}")
+        if self.missing:
+            lines.append(f"  no example compared {', '.join(self.missing)}")
         return "\n".join(lines)
 
 
@@ -217,10 +230,12 @@ def search(
     tolerance: float,
     examples: int,
     seed: int,
+    needed: tuple[str, ...] = (),
 ) -> Report:
     """Look for an example at which ``check`` finds a deviation above the tolerance.
 
     A deviation that is not a number counts as infinite. The same seed draws the same examples.
+    Where nothing was compared, or one of the ``needed`` kinds was not, nothing is shown.
     """
     from hypothesis import HealthCheck, Phase, given, settings, strategies
     from hypothesis import seed as fixed_seed
@@ -254,7 +269,8 @@ def search(
         run()
     except _Parted:
         return Report(name, False, tolerance, drawn, seed, worst, counts, failed[-1], reasons[-1])
-    return Report(name, True, tolerance, drawn, seed, worst, counts)
+    missing = tuple(k for k in needed if k not in counts) if counts else ("anything",)
+    return Report(name, not missing, tolerance, drawn, seed, worst, counts, missing=missing)
 
 
 class _Parted(AssertionError):
@@ -284,7 +300,9 @@ def equivalent(
     Parameters
     ----------
     first, second
-        Each a `Spec` or a `Formulation`; or one `Equivalence` as ``first`` alone.
+        Each a `Spec` or a `Formulation`; or one `Equivalence` as ``first`` alone. Of a spec the
+        problem is compared: loss, regularizer and constraint on the rows as they are. Solver,
+        statistics and permutations are no part of it.
     to, back
         Maps of the variables, (instance, u) -> v and (instance, v) -> u; by default the same.
     data
@@ -294,8 +312,9 @@ def equivalent(
     relation
         "equal", or "strong" where one formulation minimises part of the variables away.
     kinds
-        What is compared, as far as both have it: feasibility, objective, gradient, prox,
-        minimiser, iterates.
+        What is compared: feasibility, objective, gradient, prox, minimiser, iterates. By default
+        as far as both have it; what is asked for and never compared is not shown to hold. A spec
+        offers neither minimiser nor iterates: state its fit as a `Formulation`.
     instances, points
         Hypothesis strategies; by default `unigrn.verify.instances`, which aim at empty and full
         supports, zero and repeated regulators, one cell, more regulators than cells, huge and tiny
@@ -309,7 +328,15 @@ def equivalent(
     -------
     Report
         True in a condition where no difference was found. Otherwise it prints the smallest
-        counterexample, ready to be pasted.
+        counterexample, ready to be pasted, or that nothing was compared.
+
+    Raises
+    ------
+    TypeError
+        What is neither a Spec nor a Formulation; a spec with blocks beside theta; specs whose
+        problems differ before they are stated, in the units of the genes or in bags.
+    ValueError
+        Unknown kinds or relation, a scale that is not > 0.
 
     Examples
     --------
@@ -327,6 +354,7 @@ def equivalent(
         joined = first
     else:
         one, two = formulation(first), formulation(second)
+        _same_before(first, second)
         joined = Equivalence(one, two, to, back, data or (lambda instance: instance), scale,
                              shift, relation, tolerance)
     unknown = [k for k in kinds if k not in KINDS]
@@ -341,7 +369,18 @@ def equivalent(
         return search(name, lambda i, p: joined.compare(i, p, kinds),
                       (instances if instances is not None else draw.instances(),
                        points if points is not None else draw.points()),
-                      joined.tolerance, examples, check_whole("seed", seed))
+                      joined.tolerance, examples, check_whole("seed", seed),
+                      () if kinds == KINDS else tuple(kinds))
+
+
+def _same_before(first: Any, second: Any) -> None:
+    """Refuse specs that change the data in different ways before the problem is stated."""
+    for name, what in (("scale", "the units of the genes"), ("ensemble", "the bags")):
+        own = [str(getattr(s, name)) if isinstance(s, Spec) else "None" for s in (first, second)]
+        if own[0] != own[1]:
+            raise TypeError(f"the formulations differ in {what} ({name}: {own[0]} and {own[1]}), "
+                            "which is done before the problem is stated; compare "
+                            f"spec.replace({name}=None), or state the whole as a Formulation")
 
 
 def formulation(problem: Any) -> Formulation:

@@ -26,7 +26,7 @@ class Row:
     @property
     def holds(self) -> bool:
         """True where no counterexample was found, and every false variant was refuted."""
-        return self.report.holds and not any(self.variants.values())
+        return self.report.holds and all(r.refuted for r in self.variants.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -42,7 +42,7 @@ class Row:
             "tolerance": self.report.tolerance,
             "seed": self.report.seed,
             "holds": self.holds,
-            "false_variants": [{"name": name, "refuted": not report.holds}
+            "false_variants": [{"name": name, "refuted": report.refuted}
                                for name, report in self.variants.items()],
             "counterexample": None if self.report.holds else str(self.report),
         }
