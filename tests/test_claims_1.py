@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import unigrn.run
-from unigrn import Blocks, gaussian, least_squares, no_self, support
+from unigrn import Blocks, ensembles, gaussian, least_squares, no_self, support
 from unigrn.ensembles import bag_statistics
 from unigrn.methods import celloracle as released
 from unigrn.methods import masked
@@ -34,7 +34,7 @@ def test_the_claims_are_those_of_their_pages():
         "strong_equivalence", "targets_separate", "centring_is_an_intercept",
         "bootstrap_is_a_weighting", "support_is_deletion", "partial_minimisation", "l0_prox",
         "proposition_1.lasso", "proposition_1.ridge", "proposition_1.bags",
-        "proposition_1.bayesian", "bayesian_ridge", PARTING]
+        "proposition_1.draws", "proposition_1.bayesian", "bayesian_ridge", PARTING]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -57,6 +57,7 @@ def test_a_claim_holds(claim, seed):
     ("proposition_1.lasso", ("objective", "prox", "feasibility", "minimiser", "gradient")),
     ("proposition_1.ridge", ("objective", "gradient", "feasibility", "minimiser")),
     ("proposition_1.bags", ("feasibility", "minimiser", "statistics")),
+    ("proposition_1.draws", ("feasibility", "statistics")),
     ("proposition_1.bayesian", ("feasibility", "minimiser", "statistics")),
     ("bayesian_ridge", ("objective", "gradient", "minimiser", "statistics")),
 ])
@@ -191,6 +192,31 @@ def test_a_changed_constant_of_a_shipped_method_is_seen(name, monkeypatch):
         if not report.holds:
             seen.add(claim)
     assert seen == expected
+
+
+def first_half(self, block):
+    rng = np.random.default_rng((*self.entropy, 1, block))
+    size, totals = int(self.sizes[block]), self.totals[:, block]
+    return np.stack([np.bincount(rng.integers(0, -(-size // 2), t), minlength=size)
+                     for t in totals])
+
+
+def last_is_rare(self, candidates, seed):
+    k = int(self.size(np.array([candidates]))[0])
+    rng = np.random.default_rng(seed)
+    key = rng.random((self.bags, candidates))
+    key[:, -1] += 0.3
+    return np.argsort(key, axis=1)[:, :k]
+
+
+@pytest.mark.parametrize(("change", "holds"), [
+    (lambda m: m.setattr(ensembles, "BLOCK", 4), True),  # several stretches of cells
+    (lambda m: m.setattr(ensembles.Bootstrap, "_stretch", first_half), False),
+    (lambda m: m.setattr(ensembles.Bagging, "features", last_is_rare), False),
+], ids=["short stretches", "cells of the first half", "a regulator that is seldom drawn"])
+def test_other_ways_of_drawing_are_seen(change, holds, monkeypatch):
+    change(monkeypatch)
+    assert CLAIMS["proposition_1.draws"].check(10, 0).holds == holds
 
 
 # ------------------------------------------------------------------ examples of the pages

@@ -135,6 +135,12 @@ MUTANTS = [
     (CF, "cost: float = 1.0", "cost: float = 0.0", "proposition_2.sketched"),
     (CF, SKETCH + "ridge_activity: float = 1.0", SKETCH + "ridge_activity: float = 1.1",
      "proposition_2.sketched"),
+    (CF, SKETCH + "ridge_activity: float = 1.0,\n    ridge_network: float = 1.0",
+     SKETCH + "ridge_activity: float = 1.0,\n    ridge_network: float = 1.1",
+     "proposition_2.sketched"),
+    (CF, 'Step("U", weight=1.0), Step("V", weight=1.0))',
+     'Step("U", weight=1.0), Step("V", weight=0.5))', "methods.netrex_cf_sketch"),
+    (CF, 'steps == "released")', "False)", "proposition_2.weights"),
     # netrex
     (NETREX, "keep: float = 0.8", "keep: float = 0.6", "methods.netrex"),
     (NETREX, "total: float = 1.2", "total: float = 1.5", "methods.netrex"),

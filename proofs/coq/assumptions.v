@@ -63,6 +63,7 @@ Print Assumptions celloracle.leaked_support.
 
 (* gaussian.v: category 2 and Bayesian ridge: the algebra *)
 Print Assumptions gaussian.map_is_ridge.
+Print Assumptions gaussian.map_is_ridge_each.
 Print Assumptions gaussian.bayesian_ridge_theta.
 Print Assumptions gaussian.mackay_lam.
 Print Assumptions gaussian.mackay_a.

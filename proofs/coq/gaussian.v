@@ -38,6 +38,12 @@ have rid := ridge_argmin X Y w_ge0 (divr_gt0 s0 t0) B.
 by split=> [/ext/aff/rid|/rid/aff/ext].
 Qed.
 
+(* a variance of its own for each regulator: t are the standard deviations. With
+   one column, and by separation over targets, that is one for each edge. *)
+Definition minus_log_joint_each (s2 : R) (t : 'rV[R]_q) (B : 'M[R]_(q, l)) : R :=
+  wnorm2 w (Y - X *m B) / (2%:R * s2) +
+  \sum_k \sum_j B k j ^+ 2 / (2%:R * t 0 k ^+ 2).
+
 Definition type_two (a lam : R) (B : 'M[R]_(q, l)) : R :=
   a * wnorm2 w (Y - X *m B) + lam * norm2 B.
 
@@ -55,6 +61,39 @@ by split=> [/ext/aff/rid|/rid/aff/ext].
 Qed.
 
 End Map.
+
+(* in units of the prior's standard deviations the coefficients are ridge *)
+Theorem map_is_ridge_each (R : realFieldType) (n q l : nat) (X : 'M[R]_(n, q))
+    (Y : 'M[R]_(n, l)) (w : 'rV[R]_n) s2 (t : 'rV[R]_q) B :
+  (forall i, 0 <= w 0 i) -> 0 < s2 -> (forall k, 0 < t 0 k) ->
+  argmin (@free _) (minus_log_joint_each X Y w s2 t) B <->
+  B = diag_mx t *m ridge_solution w (X *m diag_mx t) Y s2.
+Proof.
+move=> w0 s0 t0; pose u := \row_k (t 0 k)^-1 : 'rV[R]_q.
+have tu : diag_mx t *m diag_mx u = 1%:M.
+  rewrite mulmx_diag -diag_const_mx; congr diag_mx; apply/rowP => k.
+  by rewrite !mxE divff // gt_eqF.
+have ut : diag_mx u *m diag_mx t = 1%:M by rewrite (mulmx1C tu).
+have eqo C : minus_log_joint_each X Y w s2 t C =
+    minus_log_joint (X *m diag_mx t) Y w s2 1 (diag_mx u *m C).
+  rewrite /minus_log_joint_each /minus_log_joint; congr (_ + _).
+    by rewrite -[X *m _ *m _]mulmxA (mulmxA (diag_mx t)) tu mul1mx.
+  rewrite /norm2 mulr_suml; apply: eq_bigr => k _.
+  rewrite mulr_suml; apply: eq_bigr => j _.
+  have tk : t 0 k != 0 by rewrite gt_eqF.
+  have -> : (diag_mx u *m C) k j = (t 0 k)^-1 * C k j by rewrite mul_diag_mx 2!mxE.
+  by move: (C k j) (t 0 k) tk => c d dn; field.
+have one := map_is_ridge (X *m diag_mx t) Y w0 (diag_mx u *m B) s0 ltr01.
+rewrite divr1 in one; split=> [[_ m]|->].
+- have /one e : argmin (@free _) (minus_log_joint (X *m diag_mx t) Y w s2 1)
+      (diag_mx u *m B).
+    split=> // C _; rewrite -eqo.
+    by rewrite -{1}[C]mul1mx -ut -mulmxA -eqo; apply: m.
+  by rewrite -e mulmxA tu mul1mx.
+split=> // C _; rewrite !eqo mulmxA ut mul1mx.
+have [_ m] := (map_is_ridge (X *m diag_mx t) Y w0 _ s0 ltr01).2 (erefl _).
+by rewrite divr1 in m; apply: m.
+Qed.
 
 (* e: eigenvalues of the Gram matrix, n: number of cells, h: hyperprior,
    rss and norm: residual and coefficient sums of squares. *)

@@ -212,11 +212,13 @@ class Start:
             raise ValueError("the start of netrex_cf needs a term collaborative(...) that is not "
                              "multiplied by a number: give it another strength instead")
         u, v = self.factorise(filtering, prior, key)
+        # Before they are balanced, which leaves rounding where V'U is 0.
         ranked = jnp.where(prior.valid, v.T @ u, -jnp.inf)
         ranks = jnp.count_nonzero(jnp.where(prior.valid, ranked, 0), axis=0)
         support = _top(ranked, jnp.minimum(self.rows, ranks)[None, :], 0)
         support = (support | _top(ranked, self.columns, 1)) & prior.valid
         theta, a = self.components(data.y, jnp.where(support, ranked, 0), support)
+        u, v = balanced(u, v)
         return Blocks(theta=theta, A=a, U=u, V=v)
 
     def factorise(self, filtering: Collaborative, prior: PriorView, key: Array):
@@ -233,15 +235,15 @@ class Start:
 
         def solve(design, target, weight, block):
             squares = Squares(design, target, weight, 1.0, self.ridge)
-            return columns.step(squares, block, 0.0, most=12)
+            some = jnp.any(target > 0, axis=0)[None, :]  # else exactly 0: ties stay ties
+            return jnp.where(some, columns.step(squares, block, 0.0, most=12), 0)
 
         def body(_, factors):
             u, v = factors
             u = solve(v, wanted, weight, u)
             return u, solve(u, wanted.T, weight.T, v)
 
-        u, v = jax.lax.fori_loop(0, self.sweeps, body, (u, v))
-        return balanced(u, v)
+        return jax.lax.fori_loop(0, self.sweeps, body, (u, v))
 
     def components(self, y: Array, theta: Array, support: Array):
         """Step 3: theta on its support, and the activities it gives."""

@@ -37,6 +37,7 @@ class Row:
             "kind": self.claim.kind,
             "page": f"proofs/{self.claim.page}.md",
             "theorem": list(self.claim.theorem),
+            "theorem_covers": self.claim.covers or ("all" if self.claim.theorem else None),
             "examples": self.report.examples,
             "worst": worst if worst < float("inf") else None,
             "tolerance": self.report.tolerance,
@@ -94,6 +95,7 @@ def markdown() -> str:
              "|---|---|---|---|---|"]
     for claim in claims().values():
         proof = f"[page](proofs/{claim.page}.md)" + (", Coq" if claim.theorem else "")
+        proof += f" ({claim.covers})" if claim.covers else ""
         cells = (f"`{claim.name}`", claim.statement, claim.kind, str(len(claim.variants)), proof)
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
     return "\n".join(lines)

@@ -39,8 +39,10 @@ def check_spec(
     supports, zero, constant and repeated regulators, constant targets, one cell, fewer cells than
     regulators, huge and tiny units, exact zeros): it must be pure, compile, map, have the gradient
     it shows, not depend on order or padding, follow the precision of the data, stay finite, and
-    every capability it claims must meet its definition (see `unigrn.terms.Term`). The method must
-    have starts for its blocks and be planned and solved on a small instance.
+    every capability it claims must meet its definition (see `unigrn.terms.Term`). Values computed
+    in two ways are compared where every target varies and no cell has weight 0; elsewhere they
+    may differ by a rule of the term's own, and only have to be finite. The method must have starts
+    for its blocks and be planned and solved on a small instance.
 
     Parameters
     ----------

@@ -35,10 +35,12 @@ class Claim:
     statement
         The claim in one line.
     kind
-        What holds it: "equivalence" (random search for a counterexample), "recorded run",
+        What holds it: "equivalence" (random search for a counterexample), "replayed run",
         "brute force", "counterexample" (two forms part, and it shows where).
     theorem
         Coq theorems, as ``file.name``, beside the page; empty only with a ``reason``.
+    covers
+        What of the claim the theorems are about, where that is not all of it.
     check
         (examples, seed) -> Report.
     variants
@@ -54,6 +56,7 @@ class Claim:
     check: Callable[[int, int], Report]
     variants: tuple[Variant, ...]
     reason: str = ""
+    covers: str = ""
     share: float = 1.0
 
     @property

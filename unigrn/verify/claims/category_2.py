@@ -323,9 +323,10 @@ def _map_claim() -> Claim:
 
     return Claim(
         "category_2.map",
-        "the posterior mode is a ridge with alpha = s^2 / t^2, values up to scale and shift",
+        "the posterior mode is a ridge with alpha = s^2 / t^2 at each edge, values up to scale and "
+        "shift",
         "equivalence",
-        ("gaussian.map_is_ridge",),
+        ("gaussian.map_is_ridge", "gaussian.map_is_ridge_each"),
         twin(),
         (Variant("alpha = s^2 / t^4: widths as standard deviations",
                  twin(strength=partial(ridge_strength, power=2.0))),

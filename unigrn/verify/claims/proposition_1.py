@@ -471,7 +471,8 @@ def _bags_claim() -> Claim:
 
     return Claim(
         "proposition_1.bags",
-        "celloracle's weight, p and bags_drawn are those of the released bags of ridge fits",
+        "celloracle's weight, p and bags_drawn are those of the released bags of ridge fits, "
+        "given what a bag draws",
         "equivalence",
         ("celloracle.proposition_1_bagged", "celloracle.proposition_1_bag",
          "celloracle.zero_filled_bags"),
@@ -486,6 +487,65 @@ def _bags_claim() -> Claim:
          Variant("scaled by the group's deviation", check(by_group=True)),
          Variant("a one-sided p", check(tails=1))),
         share=0.2,
+        covers="the mean over bags",
+    )
+
+
+# ------------------------------------------------------------------ proposition_1.draws
+
+DRAWN, SIGMAS = 4000, 7.0  # bags, and standard errors that are chance
+
+
+def _beyond(samples: np.ndarray, mean: np.ndarray, second: np.ndarray) -> float:
+    """How far means and second moments of samples (bags, k) are off, in sds beyond `SIGMAS`."""
+    bags, square = len(samples), samples**2
+    found = samples.T @ samples / bags
+    errors = [np.sqrt(np.diag(second) - mean**2), np.sqrt(square.T @ square / bags - found**2)]
+    gaps = [samples.mean(axis=0) - mean, found - second]
+    worst = [np.abs(gap) / (error / np.sqrt(bags) + 1e-9)
+             for gap, error in zip(gaps, errors, strict=True)]
+    return max(0.0, *(float(w.max(initial=0)) - SIGMAS for w in worst))
+
+
+def _distribution(instance: Instance, point: Point, replacement: bool = True, poisson: bool = False,
+                  share: float = SHARE, up: bool = False, twice: bool = False) -> list[Finding]:
+    """Compare the default draws with multinomial counts and uniform subsets, by their moments."""
+    rng, eye = instance.rng(5), np.eye
+    n, k = int(rng.integers(1, 25)), int(rng.integers(1, 9))
+    ensemble = replace(released.celloracle(None).ensemble, bags=DRAWN)
+    counts = ensemble.counts(n, 0, instance.seed).read(0, n)
+    taken = np.zeros((DRAWN, k))
+    np.add.at(taken, (np.arange(DRAWN)[:, None], ensemble.features(k, instance.seed)), 1.0)
+    spread = eye(n) - (0 if poisson else 1 / n)
+    size = max(1, int(np.ceil(share * k) if up else share * k))
+    rate = size / k
+    pair = rate**2 if twice else rate * (size - 1) / max(k - 1, 1)
+    return [Finding("feasibility", largest(counts.sum(axis=1) - n)),
+            Finding("feasibility", largest(taken.sum(axis=1) - size)),
+            Finding("statistics", _beyond(counts - 1.0, np.zeros(n),
+                                          spread if replacement else 0 * spread)),
+            Finding("statistics", _beyond(taken, np.full(k, rate),
+                                          pair + (rate - pair) * eye(k)))]
+
+
+def _draws_claim() -> Claim:
+    def check(**slip: Any) -> Search:
+        return Search("the default draws = the released ones in distribution",
+                      partial(_distribution, **slip), 1e-8)
+
+    return Claim(
+        "proposition_1.draws",
+        "celloracle's default draws have the moments of the released ones: cells with replacement, "
+        "as many as there are, and uniform subsets of the candidates",
+        "equivalence",
+        (),
+        check(),
+        (Variant("cells without replacement", check(replacement=False)),
+         Variant("every cell by itself (Poisson)", check(poisson=True)),
+         Variant("share of the regulators rounded up", check(up=True)),
+         Variant("a share of 0.7", check(share=0.7)),
+         Variant("regulators with replacement", check(twice=True))),
+        reason="a program that draws numbers: there is a definition, no theorem",
     )
 
 
@@ -544,6 +604,7 @@ def _bayesian_claim() -> Claim:
          Variant("targets scaled too", check(scale="both")),
          Variant("scaled by the group's deviation", check(by_group=True)),
          Variant("sample in place of population deviation", check(ddof=1))),
+        covers="the algebra at given precisions",
     )
 
 
@@ -692,6 +753,7 @@ def _evidence_claim() -> Claim:
          Variant("the log-determinant left out", check(determinant=False)),
          Variant("the intercept integrated out", check(degrees=1)),
          Variant("ridge of strength l in place of l / a", check(relative=False))),
+        covers="the algebra at given precisions",
     )
 
 
@@ -802,5 +864,5 @@ def _parting_claim() -> Claim:
     )
 
 
-CLAIMS = (_lasso_claim(), _ridge_claim(), _bags_claim(), _bayesian_claim(), _evidence_claim(),
-          _parting_claim())
+CLAIMS = (_lasso_claim(), _ridge_claim(), _bags_claim(), _draws_claim(), _bayesian_claim(),
+          _evidence_claim(), _parting_claim())

@@ -561,6 +561,7 @@ def _released_claim() -> Claim:
          Variant("half the squares", twin(objective=_half_fit)),
          Variant("10 C in place of 9 C", twin(
              lambda p: p._replace(beta=p.beta + p.P * p.alpha)))),
+        covers="where the factors attain their minimum",
     )
 
 
@@ -644,21 +645,36 @@ def _least(network: Network, change: Any = lambda p: p) -> list[Finding]:
     def value(state):
         return float(on_host(_value, spec, blocks_of(None, state), view, prior)[0])
 
-    out = [apart("minimiser", value(best.state), best.value)]
-    for Z in best.supports:
-        state = o.NetrexCFState(Z * rng.normal(size=(2, 2)), rng.normal(size=(2, 4)),
-                                rng.normal(size=(2, 2)), rng.normal(size=(2, 2)))
-        for _ in range(30):
-            state = swept(p, state, mu=safe_mu)
-        out.append(Finding("minimiser", max(best.value - value(state), 0) / (1 + best.value)))
-    return out
+    starts = [blocks_of(None, o.NetrexCFState(
+        Z * rng.normal(size=(2, 2)), rng.normal(size=(2, 4)), rng.normal(size=(2, 2)),
+        rng.normal(size=(2, 2)))) for Z in best.supports]
+    starts.append(blocks_of(None, best.state))  # where a run has to stay
+    found = on_host(_run, spec, jax.tree.map(lambda *v: np.stack(v), *starts), view, prior)
+    below = np.maximum(best.value - found, 0) / (1 + best.value)
+    return [apart("minimiser", value(best.state), best.value),
+            apart("iterates", found[-1], best.value),
+            *(Finding("minimiser", float(b)) for b in below)]
+
+
+@partial(jax.jit, static_argnames=("shape",))
+def _run(shape, terms, params, view, prior):
+    """Objective after thirty sweeps from every start."""
+    spec = Slots(shape, tuple(t.prepare(view, prior) for t in terms))
+
+    def one(params):
+        params = jax.lax.fori_loop(
+            0, 30, lambda _, u: palm.sweep(spec, u, view, prior, {}), params)
+        return palm.objective(spec, params, view, prior)
+
+    return jax.lax.map(one, params)
 
 
 def own_weights(p: o.NetrexCF) -> Spec:
-    """Return the released objective with weights given entry by entry."""
+    """Return the released objective with weights given entry by entry, and the safe sweeps."""
     term = Collaborative(p.P.T, (p.lam * p.alpha).T, (p.lam * p.beta).T, p.eta0)
     return Spec(component_analysis(), ridge(p.lambda_s) + ridge(p.lambda_a, "A") + term
-                + ridge(p.rho, "U") + ridge(p.rho, "V"))
+                + ridge(p.rho, "U") + ridge(p.rho, "V"),
+                sweeps=get("netrex_cf").function(None).sweeps)
 
 
 def _minimum_claim() -> Claim:
@@ -668,8 +684,8 @@ def _minimum_claim() -> Claim:
 
     return Claim(
         "proposition_2.minimum",
-        "the least value over all supports is attained by the joint objective, and none of its "
-        "runs gets below",
+        "the least value over all supports is attained by the joint objective; runs of the method "
+        "do not get below, and do not leave it",
         "brute force",
         ("netrex_cf.proposition_2_attained", "netrex_cf.Phi_mono"),
         twin(),
@@ -678,7 +694,8 @@ def _minimum_claim() -> Claim:
              lambda p: p._replace(eta=0 * p.eta + p.eta0))),
          Variant("half the ridge on the activities", twin(
              lambda p: p._replace(lambda_a=0.5 * p.lambda_a)))),
-        share=0.07,
+        share=0.3,
+        covers="where every support attains its minimum",
     )
 
 
@@ -730,6 +747,7 @@ def _sketched_claim() -> Claim:
          Variant("C without 1", twin(_sketch_without_one)),
          Variant("10 C in place of 9 C", twin(partial(_sketch_objective, on=10.0))),
          Variant("no price", twin(partial(_sketch_objective, cost=0.0)))),
+        covers="where the factors attain their minimum",
     )
 
 
@@ -856,7 +874,7 @@ def _iterates_claim() -> Claim:
     )
 
 
-# ------------------------------------------------------------------ proposition_2.recorded
+# ------------------------------------------------------------------ proposition_2.replayed
 
 RECORDED = {"genes": 6, "regulators": 4, "samples": 5, "features": 3, "moved": 2}
 
@@ -893,31 +911,32 @@ def _replayed(seed: int, iterations: int) -> dict[str, np.ndarray]:
         return replay_netrex_cf(path, iterations)
 
 
-def _recorded(**change: Any) -> Callable[[int, int], Report]:
+def _replays(**change: Any) -> Callable[[int, int], Report]:
     """Return a check of one replay; no search, since every recording compiles."""
     def check(examples: int, seed: int, most: int = 3, tolerance: float = 1e-9) -> Report:
         found, (_, end) = _replayed(seed, most), _recording(seed, most, **change)
         gaps = [apart("iterates", found[b], end[b]).deviation for b in (*"SAXY", "objective")]
         worst, counts = {"iterates": max(gaps)}, {"iterates": len(gaps)}
         if max(gaps) <= tolerance:
-            return Report("recorded run", True, tolerance, 1, seed, worst, counts)
-        return Report("recorded run", False, tolerance, 1, seed, worst, counts,
+            return Report("replayed run", True, tolerance, 1, seed, worst, counts)
+        return Report("replayed run", False, tolerance, 1, seed, worst, counts,
                       (f"recording(seed={seed}, iterations={most})",),
                       f"iterates differ by {max(gaps):.1e}")
 
     return check
 
 
-def _recorded_claim() -> Claim:
+def _replayed_claim() -> Claim:
     return Claim(
-        "proposition_2.recorded",
-        "a recorded run of the original is replayed, sweep by sweep, with the columns that moved",
-        "recorded run",
+        "proposition_2.replayed",
+        "a run of the NumPy original that is kept in a file is replayed sweep by sweep, with the "
+        "columns that moved (runs recorded from the released class: tests/test_netrex.py)",
+        "replayed run",
         (),
-        _recorded(),
-        (Variant("all columns move", _recorded(wide=True)),
-         Variant("spectral norm of B", _recorded(mu=spectral)),
-         Variant("ridge left out of B", _recorded(bare=True))),
+        _replays(),
+        (Variant("all columns move", _replays(wide=True)),
+         Variant("spectral norm of B", _replays(mu=spectral)),
+         Variant("ridge left out of B", _replays(bare=True))),
         reason="floating-point iterates: there is a definition, no theorem",
     )
 
@@ -1002,6 +1021,6 @@ CLAIMS = (
     _part_claim(),
     _threshold_claim(),
     _iterates_claim(),
-    _recorded_claim(),
+    _replayed_claim(),
     _descent_claim(),
 )
