@@ -19,7 +19,7 @@ import unigrn.methods.generative
 import unigrn.methods.masked
 import unigrn.methods.netrex
 import unigrn.methods.netrex_cf
-from unigrn.verify.claims import Claim, category_2, methods, proposition_2
+from unigrn.verify.claims import Claim, category_2, methods, networks, proposition_2
 from unigrn.verify.instances import Instance, Point
 
 CLAIMS = {c.name: c for module in (proposition_2, category_2, methods) for c in module.CLAIMS}
@@ -59,7 +59,7 @@ def test_every_false_variant_is_refuted(name):
         assert report.deviation > report.tolerance
         for item in report.counterexample:  # ready to be pasted
             if not isinstance(item, str):
-                names = {"Network": proposition_2.Network, "Point": Point, "Instance": Instance}
+                names = {"Network": networks.Network, "Point": Point, "Instance": Instance}
                 assert eval(repr(item), names) == item
             assert repr(item) in str(report)
 

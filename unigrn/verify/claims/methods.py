@@ -23,7 +23,7 @@ from unigrn.terms import Blocks
 from unigrn.verify import originals_netrex as o
 from unigrn.verify.claims import Claim, Variant
 from unigrn.verify.claims.category_2 import drawn, fit, table
-from unigrn.verify.claims.proposition_2 import (
+from unigrn.verify.claims.networks import (
     FACTORS,
     SKETCH,
     Network,

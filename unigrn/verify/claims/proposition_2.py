@@ -1,322 +1,56 @@
-"""Claims about NetREX-CF: its objective, its reduced form, its sketch and its iterates.
-
-The originals are genes x regulators: S is theta', X and Y are U and V, E is the expression
-transposed.
-"""
+"""Claims about NetREX-CF: its objective, its reduced form, its sketch and its iterates."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from unigrn.losses import component_analysis
 from unigrn.methods import get
-from unigrn.regularizers import Collaborative, EvidenceFiltering, ridge
+from unigrn.regularizers import Collaborative, ridge
 from unigrn.solvers import palm
-from unigrn.spec import Shape, Slots, Spec, Step, Sweeps
-from unigrn.terms import Blocks, PriorView, View, joint_prox
+from unigrn.spec import Slots, Spec, Step, Sweeps
+from unigrn.terms import Blocks, PriorView, View
 from unigrn.verify import originals_netrex as o
 from unigrn.verify.claims import Claim, Variant
-from unigrn.verify.equivalence import (
-    Equivalence,
-    Finding,
-    Formulation,
-    Report,
-    equivalent,
-    largest,
-    search,
+from unigrn.verify.claims.networks import (
+    FACTORS,
+    SKETCH,
+    Network,
+    apart,
+    blocks,
+    blocks_of,
+    confidence,
+    evaluated,
+    filtering,
+    looking,
+    matching,
+    networks,
+    on_host,
+    prices_of,
+    problem,
+    released,
+    shipped,
+    sketched,
+    spectral,
+    stages,
+    state_of,
+    swept,
+    thresholded,
+    weights_of,
 )
-from unigrn.verify.instances import REGULATORS, TARGETS, Point, described, points
+from unigrn.verify.equivalence import Equivalence, Finding, Formulation, Report, largest
+from unigrn.verify.instances import REGULATORS, TARGETS, Point, points
 from unigrn.verify.replay import replay_netrex_cf
 
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
-
-SAMPLES, FACTORS = 6, 3
 WIDE = 205  # regulators, more than a target keeps prior edges
-NAMED = ("mixed", "full", "one")
-# What the method is with no hyperparameter given, in numbers of this file's own.
-DEFAULTS = {"evidence": (1.0, 60.0, 90.0), "strength": 5.0, "boost": 9.0, "floor": 0.1,
-            "per_target": 200, "ridge_activity": 1.0, "ridge_network": 1.0, "ridge_factors": 1.0}
-SKETCH = {"slope": 1.0, "on": 9.0, "off": 1.0, "cost": 1.0, "ridge_activity": 1.0,
-          "ridge_network": 1.0}
-
-
-# ------------------------------------------------------------------ instances
-
-
-@dataclass(frozen=True)
-class Network:
-    """One coupled problem: expression, layers of evidence and hyperparameters.
-
-    Parameters
-    ----------
-    seed
-        Of the random numbers that fill the arrays.
-    layers
-        Number of layers of evidence, 3 or 1; every layer names the first edge.
-    named
-        Which other edges a layer names: some, all, or none.
-    shipped
-        Hyperparameters as the method has them when none is given, or drawn ones.
-    scale
-        Unit of the expression.
-    strength
-        Inverse unit of the steps of a prox.
-    regulators, targets
-        Numbers of genes.
-    """
-
-    seed: int = 0
-    layers: int = 3
-    named: str = "mixed"
-    shipped: bool = True
-    scale: float = 1.0
-    strength: float = 1.0
-    regulators: int = REGULATORS
-    targets: int = TARGETS
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    def rng(self, salt: int) -> np.random.Generator:
-        """Random numbers of this instance."""
-        return np.random.default_rng((self.seed, salt))
-
-    @cached_property
-    def evidence(self) -> np.ndarray:
-        """Layers of the prior, (layers, targets, regulators)."""
-        rng = self.rng(1)
-        shape = (self.layers, self.targets, self.regulators)
-        share = {"mixed": 0.4, "full": 1.0, "one": 0.0}[self.named]
-        out = np.where(rng.random(shape) < share, rng.uniform(0.2, 1.9, shape), 0)
-        out[:, 0, 0] = 2.0
-        return out
-
-    @cached_property
-    def E(self) -> np.ndarray:  # noqa: N802
-        """Expression, (targets, samples)."""
-        rng = self.rng(2)
-        S = rng.normal(size=(self.targets, self.regulators))
-        noise = rng.normal(size=(self.targets, SAMPLES))
-        return self.scale * (S @ rng.normal(size=(self.regulators, SAMPLES)) + noise)
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """Hyperparameters given to the method."""
-        if self.shipped:
-            return {}
-        rng = self.rng(3)
-        ridges = rng.uniform(0.4, 2.0, 3)
-        return {"evidence": tuple(np.cumsum(rng.uniform(0.3, 2.0, 3)) + [0, 1, 1]),
-                "strength": rng.uniform(0.5, 2), "boost": rng.uniform(1, 5),
-                "floor": rng.choice([0.5, 2.0]), "ridge_activity": ridges[0],
-                "ridge_network": ridges[1], "ridge_factors": ridges[2]}
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """All hyperparameters."""
-        return DEFAULTS | self.settings
-
-    @cached_property
-    def sketch(self) -> dict[str, float]:
-        """Hyperparameters given to the sketched method."""
-        if self.shipped:
-            return {}
-        return dict(zip(SKETCH, self.rng(4).uniform(0.3, 3.0, len(SKETCH)), strict=True))
-
-    @cached_property
-    def view(self) -> View:
-        """The data as unigrn sees them."""
-        x = self.rng(5).normal(size=(SAMPLES, self.regulators))
-        return View(None, x, self.E.T, np.ones(SAMPLES))
-
-    @cached_property
-    def prior(self) -> PriorView:
-        """The prior as unigrn sees it."""
-        layers = {f"layer{k}": v.T for k, v in enumerate(self.evidence)}
-        weight = self.evidence.sum(axis=0).T
-        return PriorView(weight > 0, weight, np.zeros(weight.shape, np.int32), weight < 0,
-                         weight >= 0, layers)
-
-
-def networks(**fixed: Any) -> SearchStrategy[Network]:
-    """Draw instances; what is given by name is fixed."""
-    from hypothesis import strategies as st
-
-    drawn = {"seed": st.integers(0, 2**16), "layers": st.sampled_from([3, 1]),
-             "named": st.sampled_from(NAMED), "shipped": st.booleans(),
-             "scale": st.sampled_from([1.0, 0.1, 30.0]),
-             "strength": st.sampled_from([1.0, 0.01, 100.0])}
-    return st.builds(Network, **drawn | {k: st.just(v) for k, v in fixed.items()})
-
-
-def blocks(network: Network, point: Point) -> Blocks:
-    """Blocks of any support; only the network has exact zeros."""
-    full, q = replace(point, zeros=0.0), network.regulators
-    return Blocks(theta=point.array(q, TARGETS), A=full.array(q, SAMPLES, salt=1),
-                  U=full.array(FACTORS, TARGETS, salt=2), V=full.array(FACTORS, q, salt=3))
-
-
-def state_of(network: Network | None, u: Blocks) -> o.NetrexCFState:
-    """Return unigrn's blocks as the original's."""
-    return o.NetrexCFState(*(np.asarray(v) for v in (u.theta.T, u.A, u.U, u.V)))
-
-
-def blocks_of(network: Network | None, state: o.NetrexCFState) -> Blocks:
-    """Return the original's blocks as unigrn's."""
-    return Blocks(theta=state.S.T, A=state.A, U=state.X, V=state.Y)
-
-
-def confidence(evidence: np.ndarray, multipliers: tuple[float, ...]) -> np.ndarray:
-    """C: how many layers name the edge sets a multiplier of the sum of its scaled weights.
-
-    With fewer layers than multipliers the last of these count.
-    """
-    count = (evidence > 0).sum(axis=0)
-    total = (evidence / evidence.max(axis=(1, 2), keepdims=True)).sum(axis=0)
-    known = np.array(multipliers)[len(multipliers) - len(evidence):]
-    return np.where(count > 0, known[np.maximum(count, 1) - 1] * total, 0)
-
-
-def problem(network: Network, c: np.ndarray | None = None) -> o.NetrexCF:
-    """Return the original with the weights that the method makes of the layers of evidence."""
-    k = network.constants
-    if c is None:
-        c = confidence(network.evidence, k["evidence"])
-    return o.netrex_cf_problem(
-        network.E, c, k["strength"], None, np.where(c > 0, k["boost"] * c, c.max() - 1),
-        k["floor"], k["ridge_activity"], k["ridge_network"], k["ridge_factors"], k["per_target"])
-
-
-# ------------------------------------------------------------------ what is shipped, compiled
-
-
-@partial(jax.jit, static_argnames=("shape",))
-def _value(shape, terms, params, view, prior):
-    def value(params):
-        ready = tuple(t.prepare(view, prior) for t in terms)
-        return palm.objective(Slots(shape, ready), params, view, prior)
-
-    return jax.value_and_grad(value)(params)
-
-
-@partial(jax.jit, static_argnames=("shape",))
-def _thresholded(shape, terms, params, step, view, prior):
-    ready = tuple(t.prepare(view, prior) for t in terms)
-    kinks = palm.proximal_terms(Slots(shape, ready), "theta")
-    return joint_prox(kinks)(params.theta, step, view, prior, params)
-
-
-@partial(jax.jit, static_argnames=("shape",))
-def _step(shape, terms, params, view, prior):
-    """Blocks and objective after the one step of the shape."""
-    spec = Slots(shape, tuple(t.prepare(view, prior) for t in terms))
-    params = palm.sweep(spec, params, view, prior, {})
-    return params, palm.objective(spec, params, view, prior)
-
-
-@jax.jit
-def _weights(term, view, prior):
-    ready = term.prepare(view, prior)
-    return ready.preference, ready.confidence, ready.gain, ready.floor
-
-
-@jax.jit
-def _prices(term, params, view, prior):
-    """Value of the filter, its price of every edge, and what it costs to switch each one on."""
-    ready, size = term.prepare(view, prior), params.theta.size
-
-    def at(k, value):
-        theta = params.theta.reshape(-1).at[k].set(value).reshape(params.theta.shape)
-        return ready(params.replace(theta=theta), view, prior)
-
-    every = jnp.arange(size, dtype=jnp.int32)
-    on, off = (jax.vmap(partial(at, value=v))(every) for v in (1e-30, 0.0))
-    return (ready(params, view, prior), ready.price(params, view, prior),
-            (on - off).reshape(params.theta.shape))
-
-
-def on_host(function: Callable, spec: Spec, *args: Any) -> Any:
-    """Call a compiled function of a spec; arrays of the host come back."""
-    return jax.tree.map(np.asarray, function(spec.shape, spec.terms, *args))
-
-
-def stages(spec: Spec, params: Blocks, view: View, prior: PriorView, sweeps: int = 1
-           ) -> tuple[list[Blocks], np.ndarray]:
-    """Blocks and objective at the start and after each step; steps alike share their program."""
-    counts = spec.shape.counts
-    values = [on_host(_value, spec, params, view, prior)[0]]
-    found = [params]
-    for step in spec.steps * sweeps:
-        params, value = jax.tree.map(np.asarray, _step(
-            Shape(counts, (step,)), spec.terms, params, view, prior))
-        found.append(params)
-        values.append(value)
-    return found, np.array(values)
-
-
-def released(network: Network, steps: str = "released") -> Spec:
-    """Return the shipped method with this instance's hyperparameters."""
-    return get("netrex_cf").function(None, FACTORS, steps=steps, **network.settings)
-
-
-def sketched(network: Network) -> Spec:
-    """Return the sketched method with this instance's hyperparameters."""
-    return get("netrex_cf_sketch").function(None, FACTORS, **network.sketch)
-
-
-def filtering(network: Network, steps: str) -> EvidenceFiltering:
-    """Return the collaborative filter of the shipped method."""
-    return next(t for t in released(network, steps).terms if isinstance(t, EvidenceFiltering))
-
-
-def shipped(build: Callable[[Network], Spec], name: str) -> Formulation:
-    """Return a shipped method as a formulation in all its blocks."""
-    def look(network, u):
-        return on_host(_value, build(network), u, network.view, network.prior)
-
-    def prox(network, u, step):
-        return u.replace(theta=on_host(_thresholded, build(network), u, np.float64(step),
-                                       network.view, network.prior))
-
-    return Formulation(lambda n, u: float(look(n, u)[0]), variables=blocks,
-                       gradient=lambda n, u: look(n, u)[1], prox=prox, name=name)
-
-
-# ------------------------------------------------------------------ searches
-
-
-def looking(name: str, look: Callable[..., list[Finding]], *strategies: Callable[[], Any],
-            tolerance: float = 1e-9) -> Callable[[int, int], Report]:
-    """Return a check that searches what the strategies draw, in double precision."""
-    def check(examples: int, seed: int) -> Report:
-        with jax.enable_x64(True):
-            return search(name, look, tuple(s() for s in strategies), tolerance, examples, seed)
-
-    return check
-
-
-def matching(joined: Equivalence, draw: Callable[[], Any] = networks) -> Callable[..., Report]:
-    """Return a check of an equivalence over networks."""
-    def check(examples: int, seed: int) -> Report:
-        return equivalent(joined, instances=draw(), points=points(), examples=examples, seed=seed)
-
-    return check
-
-
-def apart(kind: str, got: Any, want: Any, size: float = 0.0) -> Finding:
-    """Return the largest difference of two trees of arrays, relative to what is compared."""
-    gap = largest(jax.tree.map(np.subtract, got, want))
-    return Finding(kind, gap / (1 + max(largest(want), abs(size))))
 
 
 # ------------------------------------------------------------------ completed_square
@@ -355,7 +89,7 @@ def _completed_square(network: Network, point: Point, price: Any = o.netrex_cf_p
     p = problem(network)
     u = _at_square(network, point, p)
     S, R = u.theta.T, (u.V.T @ u.U).T
-    value, asked, jump = jax.tree.map(np.asarray, _prices(
+    value, asked, jump = jax.tree.map(np.asarray, prices_of(
         filtering(network, "safe"), u, network.view, network.prior))
     W, T = o.netrex_cf_weights(p, S != 0)
     defined = np.sum(W * (T - R) ** 2) + np.sum(p.eta[S != 0])
@@ -411,7 +145,7 @@ def _threshold(network: Network, point: Point, rule: Any = _cheaper,
                price: Any = o.netrex_cf_price) -> list[Finding]:
     p = problem(network)
     u, step = _at_square(network, point, p), 0.5 / p.eta0 / network.strength
-    got = on_host(_thresholded, released(network), u, np.float64(step), network.view,
+    got = on_host(thresholded, released(network), u, np.float64(step), network.view,
                   network.prior)
     return [apart("prox", got, rule(u.theta, step, price(p, (u.V.T @ u.U).T).T))]
 
@@ -482,7 +216,7 @@ def _table(network: Network, build: Any = problem, safe: Any = _cut) -> list[Fin
     """Compare the tables of the released program and of the default, which parts from it."""
     out = []
     for steps, p in (("released", build(network)), ("safe", safe(network))):
-        got = _weights(filtering(network, steps), network.view, network.prior)
+        got = weights_of(filtering(network, steps), network.view, network.prior)
         want = (p.P, p.lam * p.alpha, p.lam * p.beta, p.eta0)
         out += [apart("objective", np.asarray(g).T, w) for g, w in zip(got, want, strict=True)]
     return out
@@ -643,7 +377,7 @@ def _least(network: Network, change: Any = lambda p: p) -> list[Finding]:
     spec = own_weights(p)
 
     def value(state):
-        return float(on_host(_value, spec, blocks_of(None, state), view, prior)[0])
+        return float(on_host(evaluated, spec, blocks_of(None, state), view, prior)[0])
 
     starts = [blocks_of(None, o.NetrexCFState(
         Z * rng.normal(size=(2, 2)), rng.normal(size=(2, 4)), rng.normal(size=(2, 2)),
@@ -772,7 +506,7 @@ def _matched(network: Network, point: Point, eta: str = "scalar", support: str =
     ours = get("netrex_cf").function(None, FACTORS, evidence=(1 + slope,), strength=1.0, boost=9.0,
                                      floor=cost, ridge_factors=0.0)
     other = get("netrex_cf_sketch").function(None, FACTORS, slope, 9.0, slope, cost)
-    F, f = (float(on_host(_value, s, u, view, prior)[0]) for s in (ours, other))
+    F, f = (float(on_host(evaluated, s, u, view, prior)[0]) for s in (ours, other))
     if eta == "entrywise":
         f += float(np.sum((u.theta != 0) & (weight == 0))) * (1 + 1 / slope)
     return [Finding("objective", abs(F - f) / (1 + abs(F)))]
@@ -805,39 +539,6 @@ def _part_claim() -> Claim:
 
 
 # ------------------------------------------------------------------ proposition_2.iterates
-
-
-def safe_mu(B: np.ndarray) -> float:
-    """Inverse step of the safe network step: 1.01 times a bound on twice the largest eigenvalue."""
-    return 1.01 * 2 * min(np.linalg.norm(B), np.abs(B).sum(axis=1).max())
-
-
-def network_matrix(p: o.NetrexCF, state: o.NetrexCFState) -> np.ndarray:
-    """B = AA' + lambda_s I of the network step."""
-    return state.A @ state.A.T + p.lambda_s * np.eye(len(state.A))
-
-
-def swept(p: o.NetrexCF, state: o.NetrexCFState, order: str = "ASXY", columns: tuple = (None, None),
-          mu: Callable[[np.ndarray], float] | None = None, bare: bool = False) -> o.NetrexCFState:
-    """One sweep of the original, block after block; ``bare`` leaves the ridge out of B."""
-    for block in order:
-        if block == "A":
-            new = o.netrex_cf_a_step(p, state)
-        elif block == "S":
-            own = p._replace(lambda_s=0.0) if bare else p
-            new = o.netrex_cf_s_step(own, state, mu and mu(network_matrix(p, state)))
-        elif block == "X":
-            new = o.netrex_cf_x_step(p, state, columns[0])
-        else:
-            new = o.netrex_cf_y_step(p, state, columns[1])
-        state = state._replace(**{block: new})
-    return state
-
-
-def spectral(B: np.ndarray) -> float:
-    """Spectral in place of Frobenius norm."""
-    return np.linalg.norm(B, 2)
-
 
 def _iterates(network: Network, point: Point, **change: Any) -> list[Finding]:
     p, u, out = problem(network), blocks(network, point), []
