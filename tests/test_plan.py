@@ -449,13 +449,13 @@ def test_the_footprint_of_a_whole_network_counts_what_terms_and_starts_hold(monk
         return unigrn.plan(spec, data).footprint
 
     q, p, item = 30, padded(970), 8
-    once, each = footprint(netrex(prior))
-    without, same = footprint(replace(netrex(prior), regularizer=ridge(1.0) + ridge(1.0, "A")))
-    assert 1.0 <= (once - without) / (p * p * item) < 1.01  # the Laplacian
+    inputs, terms, each = footprint(netrex(prior))
+    alike, less, same = footprint(replace(netrex(prior), regularizer=ridge(1.0) + ridge(1.0, "A")))
+    assert inputs == alike and 1.0 <= (terms - less) / (p * p * item) < 1.01  # the Laplacian
     assert each == same >= (12 * q * p + p * p) * item
-    few, many = (footprint(netrex_cf(prior, factors))[1] for factors in (10, 110))
+    few, many = (footprint(netrex_cf(prior, factors))[2] for factors in (10, 110))
     assert many - few == 100 * (q + p) * item  # factors of regulators and of targets
     five = unigrn.plan(netrex_cf(prior, 10, runs=5), data)
-    monkeypatch.setattr(planner, "MEMORY", five.footprint[0] + 7 * five.footprint[1] // 2)
+    monkeypatch.setattr(planner, "MEMORY", sum(five.footprint[:2]) + 7 * five.footprint[2] // 2)
     assert five.together() == 3
     assert "for 3 starts at a time" in five.explain()

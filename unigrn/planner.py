@@ -516,8 +516,10 @@ class Plan:
             after = f"after {self.max_iterations:,} sweeps"
             lines.append(f"  stops where the objective {rules}, or {after}" if rules
                          else f"  stops {after}")
-        some, (once, each) = self.together(), self.footprint
-        lines.append(f"memory: about {(once + some * each) / 1e6:,.0f} MB for {some} start"
+        some, (inputs, terms, each) = self.together(), self.footprint
+        # While the terms are prepared they stand beside what they are made of.
+        size = inputs + terms + max(terms, some * each)
+        lines.append(f"memory: about {size / 1e6:,.0f} MB for {some} start"
                      f"{'s' if some > 1 else ''} at a time")
         return lines
 
@@ -527,8 +529,8 @@ class Plan:
         return tuple(map(padded, sizes)) if self.rung.pads else sizes
 
     @cached_property
-    def footprint(self) -> tuple[int, int]:
-        """Bytes that a whole network takes: of data, prior and terms, and of each start."""
+    def footprint(self) -> tuple[int, int, int]:
+        """Bytes that a whole network takes: data and prior, prepared terms, and each start."""
         from unigrn.run import precision
 
         q, p, cells = self.widths(int(self.data.group_sizes.max()))
@@ -539,7 +541,7 @@ class Plan:
             prior = PriorView(mask, sum(layers.values(), jnp.zeros_like(mask, weight.dtype)), sign,
                               mask, mask, layers)
             terms = tuple(t.prepare(view, prior) for t in self.spec.terms)
-            return (view, prior, terms), Slots(self.spec.shape, terms).start(view, prior, key)
+            return (view, prior), terms, Slots(self.spec.shape, terms).start(view, prior, key)
 
         def array(*shape, dtype=self.dtype):
             return jax.ShapeDtypeStruct(shape, np.dtype(dtype))
@@ -549,17 +551,17 @@ class Plan:
                 begin, array(cells, q), array(cells, p), array(cells),
                 {name: array(q, p) for name in self.problem.prior.layers},
                 array(q, p, dtype=np.int32), array(q, p, dtype=bool), jax.random.key(0))
-        once, each = (sum(v.size * v.dtype.itemsize for v in jax.tree.leaves(part))
-                      for part in held)
+        inputs, terms, each = (sum(v.size * v.dtype.itemsize for v in jax.tree.leaves(part))
+                               for part in held)
         # A sweep holds about a dozen arrays of the network's size, and one piece of a product.
-        return once, each + 12 * q * p * item + min(p * p, columns.CHUNK) * item
+        return inputs, terms, each + 12 * q * p * item + min(p * p, columns.CHUNK) * item
 
     def together(self) -> int:
         """Restarts that one compiled call fits side by side."""
         if self.spec.restarts == 1:
             return 1
-        once, each = self.footprint
-        return min(self.spec.restarts, max(1, (MEMORY - once) // each))
+        inputs, terms, each = self.footprint
+        return min(self.spec.restarts, max(1, (MEMORY - inputs - terms) // each))
 
     def solve(self, seed: int = 0) -> Solution:
         """Run the plan. The same seed gives the same solution."""
