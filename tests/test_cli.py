@@ -382,9 +382,19 @@ def test_infer_does_not_overwrite_its_input(run: Run, folder: Path, tmp_path: Pa
     for source in (data, prior):
         source.write_bytes((folder / source.name).read_bytes())
     before = data.read_bytes(), prior.read_bytes()
-    for out in (data, prior):
-        refused(run(*infer_argv(tmp_path, tmp_path, o=out)), "also an input")
+    for named in (prior, f"motif={prior}"):
+        for out in (data, prior):
+            refused(run(*infer_argv(tmp_path, tmp_path, prior=named, o=out)), "also an input")
     assert before == (data.read_bytes(), prior.read_bytes())
+
+
+def test_infer_replaces_its_own_output(run: Run, folder: Path, tmp_path: Path) -> None:
+    argv = infer_argv(folder, tmp_path, prior=f"motif={folder / 'prior.tsv'}")
+    for _ in range(2):
+        assert run(*argv).code == 0
+        first = (tmp_path / "network.tsv").read_bytes()
+    assert run(*argv, "--seed", 1).code == 0
+    assert (tmp_path / "network.tsv").read_bytes() != first
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root may write anywhere")

@@ -309,14 +309,18 @@ def _expression_file(path: str) -> None:
         )
 
 
-def _prior_files(priors: Sequence[str]) -> None:
+def _prior_files(priors: Sequence[str]) -> list[str]:
+    """Check that they exist, and return their paths, which may be given as NAME=PATH."""
+    paths = []
     for item in priors:
         name, equals, path = item.partition("=")
         # As read_prior does: an existing path is a path, whatever it holds.
         named = equals and not os.path.exists(item) and not any(c in name for c in "/\\")
         if named and not (name.strip() and path.strip()):
             raise _Refusal(f"prior {item!r} lacks a name or a path; write NAME=PATH or PATH")
-        _file(path if named else item, "prior")
+        paths.append(path if named else item)
+        _file(paths[-1], "prior")
+    return paths
 
 
 def _output_file(path: str, inputs: Sequence[str | None]) -> None:
@@ -420,12 +424,12 @@ def _request(
     if dtype not in {"float32", "float64"}:
         raise _Refusal(f"--dtype is {dtype!r}; needed float32 or float64")
     _expression_file(data)
-    _prior_files(prior)
+    prior_files = _prior_files(prior)
     for path, what in ((regulators, "--regulators"), (targets, "--targets")):
         if path is not None:
             _file(path, what)
     if output is not None:
-        _output_file(output, [data, regulators, targets, *prior])
+        _output_file(output, [data, regulators, targets, *prior_files])
     hyperparameters = _parameters(param or (), method)
     return {
         "adata": data,
