@@ -1221,7 +1221,7 @@ def test_every_group_is_centred_on_its_own(spec):
     labels = np.repeat(["a", "b"], [CELLS, 39])
     silent = NAMES.index("g12")
     values[labels == "a", silent] = 0.0
-    found = unigrn.fit(spec, data_of(values, groups=labels))
+    found = unigrn.fit(spec, data_of(values, groups=labels), 1)
     for a in found.blocks["A"]:
         assert np.abs(a.mean(axis=1)).max() < (1e-9 if spec is SPEC else 0.3)
     status = found.certificate.set_index(["group", "target"])["status"]

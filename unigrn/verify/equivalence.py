@@ -234,7 +234,8 @@ def search(
 ) -> Report:
     """Look for an example at which ``check`` finds a deviation above the tolerance.
 
-    A deviation that is not a number counts as infinite. The same seed draws the same examples.
+    A deviation that is not a number counts as infinite. The same seed draws the same examples,
+    as long as neither Hypothesis nor the source (which it takes constants from) changes.
     Where nothing was compared, or one of the ``needed`` kinds was not, nothing is shown.
     """
     from hypothesis import HealthCheck, Phase, given, settings, strategies

@@ -209,8 +209,15 @@ def _carried(p: _Finite, q: _Finite, to: np.ndarray) -> list[Finding]:
 
 
 def _strongly(instance: Instance, point: Point, slip: str | None = None) -> list[Finding]:
-    """Two links of a chain and their composition; with a slip only what should follow."""
-    rng = np.random.default_rng((instance.seed, point.seed, 6))
+    """Two links of a chain and their composition; with a slip only what should follow.
+
+    A slip shows in few chains of so few points: there are ten of them in an example.
+    """
+    chains = np.random.default_rng((instance.seed, point.seed, 6)).spawn(10)
+    return [f for rng in chains[:10 if slip else 1] for f in _chained(instance, rng, slip)]
+
+
+def _chained(instance: Instance, rng: np.random.Generator, slip: str | None) -> list[Finding]:
     p = _first_problem(instance, rng)
     one = _linked(instance, rng, p, slip or "")
     two = _linked(instance, rng, one.problem)
@@ -376,10 +383,17 @@ def _plain_means(instance: Instance, v: Blocks) -> float:
     return float(np.sum(instance.weight[:, None] * r**2) + 2.0 * np.sum(v.theta**2))
 
 
+def _any_or_best_intercept(instance: Instance, point: Point) -> Blocks:
+    """Draw an intercept, or take the best: elsewhere much is below the objective."""
+    best = _restore(instance, Blocks(theta=point.theta(instance)))
+    if instance.rng(6).random() < 0.8:
+        return best
+    return best.replace(intercept=point.array(TARGETS, salt=1))
+
+
 def _centring(**changes: Any) -> Equivalence:
     explicit = Formulation(
-        _with_intercept, _off_support,
-        lambda i, p: Blocks(theta=p.theta(i), intercept=p.array(TARGETS, salt=1)),
+        _with_intercept, _off_support, _any_or_best_intercept,
         minimiser=_intercept_fit, name="ridge with an intercept")
     centred = replace(NETWORK, minimiser=_masked_fit, name="centred ridge", gradient=None)
     # Small: the square of a mean of 10,000 is added and taken away again.
@@ -667,7 +681,8 @@ def _drawn_prices(instance: Instance, point: Point):
     step = float(instance.rng(3).choice([0.125, 0.5, 2.0]))
     price = np.abs(rng.normal(size=ENTRIES)) * point.size**2
     if point.whole:  # powers of two times whole numbers: no rounding, so that ties are ties
-        v, price = np.rint(v) / 4, np.rint(4 * rng.random(ENTRIES))
+        v = np.rint(2 * replace(point, size=1.0).array(ENTRIES)) / 4
+        price = np.rint(4 * rng.random(ENTRIES))
     tied = rng.random(ENTRIES) < 1 / 3
     price = np.where(tied, v**2 / (2 * step), price)
     negative = (rng.random(ENTRIES) < 0.25) & (v != 0)
@@ -676,6 +691,12 @@ def _drawn_prices(instance: Instance, point: Point):
 
 def _thresholded(instance: Instance, point: Point, prox: Callable[..., Any] = _shipped_prox
                  ) -> list[Finding]:
+    """Compare at a point, and at one of whole numbers, which has ties."""
+    return [f for whole in (False, True)
+            for f in _thresholded_at(instance, replace(point, whole=whole), prox)]
+
+
+def _thresholded_at(instance: Instance, point: Point, prox: Callable[..., Any]) -> list[Finding]:
     v, step, price = _drawn_prices(instance, point)
     absolute, square = (0.25, 1 / (2 * step)) if instance.whole else (0.3 * point.size, 0.7)
     out = []
