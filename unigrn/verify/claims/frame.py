@@ -214,7 +214,7 @@ def _strongly(instance: Instance, point: Point, slip: str | None = None) -> list
     A slip shows in few chains of so few points: there are ten of them in an example.
     """
     chains = np.random.default_rng((instance.seed, point.seed, 6)).spawn(10)
-    return [f for rng in chains[:10 if slip else 1] for f in _chained(instance, rng, slip)]
+    return [f for rng in chains for f in _chained(instance, rng, slip)]
 
 
 def _chained(instance: Instance, rng: np.random.Generator, slip: str | None) -> list[Finding]:
