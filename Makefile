@@ -21,6 +21,7 @@ test: $(VENV)/.installed ## run the tests, the doctests of every module and the 
 
 lint: $(VENV)/.installed ## check style with ruff
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 benchmark: $(VENV)/.installed-benchmark ## time unigrn beside scikit-learn and plain NumPy
 	$(BIN)/python examples/benchmarks/run.py $(BENCHMARK_FLAGS)

@@ -30,8 +30,14 @@ def recorded(request):
 
 
 def run(folder, method, dtype="float64", **hyper):
-    return unigrn.infer(folder / "expression.h5ad", folder / "prior.tsv", method,
-                        groupby="cluster", dtype=dtype, **hyper)
+    return unigrn.infer(
+        folder / "expression.h5ad",
+        folder / "prior.tsv",
+        method,
+        groupby="cluster",
+        dtype=dtype,
+        **hyper,
+    )
 
 
 def test_bagging_ridge_is_the_released_one(recorded):
@@ -57,7 +63,8 @@ def test_filter_keeps_the_recorded_top(recorded):
         theirs = theirs.groupby("group").head(top)
         key = ["group", "source", "target"]
         assert set(kept[key].itertuples(index=False, name=None)) == set(
-            theirs[key].itertuples(index=False, name=None))
+            theirs[key].itertuples(index=False, name=None)
+        )
 
 
 def test_bayesian_ridge_is_the_released_one(recorded):
@@ -81,19 +88,26 @@ def test_links_in_the_released_form(recorded):
         assert (table.loc[table["p"].isna(), "-logp"] == 0).all()
 
 
-@pytest.mark.parametrize("method, hyper", [
-    ("celloracle", {"draws": "released"}), ("celloracle", {}), ("celloracle_bayesian", {}),
-    ("masked_lasso", {"strength": 1.0}), ("masked_ridge", {})])
+@pytest.mark.parametrize(
+    "method, hyper",
+    [
+        ("celloracle", {"draws": "released"}),
+        ("celloracle", {}),
+        ("celloracle_bayesian", {}),
+        ("masked_lasso", {"strength": 1.0}),
+        ("masked_ridge", {}),
+    ],
+)
 def test_single_precision_is_near_double(recorded, method, hyper):
     case, folder = recorded
     key = ["group", "source", "target"]
-    single, double = (run(folder, method, dtype, **hyper).edges for dtype in
-                      ("float32", "float64"))
+    single, double = (run(folder, method, dtype, **hyper).edges for dtype in ("float32", "float64"))
     if method in ("celloracle_bayesian", "masked_lasso"):
         # With about as many regulators as cells their answers are not stable under rounding.
         single, double = (t[t["group"] != "C"] for t in (single, double))
     both = double.merge(single, on=key, how="outer", suffixes=("", "_single")).fillna(
-        {"weight": 0, "weight_single": 0})
+        {"weight": 0, "weight_single": 0}
+    )
     largest = both["weight"].abs().groupby([both["group"], both["target"]]).transform("max")
     gap = (both["weight"] - both["weight_single"]).abs()
     assert (gap <= 1e-4 * largest + 1e-12).all()
@@ -110,8 +124,11 @@ def test_shared_and_released_draws_have_one_distribution(draws):
     adata, prior = data.to_anndata(), prior_of(data)
 
     def bags(**hyper):
-        edges = unigrn.infer(adata, prior, "celloracle", dtype="float64", bags=200,
-                             **hyper).edges.set_index(["source", "target"]).sort_index()
+        edges = (
+            unigrn.infer(adata, prior, "celloracle", dtype="float64", bags=200, **hyper)
+            .edges.set_index(["source", "target"])
+            .sort_index()
+        )
         # The released p gives back the standard error of the mean over bags.
         from scipy.stats import t
 
@@ -119,7 +136,7 @@ def test_shared_and_released_draws_have_one_distribution(draws):
         return edges["weight"], edges["weight"].abs() / size
 
     def misfit(a, b):
-        z = (a[0] - b[0]) / np.sqrt(a[1]**2 + b[1]**2)
+        z = (a[0] - b[0]) / np.sqrt(a[1] ** 2 + b[1] ** 2)
         z = z[np.isfinite(z)]
         assert len(z) > 200
         return float((z**2).mean())
@@ -143,12 +160,15 @@ def test_the_same_call_gives_the_same_bytes(tmp_path):
     digests = set()
     for seed in ("0", "1"):
         out = tmp_path / f"network{seed}.tsv"
-        code = (f"import unigrn; unigrn.infer({str(folder / 'expression.h5ad')!r}, "
-                f"{str(folder / 'prior.tsv')!r}, 'celloracle', groupby='cluster', permutations=1)"
-                f".write({str(out)!r})")
+        code = (
+            f"import unigrn; unigrn.infer({str(folder / 'expression.h5ad')!r}, "
+            f"{str(folder / 'prior.tsv')!r}, 'celloracle', groupby='cluster', permutations=1)"
+            f".write({str(out)!r})"
+        )
         env = os.environ | {"PYTHONHASHSEED": seed}
-        subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=env,
-                       cwd=HERE.parent)
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code], check=True, env=env, cwd=HERE.parent
+        )
         meta = Path(f"{out}.meta.json").read_bytes()
         digests.add((out.read_bytes(), meta))
     assert len(digests) == 1
@@ -169,19 +189,23 @@ def test_permuting_cells_changes_unbagged_methods_by_rounding():
     other = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
     key = ["source", "target"]
     for method in ("celloracle_bayesian", "masked_ridge"):
-        first, second = (unigrn.infer(a, prior, method, dtype="float64").edges.sort_values(key)
-                         for a in (adata, other))
+        first, second = (
+            unigrn.infer(a, prior, method, dtype="float64").edges.sort_values(key)
+            for a in (adata, other)
+        )
         np.testing.assert_allclose(first["weight"], second["weight"], rtol=0, atol=1e-10)
 
 
 def test_another_seed_draws_other_bags():
     data = linear(80, 12, 30, (4, 9), seed=1)
     adata, prior = data.to_anndata(), prior_of(data)
-    weights = [unigrn.infer(adata, prior, "celloracle", seed=s).edges["weight"].sum()
-               for s in (0, 1)]
+    weights = [
+        unigrn.infer(adata, prior, "celloracle", seed=s).edges["weight"].sum() for s in (0, 1)
+    ]
     assert weights[0] != weights[1]
-    released = [unigrn.infer(adata, prior, "celloracle", seed=s, draws="released").edges
-                for s in (0, 1)]
+    released = [
+        unigrn.infer(adata, prior, "celloracle", seed=s, draws="released").edges for s in (0, 1)
+    ]
     pd.testing.assert_frame_equal(*released)
 
 
@@ -200,13 +224,13 @@ def test_groups_with_little_to_say():
     adata = data.to_anndata()
     labels = pd.Series(["many"] * 45 + ["single"] + [None] * 4, dtype="category")
     adata.obs["state"] = labels.cat.add_categories(["nobody"]).to_numpy()
-    adata.obs["state"] = pd.Categorical(adata.obs["state"], categories=["many", "nobody",
-                                                                        "single"])
+    adata.obs["state"] = pd.Categorical(adata.obs["state"], categories=["many", "nobody", "single"])
     prior = data.prior
     lonely = prior["target"].iloc[0]
     prior = prior[prior["target"] != lonely]
-    prior = pd.concat([prior, pd.DataFrame({"source": [lonely], "target": [lonely],
-                                            "weight": [1.0]})])
+    prior = pd.concat(
+        [prior, pd.DataFrame({"source": [lonely], "target": [lonely], "weight": [1.0]})]
+    )
     network = unigrn.infer(adata, prior, "celloracle", groupby="state")
     assert network.groups == ("many", "single")
     alone = network.edges[network.edges["group"] == "single"]
@@ -214,18 +238,26 @@ def test_groups_with_little_to_say():
     many = network.edges[network.edges["group"] == "many"]
     assert (many["weight"] != 0).any() and np.isfinite(many["weight"]).all()
     text = "\n".join(network.alignment.lines())
-    for said in ("group nobody has no cell", "4 cells have no group", "one cell only",
-                 lonely, "no defined p"):
+    for said in (
+        "group nobody has no cell",
+        "4 cells have no group",
+        "one cell only",
+        lonely,
+        "no defined p",
+    ):
         assert said in text
     status = network.certificate.set_index(["group", "target"])["status"]
     assert status["many", lonely] == "no candidate regulators"
 
 
-@pytest.mark.parametrize("change, said", [
-    (lambda x: np.round(np.expm1(np.abs(x) * 3)), "raw counts"),
-    (lambda x: np.expm1(np.abs(x) * 3) + 0.5, "unlogged"),
-    (lambda x: np.where(x < np.quantile(x, 0.8), 0, np.abs(x)), "sparser"),
-])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda x: np.round(np.expm1(np.abs(x) * 3)), "raw counts"),
+        (lambda x: np.expm1(np.abs(x) * 3) + 0.5, "unlogged"),
+        (lambda x: np.where(x < np.quantile(x, 0.8), 0, np.abs(x)), "sparser"),
+    ],
+)
 def test_input_that_looks_wrong_is_said(change, said):
     data = linear(60, 6, 10, (2, 4), seed=3)
     adata = data.to_anndata()
@@ -240,10 +272,21 @@ def test_good_input_raises_no_warning():
     assert run(folder, "celloracle").provenance["warnings"] == []
 
 
-@pytest.mark.parametrize("hyper", [
-    {"alpha": -1}, {"alpha": float("nan")}, {"alpha": "x"}, {"bags": 0}, {"bags": 1.5},
-    {"max_features": 0}, {"max_features": 1.1}, {"draws": "mine"},
-    {"permutations": -1}, {"permutation": 1}])
+@pytest.mark.parametrize(
+    "hyper",
+    [
+        {"alpha": -1},
+        {"alpha": float("nan")},
+        {"alpha": "x"},
+        {"bags": 0},
+        {"bags": 1.5},
+        {"max_features": 0},
+        {"max_features": 1.1},
+        {"draws": "mine"},
+        {"permutations": -1},
+        {"permutation": 1},
+    ],
+)
 def test_hyperparameters_are_checked(hyper):
     data = linear(30, 6, 10, (2, 4), seed=3)
     with pytest.raises(ValueError, match=next(iter(hyper))):
@@ -262,10 +305,16 @@ def scored(shared, name, network, **evaluate):
 def test_masked_ridge_on_yeast_reproduces_the_reference(shared):
     """Alpha = 0.1 n on z-scored genes in the motif prior: AUPRC ratio 3.3, EPR 6.1."""
     folder = shared / "datasets" / "yeast_stress"
-    network = unigrn.infer(folder / "expression.h5ad", folder / "prior.tsv.gz", "masked_ridge",
-                           alpha=0.1)
-    found = scored(shared, "yeast_stress", network, prior=folder / "prior.tsv.gz",
-                   expression=folder / "expression.h5ad")
+    network = unigrn.infer(
+        folder / "expression.h5ad", folder / "prior.tsv.gz", "masked_ridge", alpha=0.1
+    )
+    found = scored(
+        shared,
+        "yeast_stress",
+        network,
+        prior=folder / "prior.tsv.gz",
+        expression=folder / "expression.h5ad",
+    )
     assert found.metrics["auprc_ratio"] == pytest.approx(3.3, rel=0.05)
     assert found.metrics["epr"] == pytest.approx(6.1, rel=0.05)
     assert {"prior alone", "|Pearson|", "permuted targets"} <= set(found.baselines)
@@ -275,8 +324,13 @@ def test_hidden_targets_of_bsubtilis_get_no_edge_from_a_hard_mask(shared):
     """The prior of the held-out protocol names no test target, so a hard mask cannot score."""
     folder = shared / "datasets" / "bsubtilis"
     network = unigrn.infer(folder / "expression.h5ad", folder / "prior.tsv.gz", "celloracle")
-    found = scored(shared, "bsubtilis", network, prior=folder / "prior.tsv.gz",
-                   targets=folder / "heldout_targets.txt")
+    found = scored(
+        shared,
+        "bsubtilis",
+        network,
+        prior=folder / "prior.tsv.gz",
+        targets=folder / "heldout_targets.txt",
+    )
     assert found.metrics["auprc_ratio"] == pytest.approx(1.0)
     assert found.edges["in_universe"] == 0
 
@@ -284,10 +338,20 @@ def test_hidden_targets_of_bsubtilis_get_no_edge_from_a_hard_mask(shared):
 def test_full_ridge_on_hidden_targets_of_bsubtilis_reproduces_the_reference(shared):
     """Ridge on all TFs, alpha = n, no self: AUPRC ratio 12.7, EPR 23.8, macro AUROC .76."""
     folder = shared / "datasets" / "bsubtilis"
-    network = unigrn.infer(folder / "expression.h5ad", folder / "prior.tsv.gz", "full_ridge",
-                           regulators=folder / "tfs.txt", targets=folder / "heldout_targets.txt")
-    found = scored(shared, "bsubtilis", network, prior=folder / "prior.tsv.gz",
-                   targets=folder / "heldout_targets.txt").metrics
+    network = unigrn.infer(
+        folder / "expression.h5ad",
+        folder / "prior.tsv.gz",
+        "full_ridge",
+        regulators=folder / "tfs.txt",
+        targets=folder / "heldout_targets.txt",
+    )
+    found = scored(
+        shared,
+        "bsubtilis",
+        network,
+        prior=folder / "prior.tsv.gz",
+        targets=folder / "heldout_targets.txt",
+    ).metrics
     assert found["auprc_ratio"] == pytest.approx(12.7, rel=0.01)
     assert found["epr"] == pytest.approx(23.8, rel=0.01)
     assert found["macro_auroc"] == pytest.approx(0.76, abs=0.01)
@@ -301,8 +365,13 @@ def test_data_objects_of_anndata_in_every_form():
     values = np.round(np.abs(np.asarray(data.to_anndata().X)) * 4)
     genes = data.to_anndata().var_names
     prior = prior_of(data)
-    forms = [values, values.astype(np.int32), values.astype(np.float32), sp.csr_matrix(values),
-             sp.csc_matrix(values)]
+    forms = [
+        values,
+        values.astype(np.int32),
+        values.astype(np.float32),
+        sp.csr_matrix(values),
+        sp.csc_matrix(values),
+    ]
     networks = []
     for form in forms:
         adata = anndata.AnnData(form, var=pd.DataFrame(index=genes))
@@ -324,8 +393,11 @@ def test_a_backed_file_gives_the_network_of_memory(tmp_path, sparse, monkeypatch
         adata.X = sp.csr_matrix(np.asarray(adata.X)).asformat(sparse)
     adata.write_h5ad(tmp_path / "data.h5ad")
     in_memory = unigrn.infer(adata, data.prior, "celloracle", groupby="state", dtype="float64")
-    from_file = unigrn.infer(tmp_path / "data.h5ad", data.prior, "celloracle", groupby="state",
-                             dtype="float64")
-    first, second = (n.edges.sort_values(["group", "source", "target"]).reset_index(drop=True)
-                     for n in (in_memory, from_file))
+    from_file = unigrn.infer(
+        tmp_path / "data.h5ad", data.prior, "celloracle", groupby="state", dtype="float64"
+    )
+    first, second = (
+        n.edges.sort_values(["group", "source", "target"]).reset_index(drop=True)
+        for n in (in_memory, from_file)
+    )
     pd.testing.assert_frame_equal(first, second, rtol=1e-9, atol=1e-12)

@@ -457,8 +457,11 @@ def closure(strength):
 
 def start_of(**shapes):
     def start(data, prior, key, terms):
-        return Blocks(theta=jnp.zeros_like(prior.weight), **{
-            b: jnp.ones(s, prior.weight.dtype) for b, s in shapes.items()})
+        return Blocks(
+            theta=jnp.zeros_like(prior.weight),
+            **{b: jnp.ones(s, prior.weight.dtype) for b, s in shapes.items()},
+        )
+
     return start
 
 
@@ -492,16 +495,18 @@ def bending_method(prior, strength: float = 2.0):
 FAULTS = (
     Planted("counts its calls", penalised(regularizer(impure)), "purity", "not pure"),
     Planted("draws of its own", penalised(regularizer(at_random)), "purity", "data.key"),
-    Planted("mean over entries", penalised(regularizer(mean)), "padding",
-            "instead of taking their mean"),
+    Planted(
+        "mean over entries", penalised(regularizer(mean)), "padding", "instead of taking their mean"
+    ),
     Planted("Python if", penalised(regularizer(decides)), "value", "jnp.where"),
     Planted("NumPy on tracers", penalised(regularizer(with_numpy)), "value", "calls NumPy"),
     Planted("float of a tracer", penalised(regularizer(with_float)), "value", "Python number"),
     Planted("shape by data", penalised(regularizer(selects)), "value", "depends on the data"),
     Planted("stop_gradient", penalised(regularizer(stopped)), "gradient", "stop_gradient"),
     Planted("custom_jvp", penalised(regularizer(custom)), "gradient", "not its slope"),
-    Planted("another value when traced", penalised(regularizer(traced)), "compilation",
-            "when compiled"),
+    Planted(
+        "another value when traced", penalised(regularizer(traced)), "compilation", "when compiled"
+    ),
     Planted("prepare changes it", penalised(Doubled()), "compilation", "after prepare()"),
     Planted("no scalar", penalised(regularizer(many)), "value", "has shape (4,)"),
     Planted("returns None", penalised(regularizer(nothing)), "value", "returns NoneType"),
@@ -510,32 +515,50 @@ FAULTS = (
     Planted("promotes to float64", penalised(regularizer(wide)), "value", "make constants by"),
     Planted("NaN slope at 0", penalised(regularizer(rooted)), "finite", "theta = 0"),
     Planted("NaN on a constant gene", Spec(loss(over_scale)), "finite", "constant target"),
-    Planted("couples targets", penalised(regularizer(coupling)), "separable",
-            "targets separate"),
+    Planted("couples targets", penalised(regularizer(coupling)), "separable", "targets separate"),
     Planted("couples entries", penalised(Both()), "separable", "sum over entries"),
     Planted("not convex", Spec(loss(bent, convex=True)), "convex", "the chord is"),
-    Planted("ignores weights", Spec(loss(plain_squares, weighted=True)), "weighted",
-            "cells of weight 2 and 0"),
+    Planted(
+        "ignores weights",
+        Spec(loss(plain_squares, weighted=True)),
+        "weighted",
+        "cells of weight 2 and 0",
+    ),
     Planted("weights without saying so", Spec(loss(weighs)), "value", "declare weighted=True"),
     Planted("noisy without saying so", Spec(loss(noise)), "noisy", "declare noisy = True"),
     Planted("noisy for no reason", Spec(Quiet()), "noisy", "data.key changes nothing"),
-    Planted("order of regulators", penalised(regularizer(by_row)), "permutation",
-            "order of the regulators"),
-    Planted("order of cells", Spec(loss(steps_between_cells)), "permutation",
-            "order of the cells"),
+    Planted(
+        "order of regulators",
+        penalised(regularizer(by_row)),
+        "permutation",
+        "order of the regulators",
+    ),
+    Planted("order of cells", Spec(loss(steps_between_cells)), "permutation", "order of the cells"),
     Planted("the first cell", Spec(loss(first_cell)), "permutation", "order of the cells"),
     Planted("one size", penalised(regularizer(fixed_size)), "padding", "one size only"),
-    Planted("whole network in one target", penalised(regularizer(with_matrix)), "value",
-            "declare coupled=True"),
-    Planted("block not declared", Spec(huber(), regularizer(with_intercept)), "blocks",
-            "does not declare"),
+    Planted(
+        "whole network in one target",
+        penalised(regularizer(with_matrix)),
+        "value",
+        "declare coupled=True",
+    ),
+    Planted(
+        "block not declared",
+        Spec(huber(), regularizer(with_intercept)),
+        "blocks",
+        "does not declare",
+    ),
     Planted("wrong prox", penalised(WrongProx()), "prox", "factor of the step"),
     Planted("small lipschitz", penalised(SmallLipschitz()), "lipschitz", "gives 1, but"),
     Planted("wrong quadratic", penalised(WrongQuadratic()), "quadratic", "constant included"),
     Planted("wrong absolute", penalised(WrongAbsolute()), "absolute", "sum c |theta|"),
     Planted("wrong price", penalised(WrongPrice()), "price", "the edges cost"),
-    Planted("wrong squares", Spec(WrongSquares(), ridge(1.0) + ridge(1.0, "A"),
-                                  start=start_of(A=(4, 8))), "squares", "squares of"),
+    Planted(
+        "wrong squares",
+        Spec(WrongSquares(), ridge(1.0) + ridge(1.0, "A"), start=start_of(A=(4, 8))),
+        "squares",
+        "squares of",
+    ),
     Planted("not idempotent", limited(Drifting()), "project", "not idempotent"),
     Planted("infeasible projection", limited(Elsewhere()), "project", "not feasible"),
     Planted("not nearest", limited(Reflecting()), "project", "not the nearest"),
@@ -548,30 +571,56 @@ FAULTS = (
     Planted("bijector leaves the set", limited(Leaking()), "bijector", "leaves the feasible set"),
     Planted("bijector covers a part", limited(Halfway()), "bijector", "does not cover"),
     Planted("static number", penalised(Static()), "hyperparameters", "strength = 2.0 is static"),
-    Planted("number in a closure", penalised(regularizer(closure(2.0))), "hyperparameters",
-            "strength = 2.0 is baked"),
-    Planted("number in a partial", penalised(regularizer(functools.partial(
-        squared, strength=2.0))), "hyperparameters", "strength = 2.0 is baked"),
+    Planted(
+        "number in a closure",
+        penalised(regularizer(closure(2.0))),
+        "hyperparameters",
+        "strength = 2.0 is baked",
+    ),
+    Planted(
+        "number in a partial",
+        penalised(regularizer(functools.partial(squared, strength=2.0))),
+        "hyperparameters",
+        "strength = 2.0 is baked",
+    ),
     Planted("no pytree", penalised(NoPytree()), "hyperparameters", "is no pytree"),
-    Planted("structure of another class", penalised(Registered()), "hyperparameters",
-            "any dataclass with like fields"),
+    Planted(
+        "structure of another class",
+        penalised(Registered()),
+        "hyperparameters",
+        "any dataclass with like fields",
+    ),
     Planted("checks on rebuilding", penalised(Checking()), "hyperparameters", "__post_init__"),
     Planted("text as a number", penalised(Named()), "hyperparameters", "no number"),
     Planted("function made anew", inner_method, "retrace", "anew on every call"),
     Planted("structure by hyperparameter", bending_method, "retrace", "another value of strength"),
     Planted("missing start", Spec(OwnBlock()), "blocks", "rate has no start"),
-    Planted("missing start of A", Spec(component_analysis(), ridge(1.0)), "blocks",
-            "A has no start"),
+    Planted(
+        "missing start of A", Spec(component_analysis(), ridge(1.0)), "blocks", "A has no start"
+    ),
     Planted("start lacks a block", Spec(OwnBlock(), start=start_of()), "blocks", "lacks the block"),
-    Planted("start of an unknown block", Spec(OwnBlock(), start=start_of(rate=(), more=())),
-            "blocks", "no term declares"),
-    Planted("start of another shape", Spec(component_analysis(), ridge(1.0),
-            start=start_of(A=(8, 4))), "blocks", "gives A the shape (8, 4)"),
-    Planted("start in another precision", Spec(OwnBlock(), start=narrow_start), "blocks",
-            "as float32"),
+    Planted(
+        "start of an unknown block",
+        Spec(OwnBlock(), start=start_of(rate=(), more=())),
+        "blocks",
+        "no term declares",
+    ),
+    Planted(
+        "start of another shape",
+        Spec(component_analysis(), ridge(1.0), start=start_of(A=(8, 4))),
+        "blocks",
+        "gives A the shape (8, 4)",
+    ),
+    Planted(
+        "start in another precision", Spec(OwnBlock(), start=narrow_start), "blocks", "as float32"
+    ),
     Planted("solution worse than the start", penalised(Runaway()), "solved", "at the start"),
-    Planted("no solver", penalised(l1(1.0) + regularizer(bent), constraint=Bare()), "planned",
-            "no solver takes"),
+    Planted(
+        "no solver",
+        penalised(l1(1.0) + regularizer(bent), constraint=Bare()),
+        "planned",
+        "no solver takes",
+    ),
 )
 
 
@@ -594,7 +643,8 @@ def test_messages_name_the_term_and_its_numbers():
     report = check_spec(penalised(regularizer(mean)), examples=FEW, only=("value", "padding"))
     (failure,) = report.failures
     assert failure.message.startswith(
-        "regularizer mean(θ, P) changes when padded entries are added (")
+        "regularizer mean(θ, P) changes when padded entries are added ("
+    )
     assert isinstance(report.raise_, object) and "1 FAILED" in str(report)
 
 
@@ -678,16 +728,19 @@ class Exactly(Penalty):
 
     def quadratic(self, data, prior):
         pull = 3 * self.centre * prior.weight
-        return Quadratic(jnp.zeros((), pull.dtype), jnp.full_like(pull, 3),
-                         jnp.sum(pull * self.centre * prior.weight), pull)
+        return Quadratic(
+            jnp.zeros((), pull.dtype),
+            jnp.full_like(pull, 3),
+            jnp.sum(pull * self.centre * prior.weight),
+            pull,
+        )
 
     def lipschitz(self, data, prior):
         return jnp.asarray(6.0, prior.weight.dtype)
 
 
 def rate_start(data, prior, key, terms):
-    return Blocks(theta=jnp.zeros_like(prior.weight),
-                  rate=jnp.full((), 0.5, prior.weight.dtype))
+    return Blocks(theta=jnp.zeros_like(prior.weight), rate=jnp.full((), 0.5, prior.weight.dtype))
 
 
 def activity_start(data, prior, key, terms):
@@ -696,8 +749,9 @@ def activity_start(data, prior, key, terms):
 
 
 RIGHT = {
-    "absolute error": Spec(loss(absolute_error, weighted=True, convex=True,
-                                blocks=("intercept", "theta"))),
+    "absolute error": Spec(
+        loss(absolute_error, weighted=True, convex=True, blocks=("intercept", "theta"))
+    ),
     "one target only": Spec(loss(one_target_only, weighted=True), ridge(1.0)),
     "exponential": Spec(loss(counts_of_molecules, convex=True), ridge(1.0)),
     "a constant": penalised(regularizer(unused)),
@@ -707,21 +761,31 @@ RIGHT = {
     "minibatch": Spec(Minibatch()),
     "a block of its own": Spec(OwnBlock(), start=rate_start),
     "quadratic with every part": penalised(Exactly(0.5)),
-    "scaled sums": Spec(2 * huber(0.7) + 0.5 * least_squares(), 0 * ridge(1.0) + 3 * l1(0.1),
-                        support("chip") + sign() + box(-1, 2)),
-    "no intercept": Spec(least_squares(intercept=False, mean=True), prior_l1(1e6, 0.0, "chip"),
-                         nonnegative() + no_self()),
-    "price and network": Spec(component_analysis(), l0(0.3) + laplacian(1.0, 0.1) + ridge(1.0)
-                              + ridge(1e-8, "A"), box(-1, 1, "A"),
-                              start=activity_start),
+    "scaled sums": Spec(
+        2 * huber(0.7) + 0.5 * least_squares(),
+        0 * ridge(1.0) + 3 * l1(0.1),
+        support("chip") + sign() + box(-1, 2),
+    ),
+    "no intercept": Spec(
+        least_squares(intercept=False, mean=True),
+        prior_l1(1e6, 0.0, "chip"),
+        nonnegative() + no_self(),
+    ),
+    "price and network": Spec(
+        component_analysis(),
+        l0(0.3) + laplacian(1.0, 0.1) + ridge(1.0) + ridge(1e-8, "A"),
+        box(-1, 1, "A"),
+        start=activity_start,
+    ),
     "budget": Spec(least_squares(), ridge(1.0), budget(5)),
     "noisy ELBO": methods.get("linear_gaussian").function(None, draws=2),
 }
 
 
 # Solvers compile longest and have tests of their own: some of these are solved, all are planned.
-CHEAP = tuple(check.__name__ for check in (*TERM_CHECKS, *SPEC_CHECKS)
-              if check.__name__ != "solved")
+CHEAP = tuple(
+    check.__name__ for check in (*TERM_CHECKS, *SPEC_CHECKS) if check.__name__ != "solved"
+)
 SOLVED = ("coupled function", "group norm", "quadratic with every part", "price and network")
 
 
@@ -732,15 +796,24 @@ def test_right_but_unusual_methods_pass(name):
 
 
 def declared_in_the_readme():
-    code = next(b for b in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.S)
-                if "def robust_ridge" in b)
-    kept = [n for n in ast.parse(code).body if isinstance(n, ast.ImportFrom | ast.Import
-                                                          | ast.FunctionDef)]
+    code = next(
+        b
+        for b in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.S)
+        if "def robust_ridge" in b
+    )
+    kept = [
+        n
+        for n in ast.parse(code).body
+        if isinstance(n, ast.ImportFrom | ast.Import | ast.FunctionDef)
+    ]
     names: dict[str, Any] = {}
     exec("import unigrn", names)
     exec(compile(ast.Module(kept, []), "README.md", "exec"), names)
-    return [names[n.name] for n in kept if n.__class__ is ast.FunctionDef
-            and n.args.args[0].arg == "prior"]
+    return [
+        names[n.name]
+        for n in kept
+        if n.__class__ is ast.FunctionDef and n.args.args[0].arg == "prior"
+    ]
 
 
 def test_methods_of_the_readme_pass():
@@ -764,9 +837,9 @@ def test_report_iterates_and_prints():
     assert all(isinstance(r, Result) and r.passed != r.skipped for r in report)
     text = str(report)
     assert text.startswith("lasso: passed (") and "proximal gradient on moments" in text
-    assert {r.about for r in report} == {spec.loss.formula, spec.regularizer.formula, "lasso"} or \
-        {r.about for r in report} == {f"loss {spec.loss.formula}",
-                                      f"regularizer {spec.regularizer.formula}", "lasso"}
+    assert {r.about for r in report} == {spec.loss.formula, spec.regularizer.formula, "lasso"} or {
+        r.about for r in report
+    } == {f"loss {spec.loss.formula}", f"regularizer {spec.regularizer.formula}", "lasso"}
     assert str(check_spec(spec, examples=FEW, seed=3)) == text
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.name = "other"
@@ -778,10 +851,14 @@ def test_hyperparameters_are_passed_on():
         check_spec("masked_lasso", strenght=1.0)
 
 
-@pytest.mark.parametrize(("given", "words"), [
-    ("celoracle", "there is no method"), (3, "a Spec, got int"),
-    (lambda prior: least_squares(), "returns a Spec"),
-])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("celoracle", "there is no method"),
+        (3, "a Spec, got int"),
+        (lambda prior: least_squares(), "returns a Spec"),
+    ],
+)
 def test_what_is_no_method_is_refused(given, words):
     with pytest.raises((ValueError, TypeError), match=words):
         check_spec(given)

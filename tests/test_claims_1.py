@@ -31,10 +31,21 @@ def count(claim):
 
 def test_the_claims_are_those_of_their_pages():
     assert list(CLAIMS) == [
-        "strong_equivalence", "targets_separate", "centring_is_an_intercept",
-        "bootstrap_is_a_weighting", "support_is_deletion", "partial_minimisation", "l0_prox",
-        "proposition_1.lasso", "proposition_1.ridge", "proposition_1.bags",
-        "proposition_1.draws", "proposition_1.bayesian", "bayesian_ridge", PARTING]
+        "strong_equivalence",
+        "targets_separate",
+        "centring_is_an_intercept",
+        "bootstrap_is_a_weighting",
+        "support_is_deletion",
+        "partial_minimisation",
+        "l0_prox",
+        "proposition_1.lasso",
+        "proposition_1.ridge",
+        "proposition_1.bags",
+        "proposition_1.draws",
+        "proposition_1.bayesian",
+        "bayesian_ridge",
+        PARTING,
+    ]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -47,20 +58,23 @@ def test_a_claim_holds(claim, seed):
         assert report.examples >= count(claim) and report.counterexample is None
 
 
-@pytest.mark.parametrize("name, kinds", [
-    ("targets_separate", ("objective", "gradient", "feasibility", "minimiser")),
-    ("centring_is_an_intercept", ("objective", "feasibility", "minimiser")),
-    ("bootstrap_is_a_weighting", ("objective", "feasibility", "minimiser")),
-    ("support_is_deletion", ("objective", "feasibility", "minimiser")),
-    ("partial_minimisation", ("objective", "minimiser")),
-    ("l0_prox", ("objective", "minimiser", "prox")),
-    ("proposition_1.lasso", ("objective", "prox", "feasibility", "minimiser", "gradient")),
-    ("proposition_1.ridge", ("objective", "gradient", "feasibility", "minimiser")),
-    ("proposition_1.bags", ("feasibility", "minimiser", "statistics")),
-    ("proposition_1.draws", ("feasibility", "statistics")),
-    ("proposition_1.bayesian", ("feasibility", "minimiser", "statistics")),
-    ("bayesian_ridge", ("objective", "gradient", "minimiser", "statistics")),
-])
+@pytest.mark.parametrize(
+    "name, kinds",
+    [
+        ("targets_separate", ("objective", "gradient", "feasibility", "minimiser")),
+        ("centring_is_an_intercept", ("objective", "feasibility", "minimiser")),
+        ("bootstrap_is_a_weighting", ("objective", "feasibility", "minimiser")),
+        ("support_is_deletion", ("objective", "feasibility", "minimiser")),
+        ("partial_minimisation", ("objective", "minimiser")),
+        ("l0_prox", ("objective", "minimiser", "prox")),
+        ("proposition_1.lasso", ("objective", "prox", "feasibility", "minimiser", "gradient")),
+        ("proposition_1.ridge", ("objective", "gradient", "feasibility", "minimiser")),
+        ("proposition_1.bags", ("feasibility", "minimiser", "statistics")),
+        ("proposition_1.draws", ("feasibility", "statistics")),
+        ("proposition_1.bayesian", ("feasibility", "minimiser", "statistics")),
+        ("bayesian_ridge", ("objective", "gradient", "minimiser", "statistics")),
+    ],
+)
 def test_a_claim_compares_what_it_should(name, kinds):
     claim = CLAIMS[name]
     report = claim.check(count(claim), 2)
@@ -77,8 +91,9 @@ def test_a_false_variant_is_refuted_and_what_is_printed_shows_it(claim, variant,
     if claim.name == PARTING:
         assert report.counterexample is None  # formulations that are the same do not part
         return
-    instance, point = (eval(repr(item), {"Instance": Instance, "Point": Point})
-                       for item in report.counterexample)
+    instance, point = (
+        eval(repr(item), {"Instance": Instance, "Point": Point}) for item in report.counterexample
+    )
     assert (instance, point) == report.counterexample
     for item in report.counterexample:
         assert repr(item) in str(report)
@@ -102,9 +117,15 @@ def _changed(function, change, *args, **hyper):
 
 
 def bagged(monkeypatch, **changes):
-    monkeypatch.setattr(released, "celloracle", partial(
-        _changed, released.celloracle,
-        lambda spec: spec.replace(ensemble=replace(spec.ensemble, **changes))))
+    monkeypatch.setattr(
+        released,
+        "celloracle",
+        partial(
+            _changed,
+            released.celloracle,
+            lambda spec: spec.replace(ensemble=replace(spec.ensemble, **changes)),
+        ),
+    )
 
 
 def hyper(monkeypatch, function, **changes):
@@ -129,19 +150,32 @@ def rounded_up(monkeypatch):
         return own(cells, candidates, bags, share, random_state)
 
     monkeypatch.setattr(module, "released_draws", draws)
-    monkeypatch.setattr(module.Bagging, "size", lambda self, candidates: np.maximum(
-        1, np.ceil(self.max_features * np.asarray(candidates)).astype(np.int64)))
+    monkeypatch.setattr(
+        module.Bagging,
+        "size",
+        lambda self, candidates: np.maximum(
+            1, np.ceil(self.max_features * np.asarray(candidates)).astype(np.int64)
+        ),
+    )
 
 
 def population(monkeypatch):
     """Variance over the bags with the denominator m."""
-    monkeypatch.setattr(unigrn.run, "bag_statistics", lambda mean, variance, bags_drawn:
-                        bag_statistics(mean, variance * (bags_drawn - 1) / bags_drawn, bags_drawn))
+    monkeypatch.setattr(
+        unigrn.run,
+        "bag_statistics",
+        lambda mean, variance, bags_drawn: bag_statistics(
+            mean, variance * (bags_drawn - 1) / bags_drawn, bags_drawn
+        ),
+    )
 
 
 def sketched(monkeypatch, **changes):
-    monkeypatch.setattr(masked, "masked_lasso", partial(
-        _changed, masked.masked_lasso, lambda spec: spec.replace(**changes)))
+    monkeypatch.setattr(
+        masked,
+        "masked_lasso",
+        partial(_changed, masked.masked_lasso, lambda spec: spec.replace(**changes)),
+    )
 
 
 RIDGE = {"proposition_1.ridge", "proposition_1.bags", PARTING}
@@ -157,29 +191,44 @@ MUTATIONS = {
     "random_state 123 -> 124": (lambda m: bagged(m, random_state=124), BAGS),
     "variance over bags with m": (population, BAGS),
     "scale regulators -> both": (
-        lambda m: both(m, lambda s: s.replace(scale="both")), RIDGE | EVIDENCE),
+        lambda m: both(m, lambda s: s.replace(scale="both")),
+        RIDGE | EVIDENCE,
+    ),
     "no scale": (lambda m: both(m, lambda s: s.replace(scale=None)), RIDGE | EVIDENCE),
-    "no support": (
-        lambda m: both(m, lambda s: s.replace(constraint=no_self())), RIDGE | BAYES),
-    "a self-edge": (
-        lambda m: both(m, lambda s: s.replace(constraint=support())), RIDGE | EVIDENCE),
-    "no intercept": (lambda m: m.setattr(released, "celloracle", partial(
-        _changed, released.celloracle,
-        lambda s: s.replace(loss=least_squares(intercept=False)))), RIDGE),
+    "no support": (lambda m: both(m, lambda s: s.replace(constraint=no_self())), RIDGE | BAYES),
+    "a self-edge": (lambda m: both(m, lambda s: s.replace(constraint=support())), RIDGE | EVIDENCE),
+    "no intercept": (
+        lambda m: m.setattr(
+            released,
+            "celloracle",
+            partial(
+                _changed,
+                released.celloracle,
+                lambda s: s.replace(loss=least_squares(intercept=False)),
+            ),
+        ),
+        RIDGE,
+    ),
     "hyperprior 1e-6 -> 1e-2": (
-        lambda m: hyper(m, "celloracle_bayesian", hyperprior=1e-2), EVIDENCE),
-    "tolerance 1e-3 -> 1e-2": (
-        lambda m: hyper(m, "celloracle_bayesian", tolerance=1e-2), BAYES),
-    "at most 3 updates": (
-        lambda m: hyper(m, "celloracle_bayesian", max_iterations=3), BAYES),
+        lambda m: hyper(m, "celloracle_bayesian", hyperprior=1e-2),
+        EVIDENCE,
+    ),
+    "tolerance 1e-3 -> 1e-2": (lambda m: hyper(m, "celloracle_bayesian", tolerance=1e-2), BAYES),
+    "at most 3 updates": (lambda m: hyper(m, "celloracle_bayesian", max_iterations=3), BAYES),
     "one-sided posterior p": (lambda m: m.setattr(released, "posterior_p", one_sided), BAYES),
     "lasso: targets in their units": (lambda m: sketched(m, scale="regulators"), LASSO),
     "lasso: one noise variance": (lambda m: sketched(m, loss=gaussian(1.0)), LASSO),
     "lasso: no support": (lambda m: sketched(m, constraint=no_self()), LASSO),
     "lasso: a self-edge": (lambda m: sketched(m, constraint=support()), LASSO),
 }
-SEEING = ("proposition_1.lasso", "proposition_1.ridge", "proposition_1.bags",
-          "proposition_1.bayesian", "bayesian_ridge", PARTING)
+SEEING = (
+    "proposition_1.lasso",
+    "proposition_1.ridge",
+    "proposition_1.bags",
+    "proposition_1.bayesian",
+    "bayesian_ridge",
+    PARTING,
+)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
@@ -197,8 +246,9 @@ def test_a_changed_constant_of_a_shipped_method_is_seen(name, monkeypatch):
 def first_half(self, block):
     rng = np.random.default_rng((*self.entropy, 1, block))
     size, totals = int(self.sizes[block]), self.totals[:, block]
-    return np.stack([np.bincount(rng.integers(0, -(-size // 2), t), minlength=size)
-                     for t in totals])
+    return np.stack(
+        [np.bincount(rng.integers(0, -(-size // 2), t), minlength=size) for t in totals]
+    )
 
 
 def last_is_rare(self, candidates, seed):
@@ -209,11 +259,15 @@ def last_is_rare(self, candidates, seed):
     return np.argsort(key, axis=1)[:, :k]
 
 
-@pytest.mark.parametrize(("change", "holds"), [
-    (lambda m: m.setattr(ensembles, "BLOCK", 4), True),  # several stretches of cells
-    (lambda m: m.setattr(ensembles.Bootstrap, "_stretch", first_half), False),
-    (lambda m: m.setattr(ensembles.Bagging, "features", last_is_rare), False),
-], ids=["short stretches", "cells of the first half", "a regulator that is seldom drawn"])
+@pytest.mark.parametrize(
+    ("change", "holds"),
+    [
+        (lambda m: m.setattr(ensembles, "BLOCK", 4), True),  # several stretches of cells
+        (lambda m: m.setattr(ensembles.Bootstrap, "_stretch", first_half), False),
+        (lambda m: m.setattr(ensembles.Bagging, "features", last_is_rare), False),
+    ],
+    ids=["short stretches", "cells of the first half", "a regulator that is seldom drawn"],
+)
 def test_other_ways_of_drawing_are_seen(change, holds, monkeypatch):
     change(monkeypatch)
     assert CLAIMS["proposition_1.draws"].check(10, 0).holds == holds
@@ -240,7 +294,7 @@ def test_the_instance_where_sketch_and_release_part_says_so():
     text = str(report)
     assert "holds" in text and "minimiser differs by" in text and "Instance(" in text
     instance, point = report.counterexample
-    finding, = CLAIMS[PARTING].check.looking.at(instance, point)
+    (finding,) = CLAIMS[PARTING].check.looking.at(instance, point)
     assert finding.deviation > 1e-3
 
 
@@ -265,8 +319,10 @@ def test_formulations_of_proposition_1_cover_its_terms(x64):
 
 
 def test_the_claims_load_neither_hypothesis_nor_a_device():
-    code = ("import sys, unigrn.verify.claims.frame, unigrn.verify.claims.proposition_1\n"
-            "from jax._src import xla_bridge\n"
-            "assert 'hypothesis' not in sys.modules\n"
-            "assert not xla_bridge.backends_are_initialized()\n")
+    code = (
+        "import sys, unigrn.verify.claims.frame, unigrn.verify.claims.proposition_1\n"
+        "from jax._src import xla_bridge\n"
+        "assert 'hypothesis' not in sys.modules\n"
+        "assert not xla_bridge.backends_are_initialized()\n"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ.copy())

@@ -96,25 +96,57 @@ MUTANTS = [
     (CF, "boost: float = 9.0", "boost: float = 10.0", "proposition_2.released"),
     (CF, "floor: float = 0.1", "floor: float = 1e-7", "completed_square"),
     (CF, "per_target: int = 200", "per_target: int = 199", "proposition_2.weights"),
-    (CF, METHOD + "ridge_activity: float = 1.0", METHOD + "ridge_activity: float = 1.1",
-     "proposition_2.released"),
-    (CF, "ridge_network: float = 1.0,\n    ridge_f", "ridge_network: float = 1.1,\n    ridge_f",
-     "proposition_2.released"),
+    (
+        CF,
+        METHOD + "ridge_activity: float = 1.0",
+        METHOD + "ridge_activity: float = 1.1",
+        "proposition_2.released",
+    ),
+    (
+        CF,
+        "ridge_network: float = 1.0,\n    ridge_f",
+        "ridge_network: float = 1.1,\n    ridge_f",
+        "proposition_2.released",
+    ),
     (CF, "ridge_factors: float = 1.0", "ridge_factors: float = 1.1", "proposition_2.released"),
     (CF, 'steps: str = "safe"', 'steps: str = "released"', "methods.netrex_cf"),
-    (CF, "sweeps: int = 100,\n    tolerance: float = 1e-6,\n    absolute",
-     "sweeps: int = 20,\n    tolerance: float = 1e-6,\n    absolute", "methods.netrex_cf"),
-    (CF, "tolerance: float = 1e-6,\n    absolute", "tolerance: float = 1e-5,\n    absolute",
-     "methods.netrex_cf"),
-    (CF, 'rank: str = "factors",\n    scale: str | None = "standard"',
-     'rank: str = "factors",\n    scale: str | None = "both"', "methods.netrex_cf"),
+    (
+        CF,
+        "sweeps: int = 100,\n    tolerance: float = 1e-6,\n    absolute",
+        "sweeps: int = 20,\n    tolerance: float = 1e-6,\n    absolute",
+        "methods.netrex_cf",
+    ),
+    (
+        CF,
+        "tolerance: float = 1e-6,\n    absolute",
+        "tolerance: float = 1e-5,\n    absolute",
+        "methods.netrex_cf",
+    ),
+    (
+        CF,
+        'rank: str = "factors",\n    scale: str | None = "standard"',
+        'rank: str = "factors",\n    scale: str | None = "both"',
+        "methods.netrex_cf",
+    ),
     # its steps
-    (CF, 'Step("A", weight=0.5), network', 'Step("A", weight=0.6), network',
-     "proposition_2.iterates"),
-    (CF, 'Step("theta", "linear", 0.5, "frobenius")', 'Step("theta", "linear", 1.0, "frobenius")',
-     "proposition_2.descent"),
-    (CF, 'Step("theta", "linear", 1.01, "safe")', 'Step("theta", "linear", 0.6, "safe")',
-     "proposition_2.descent"),
+    (
+        CF,
+        'Step("A", weight=0.5), network',
+        'Step("A", weight=0.6), network',
+        "proposition_2.iterates",
+    ),
+    (
+        CF,
+        'Step("theta", "linear", 0.5, "frobenius")',
+        'Step("theta", "linear", 1.0, "frobenius")',
+        "proposition_2.descent",
+    ),
+    (
+        CF,
+        'Step("theta", "linear", 1.01, "safe")',
+        'Step("theta", "linear", 0.6, "safe")',
+        "proposition_2.descent",
+    ),
     (CF, 'Step("U", weight=1.0, sample', 'Step("U", weight=0.5, sample', "proposition_2.iterates"),
     (CF, 'Step("V", weight=1.0, sample', 'Step("V", weight=0.5, sample', "proposition_2.iterates"),
     # its start
@@ -133,13 +165,24 @@ MUTANTS = [
     (CF, "on: float = 9.0", "on: float = 10.0", "proposition_2.sketched"),
     (CF, "off: float = 1.0", "off: float = 2.0", "proposition_2.sketched"),
     (CF, "cost: float = 1.0", "cost: float = 0.0", "proposition_2.sketched"),
-    (CF, SKETCH + "ridge_activity: float = 1.0", SKETCH + "ridge_activity: float = 1.1",
-     "proposition_2.sketched"),
-    (CF, SKETCH + "ridge_activity: float = 1.0,\n    ridge_network: float = 1.0",
-     SKETCH + "ridge_activity: float = 1.0,\n    ridge_network: float = 1.1",
-     "proposition_2.sketched"),
-    (CF, 'Step("U", weight=1.0), Step("V", weight=1.0))',
-     'Step("U", weight=1.0), Step("V", weight=0.5))', "methods.netrex_cf_sketch"),
+    (
+        CF,
+        SKETCH + "ridge_activity: float = 1.0",
+        SKETCH + "ridge_activity: float = 1.1",
+        "proposition_2.sketched",
+    ),
+    (
+        CF,
+        SKETCH + "ridge_activity: float = 1.0,\n    ridge_network: float = 1.0",
+        SKETCH + "ridge_activity: float = 1.0,\n    ridge_network: float = 1.1",
+        "proposition_2.sketched",
+    ),
+    (
+        CF,
+        'Step("U", weight=1.0), Step("V", weight=1.0))',
+        'Step("U", weight=1.0), Step("V", weight=0.5))',
+        "methods.netrex_cf_sketch",
+    ),
     (CF, 'steps == "released")', "False)", "proposition_2.weights"),
     # netrex
     (NETREX, "keep: float = 0.8", "keep: float = 0.6", "methods.netrex"),
@@ -173,14 +216,17 @@ def mutate(monkeypatch: pytest.MonkeyPatch, module: ModuleType, old: str, new: s
     """Exchange a piece of text in one function or class of a module."""
     source = inspect.getsource(module)
     assert source.count(old) == 1, old
-    line = source[:source.index(old)].count("\n") + 1
+    line = source[: source.index(old)].count("\n") + 1
     node = next(n for n in ast.parse(source).body if n.lineno <= line <= n.end_lineno)
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
     start, end = (sum(map(len, source.splitlines(True)[:k])) for k in (first - 1, node.end_lineno))
     text, made = source[start:end].replace(old, new), {}
     assert text != source[start:end]
-    exec(compile("from __future__ import annotations\n" + text, module.__file__, "exec"),
-         vars(module), made)
+    exec(
+        compile("from __future__ import annotations\n" + text, module.__file__, "exec"),
+        vars(module),
+        made,
+    )
     monkeypatch.setattr(module, node.name, made[node.name])
 
 
@@ -188,8 +234,14 @@ def rows():
     """Mutants with names; those that compile a whole method again are slow."""
     for module, old, new, name in MUTANTS:
         marks = [pytest.mark.slow] if name.startswith("methods.netrex_cf") else []
-        yield pytest.param(module, old, new, name, marks=marks,
-                           id=f"{module.__name__.split('.')[-1]}: {new.split(chr(10))[-1].strip()}")
+        yield pytest.param(
+            module,
+            old,
+            new,
+            name,
+            marks=marks,
+            id=f"{module.__name__.split('.')[-1]}: {new.split(chr(10))[-1].strip()}",
+        )
 
 
 @pytest.mark.parametrize(("module", "old", "new", "name"), list(rows()))

@@ -100,9 +100,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     good.write_h5ad(folder / "data.h5ad")
     prior = edges()
     prior.to_csv(folder / "prior.tsv", sep="\t", index=False)
-    prior.assign(label=np.arange(len(prior)) % 2).to_csv(
-        folder / "gold.tsv", sep="\t", index=False
-    )
+    prior.assign(label=np.arange(len(prior)) % 2).to_csv(folder / "gold.tsv", sep="\t", index=False)
 
     def changed(name: str, change: Callable[[anndata.AnnData], anndata.AnnData | None]) -> None:
         data = good.copy()
@@ -163,8 +161,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changed("csc", lambda data: anndata.AnnData(sparse.csc_matrix(data.X), data.obs, data.var))
     changed("float64", lambda data: anndata.AnnData(data.X.astype(float), data.obs, data.var))
     changed(
-        "whole",
-        lambda data: anndata.AnnData(np.rint(data.X).astype(np.int64), data.obs, data.var),
+        "whole", lambda data: anndata.AnnData(np.rint(data.X).astype(np.int64), data.obs, data.var)
     )
 
     whole = (folder / "data.h5ad").read_bytes()
@@ -234,8 +231,9 @@ def table(path: Path) -> pd.DataFrame:
 # --- usage ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["", "demo", "infer", "explain", "methods", "verify",
-                                     "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["", "demo", "infer", "explain", "methods", "verify", "evaluate"]
+)
 def test_help(run: Run, command: str) -> None:
     ran = succeeded(run(*command.split(), "--help"))
     assert ran.out.startswith("Usage: unigrn")
@@ -726,16 +724,32 @@ def test_every_method_runs_with_its_defaults(run: Run, folder: Path, tmp_path: P
 
 
 def coupled_argv(folder: Path, method: str, *params: str) -> list[object]:
-    argv: list[object] = ["infer", folder / "data.h5ad", "--prior", folder / "prior.tsv",
-                          "--method", method]
+    argv: list[object] = [
+        "infer",
+        folder / "data.h5ad",
+        "--prior",
+        folder / "prior.tsv",
+        "--method",
+        method,
+    ]
     for param in params:
         argv += ["--param", param]
     return argv
 
 
 def test_a_coupled_method_takes_its_parameters(run: Run, folder: Path, tmp_path: Path) -> None:
-    argv = coupled_argv(folder, "netrex_cf", "evidence=[2, 5]", "factors=3", "runs=2", "sample=2",
-                        "steps=released", "sweeps=4", "rank=confidence", "scale=standard")
+    argv = coupled_argv(
+        folder,
+        "netrex_cf",
+        "evidence=[2, 5]",
+        "factors=3",
+        "runs=2",
+        "sample=2",
+        "steps=released",
+        "sweeps=4",
+        "rank=confidence",
+        "scale=standard",
+    )
     ran = succeeded(run(*argv, "-o", tmp_path / "network.tsv"))
     assert "ended after the method's own number of sweeps" in ran.out
     found = table(tmp_path / "network.tsv")
@@ -747,24 +761,31 @@ def test_a_coupled_method_takes_its_parameters(run: Run, folder: Path, tmp_path:
     assert "not a valid PALM step" in plain and "2 starts" in plain
 
 
-@pytest.mark.parametrize(("method", "param", "words"), [
-    ("netrex_cf", "evidence=[1]", ["largest confidence in a prior edge is 1", "raise evidence"]),
-    ("netrex_cf", "evidence=[]", ["at least one multiplier"]),
-    ("netrex_cf", "evidence=[-1, 2]", ["evidence must be a finite number > 0"]),
-    ("netrex_cf", "factors=0", ["factors must be a whole number >= 1, got 0"]),
-    ("netrex_cf", "steps=fast", ["steps must be one of safe, released, got 'fast'"]),
-    ("netrex_cf", "rank=weight", ["rank must be one of factors, confidence"]),
-    ("netrex_cf", "scale=log", ["scale must be one of"]),
-    ("netrex_cf", "sample=0", ["sample must be a whole number >= 1"]),
-    ("netrex_cf", "runs=0", ["restarts must be a whole number >= 1"]),
-    ("netrex_cf", "floor=0", ["floor must be a finite number > 0"]),
-    ("netrex", "keep=2", ["keep must lie between 0 and 1, got 2"]),
-    ("netrex", "total=0.1", ["total must be at least keep"]),
-    ("netrex", "threshold=2", ["threshold must lie between 0 and 1"]),
-    ("netrex", "bound_network=-1", ["a box needs numbers lower <= 0 <= upper"]),
-    ("linear_gaussian", "mask=firm", ["mask must be one of hard, soft"]),
-    ("linear_gaussian", "on=0", ["on must be a finite number > 0"]),
-])
+@pytest.mark.parametrize(
+    ("method", "param", "words"),
+    [
+        (
+            "netrex_cf",
+            "evidence=[1]",
+            ["largest confidence in a prior edge is 1", "raise evidence"],
+        ),
+        ("netrex_cf", "evidence=[]", ["at least one multiplier"]),
+        ("netrex_cf", "evidence=[-1, 2]", ["evidence must be a finite number > 0"]),
+        ("netrex_cf", "factors=0", ["factors must be a whole number >= 1, got 0"]),
+        ("netrex_cf", "steps=fast", ["steps must be one of safe, released, got 'fast'"]),
+        ("netrex_cf", "rank=weight", ["rank must be one of factors, confidence"]),
+        ("netrex_cf", "scale=log", ["scale must be one of"]),
+        ("netrex_cf", "sample=0", ["sample must be a whole number >= 1"]),
+        ("netrex_cf", "runs=0", ["restarts must be a whole number >= 1"]),
+        ("netrex_cf", "floor=0", ["floor must be a finite number > 0"]),
+        ("netrex", "keep=2", ["keep must lie between 0 and 1, got 2"]),
+        ("netrex", "total=0.1", ["total must be at least keep"]),
+        ("netrex", "threshold=2", ["threshold must lie between 0 and 1"]),
+        ("netrex", "bound_network=-1", ["a box needs numbers lower <= 0 <= upper"]),
+        ("linear_gaussian", "mask=firm", ["mask must be one of hard, soft"]),
+        ("linear_gaussian", "on=0", ["on must be a finite number > 0"]),
+    ],
+)
 def test_bad_parameters_of_coupled_and_generative_methods(
     run: Run, folder: Path, tmp_path: Path, method: str, param: str, words: list[str]
 ) -> None:
@@ -780,9 +801,7 @@ def scored(tmp_path: Path) -> Path:
     (tmp_path / "network.tsv").write_text(
         "source\ttarget\tweight\nA\tx\t-3\nB\tx\t2\nA\ty\t1\nB\ty\t0.5\n"
     )
-    (tmp_path / "gold.tsv").write_text(
-        "tf\ttarget\tlabel\nA\tx\t1\nB\tx\t0\nA\ty\t1\nB\ty\t0\n"
-    )
+    (tmp_path / "gold.tsv").write_text("tf\ttarget\tlabel\nA\tx\t1\nB\tx\t0\nA\ty\t1\nB\ty\t0\n")
     (tmp_path / "prior.tsv").write_text("source\ttarget\nA\tx\nB\ty\n")
     (tmp_path / "nothing.tsv").write_text("source\ttarget\tweight\n")
     (tmp_path / "strangers.tsv").write_text("source\ttarget\tweight\nP\tq\t1\n")

@@ -191,10 +191,7 @@ def test_large_network_equals_scikit_learn():
 def test_thirty_million_pairs_by_hand():
     q, p = 1500, 20_000
     gold = pd.DataFrame(
-        {
-            "tf": [f"T{i % q}" for i in range(p)],
-            "target": [f"G{i}" for i in range(p)],
-        }
+        {"tf": [f"T{i % q}" for i in range(p)], "target": [f"G{i}" for i in range(p)]}
     )
     network = gold.iloc[:100].rename(columns={"tf": "source"}).assign(weight=-1.0)
     found = evaluate(network, gold, permutations=1).metrics
@@ -411,11 +408,7 @@ def test_sign_accuracy_counts_found_signed_positives():
         {"tf": list("AABBB"), "target": list("xyzxw"), "sign": ["+", "-", "-", "0", "+"]}
     )
     network = pd.DataFrame(
-        {
-            "source": list("AABBA"),
-            "target": list("xyzxz"),
-            "weight": [1.0, 2.0, -0.5, 1.0, -1.0],
-        }
+        {"source": list("AABBA"), "target": list("xyzxz"), "weight": [1.0, 2.0, -0.5, 1.0, -1.0]}
     )
     result = evaluate(network, gold)
     assert result.n_signed == 3  # B -> x has no sign, B -> w is not found, A -> z is no positive
@@ -480,8 +473,7 @@ def test_prior_alone_sums_the_size_of_its_layers():
         name="one",
     )
     two = Prior.from_edges(
-        pd.DataFrame({"source": list("AB"), "target": list("xy"), "weight": [1.0, 0.5]}),
-        name="two",
+        pd.DataFrame({"source": list("AB"), "target": list("xy"), "weight": [1.0, 0.5]}), name="two"
     )
     network = pd.DataFrame({"source": ["B"], "target": ["z"], "weight": [1.0]})
     result = evaluate(network, GOLD, prior=Prior.combine([one, two]))
@@ -816,10 +808,7 @@ def test_bsubtilis_held_out_targets(datasets, prior, column, fold, expected):
 def test_bsubtilis_without_holding_out_measures_the_prior(datasets):
     folder = datasets / "bsubtilis"
     result = evaluate(
-        folder / "prior.tsv.gz",
-        folder / "gold.tsv",
-        prior=folder / "prior.tsv.gz",
-        permutations=1,
+        folder / "prior.tsv.gz", folder / "gold.tsv", prior=folder / "prior.tsv.gz", permutations=1
     )
     assert any("measures the prior" in text for text in result.warnings)
     assert result.metrics == result.baselines["prior alone"]

@@ -14,7 +14,7 @@ import pytest
 import unigrn
 from unigrn import Blocks, Data, PlanError, Prior, Spec, fit, least_squares, no_self, ridge
 from unigrn.methods.generative import linear_gaussian
-from unigrn.solution import Status
+from unigrn.status import Status
 from unigrn.terms import PriorView, View
 
 CELLS, REGULATORS, TARGETS = 60, 4, 3
@@ -39,8 +39,9 @@ def world(seed=0, orthogonal=True):
 
 
 def widths(mask):
-    named = np.array([[f"r{i}" in EDGES[f"t{j}"] for j in range(TARGETS)]
-                      for i in range(REGULATORS)])
+    named = np.array(
+        [[f"r{i}" in EDGES[f"t{j}"] for j in range(TARGETS)] for i in range(REGULATORS)]
+    )
     return np.where(named, ON, OFF) if mask == "soft" else np.where(named, ON, 1e-12)
 
 
@@ -56,8 +57,14 @@ def conjugate(x, y, t2):
 def solve(x, y, dtype="float64", seed=0, targets=None, options=None, **hyper):
     data = Data.from_arrays(np.c_[x, y], NAMES, dtype=dtype)
     spec = linear_gaussian(Prior.from_dict(EDGES), noise_variance=NOISE, on=ON, off=OFF, **hyper)
-    return fit(spec, data, seed=seed, regulators=NAMES[:REGULATORS],
-               targets=targets or NAMES[REGULATORS:], **(options or {}))
+    return fit(
+        spec,
+        data,
+        seed=seed,
+        regulators=NAMES[:REGULATORS],
+        targets=targets or NAMES[REGULATORS:],
+        **(options or {}),
+    )
 
 
 def dense(solution, name):
@@ -78,8 +85,7 @@ def test_the_posterior_is_the_conjugate_one_where_regulators_are_orthogonal(mask
         mean, cover, _ = conjugate(x, y[:, j], t2[:, j])
         kept = t2[:, j] > 1e-6
         assert solution.theta[0][:, j] == pytest.approx(mean, abs=1e-7)
-        assert np.sqrt(variance[kept, j]) == pytest.approx(
-            np.sqrt(np.diag(cover)[kept]), rel=1e-6)
+        assert np.sqrt(variance[kept, j]) == pytest.approx(np.sqrt(np.diag(cover)[kept]), rel=1e-6)
         assert np.isnan(variance[~kept, j]).all()  # no candidate, no row
 
 
@@ -94,7 +100,8 @@ def test_with_correlated_regulators_the_mean_is_exact_and_the_variance_condition
         assert variance[:, j] == pytest.approx(conditional, rel=1e-6)
         assert (variance[:, j] <= np.diag(cover) * (1 + 1e-6)).all()  # too small, as is known
     assert dense(solution, "score") == pytest.approx(
-        np.abs(solution.theta[0]) / np.sqrt(variance), rel=1e-6)
+        np.abs(solution.theta[0]) / np.sqrt(variance), rel=1e-6
+    )
 
 
 def point(x, y, rng):
@@ -124,8 +131,10 @@ def test_at_the_optimum_it_is_the_negative_log_evidence(x64):
     spec = linear_gaussian(None, noise_variance=NOISE, on=ON, off=OFF)
     params, view, prior, t2 = point(x, y, np.random.default_rng(0))
     exact = [conjugate(x, y[:, j], t2[:, j]) for j in range(TARGETS)]
-    best = params.replace(theta=np.stack([m for m, _, _ in exact], axis=1), log_variance=np.log(
-        np.stack([np.diag(c) for _, c, _ in exact], axis=1)))
+    best = params.replace(
+        theta=np.stack([m for m, _, _ in exact], axis=1),
+        log_variance=np.log(np.stack([np.diag(c) for _, c, _ in exact], axis=1)),
+    )
     bound = -sum(e for _, _, e in exact)
     assert float(spec.objective(best, view, prior)) == pytest.approx(bound, rel=1e-10)
     slope = jax.grad(lambda b: spec.objective(b, view, prior))(best)
@@ -142,8 +151,9 @@ def test_drawing_the_noise_has_the_closed_form_as_its_mean(x64):
     drawn = linear_gaussian(None, noise_variance=NOISE, draws=2)
     params, view, prior, _ = point(x, y, np.random.default_rng(1))
     keys = jax.random.split(jax.random.key(0), 4000)
-    values = np.asarray(jax.vmap(lambda k: drawn.loss(params, View(None, x, y, None, k), prior))(
-        keys))
+    values = np.asarray(
+        jax.vmap(lambda k: drawn.loss(params, View(None, x, y, None, k), prior))(keys)
+    )
     error = values.std() / np.sqrt(len(values))
     assert error > 0
     assert abs(values.mean() - float(exact.loss(params, view, prior))) < 4 * error
@@ -156,11 +166,13 @@ def test_the_mode_is_a_ridge():
     names = dict(regulators=NAMES[:REGULATORS], targets=NAMES[REGULATORS:])
     prior = Prior.from_dict(EDGES)
     mode = fit(linear_gaussian(prior, NOISE, ON, ON, form="map"), data, **names)
-    same = fit(Spec(least_squares(), ridge(NOISE / ON), no_self(), prior, scale="both"), data,
-               **names)
+    same = fit(
+        Spec(least_squares(), ridge(NOISE / ON), no_self(), prior, scale="both"), data, **names
+    )
     assert mode.theta == pytest.approx(same.theta, abs=1e-8)
-    other = fit(Spec(least_squares(), ridge(2 * NOISE / ON), no_self(), prior, scale="both"), data,
-                **names)
+    other = fit(
+        Spec(least_squares(), ridge(2 * NOISE / ON), no_self(), prior, scale="both"), data, **names
+    )
     assert np.abs(mode.theta - other.theta).max() > 1e-4
     # The posterior of a Gaussian has its mode at its mean.
     assert solve(x, y, form="map").theta == pytest.approx(solve(x, y).theta, abs=1e-7)
@@ -175,7 +187,8 @@ def test_stochastic_gradients_reach_the_same_posterior():
     assert np.isin(solution.status, (Status.CONVERGED, Status.WITHIN_NOISE)).all()
     assert solution.theta == pytest.approx(exact.theta, abs=1e-3)
     assert np.sqrt(dense(solution, "variance")) == pytest.approx(
-        np.sqrt(dense(exact, "variance")), rel=1e-2)
+        np.sqrt(dense(exact, "variance")), rel=1e-2
+    )
     # Reproducible, and a target's noise does not depend on the others.
     again = solve(x, y, draws=64, options=options)
     assert np.array_equal(solution.theta, again.theta)
@@ -207,15 +220,23 @@ def test_a_generative_process_that_couples_targets_is_declared_as_functions():
     def negative_log_joint(params, data, prior):
         residual = data.y - data.x @ params.theta
         spread = params.theta - params.common[:, None]
-        return (jnp.sum(residual**2) / (2 * NOISE) + jnp.sum(spread**2) / (2 * 0.1)
-                + jnp.sum(params.common**2) / 2)
+        return (
+            jnp.sum(residual**2) / (2 * NOISE)
+            + jnp.sum(spread**2) / (2 * 0.1)
+            + jnp.sum(params.common**2) / 2
+        )
 
     def start(data, prior, key, terms):
-        return Blocks(theta=jnp.zeros_like(prior.weight),
-                      common=jnp.zeros(prior.weight.shape[0], prior.weight.dtype))
+        return Blocks(
+            theta=jnp.zeros_like(prior.weight),
+            common=jnp.zeros(prior.weight.shape[0], prior.weight.dtype),
+        )
 
-    spec = Spec(unigrn.loss(negative_log_joint, coupled=True, blocks=("theta", "common")),
-                start=start, name="common")
+    spec = Spec(
+        unigrn.loss(negative_log_joint, coupled=True, blocks=("theta", "common")),
+        start=start,
+        name="common",
+    )
     data = Data.from_arrays(np.c_[x, y], NAMES, dtype="float64")
     names = dict(regulators=NAMES[:REGULATORS], targets=NAMES[REGULATORS:])
     solution = fit(spec, data, tolerance=1e-10, **names)
@@ -232,14 +253,17 @@ def test_a_generative_process_that_couples_targets_is_declared_as_functions():
     assert (many.statistics["frequency"] == 1).all()
 
 
-@pytest.mark.parametrize(("hyper", "words"), [
-    (dict(mask="firm"), "mask must be one of hard, soft, got 'firm'"),
-    (dict(form="mode"), "form must be one of variational, map, got 'mode'"),
-    (dict(on=0.0), "on must be a finite number > 0"),
-    (dict(off=-1.0), "off must be a finite number > 0"),
-    (dict(draws=1.5), "draws must be a whole number"),
-    (dict(noise_variance=0.0), "variance must be a finite number > 0"),
-])
+@pytest.mark.parametrize(
+    ("hyper", "words"),
+    [
+        (dict(mask="firm"), "mask must be one of hard, soft, got 'firm'"),
+        (dict(form="mode"), "form must be one of variational, map, got 'mode'"),
+        (dict(on=0.0), "on must be a finite number > 0"),
+        (dict(off=-1.0), "off must be a finite number > 0"),
+        (dict(draws=1.5), "draws must be a whole number"),
+        (dict(noise_variance=0.0), "variance must be a finite number > 0"),
+    ],
+)
 def test_wrong_hyperparameters(hyper, words):
     with pytest.raises(ValueError, match=words):
         linear_gaussian(Prior.from_dict(EDGES), **hyper)

@@ -49,8 +49,7 @@ def gathered_reference(gram, cross, index, held, system, target, ridge):
 
 
 @pytest.mark.parametrize(
-    ("size", "dtype"),
-    [(1, "float64"), (7, "float32"), (96, "float32"), (130, "float64")],
+    ("size", "dtype"), [(1, "float64"), (7, "float32"), (96, "float32"), (130, "float64")]
 )
 def test_solve_spd_agrees_with_numpy(size, dtype):
     rng = np.random.default_rng(size)

@@ -8,8 +8,14 @@ from unigrn import methods
 
 CELLORACLE = dict(permutations=0)  # released: alpha 10, bags 20 and features .8 of `get_links`
 NETREX_CF = dict(  # the class: p = 100, eta0 = .1, lambda_a, lambda_s, rho = 1; paper: Lambda = 5
-    factors=100, ridge_activity=1.0, ridge_network=1.0, sweeps=100, tolerance=1e-6, runs=1,
-    scale="standard")
+    factors=100,
+    ridge_activity=1.0,
+    ridge_network=1.0,
+    sweeps=100,
+    tolerance=1e-6,
+    runs=1,
+    scale="standard",
+)
 DEFAULTS = {
     "celloracle": dict(CELLORACLE, alpha=10.0, bags=20, max_features=0.8, draws="shared"),
     # scikit-learn's BayesianRidge at the time: 300 iterations, tol 1e-3, all four priors 1e-6
@@ -17,16 +23,39 @@ DEFAULTS = {
     "masked_lasso": dict(strength=10.0, noise_variance=None),
     "masked_ridge": dict(alpha=0.1),
     "full_ridge": dict(alpha=1.0),
-    "netrex_cf": dict(NETREX_CF, evidence=(1.0, 60.0, 90.0), strength=5.0, boost=9.0, floor=0.1,
-                      per_target=200, ridge_factors=1.0, steps="safe", absolute=None, sample=None,
-                      rank="factors"),
+    "netrex_cf": dict(
+        NETREX_CF,
+        evidence=(1.0, 60.0, 90.0),
+        strength=5.0,
+        boost=9.0,
+        floor=0.1,
+        per_target=200,
+        ridge_factors=1.0,
+        steps="safe",
+        absolute=None,
+        sample=None,
+        rank="factors",
+    ),
     "netrex_cf_sketch": dict(NETREX_CF, slope=1.0, on=9.0, off=1.0, cost=1.0),
     # the class: mu = 1, kappa = 1, xi = .4, both bounds 1, 1000 sweeps
-    "netrex": dict(keep=0.8, total=1.2, kappa=1.0, threshold=0.95, signed=True, ridge_activity=1.0,
-                   ridge_network=0.4, bound_activity=1.0, bound_network=1.0, sweeps=1000,
-                   tolerance=1e-6, absolute=None, scale="range"),
-    "linear_gaussian": dict(noise_variance=None, on=1.0, off=0.01, mask="soft",
-                            form="variational", draws=0),
+    "netrex": dict(
+        keep=0.8,
+        total=1.2,
+        kappa=1.0,
+        threshold=0.95,
+        signed=True,
+        ridge_activity=1.0,
+        ridge_network=0.4,
+        bound_activity=1.0,
+        bound_network=1.0,
+        sweeps=1000,
+        tolerance=1e-6,
+        absolute=None,
+        scale="range",
+    ),
+    "linear_gaussian": dict(
+        noise_variance=None, on=1.0, off=0.01, mask="soft", form="variational", draws=0
+    ),
 }
 
 

@@ -35,9 +35,9 @@ from unigrn.methods.netrex_cf import (
     row_normalised,
 )
 from unigrn.regularizers import Collaborative, collaborative
-from unigrn.solution import Status
 from unigrn.solvers import columns, palm
 from unigrn.spec import Shape, Slots
+from unigrn.status import Status
 from unigrn.terms import Blocks, PriorView, Squares, View, joint_project, joint_prox
 from unigrn.verify import originals_netrex as o
 from unigrn.verify import replay_netrex_cf
@@ -45,8 +45,15 @@ from unigrn.verify import replay_netrex_cf
 HERE = Path(__file__).parent / "fixtures" / "netrex_cf" / "all_rows_60x20x30.npz"
 LIMIT, RULE, DONE, SPENT = (Status(s).message for s in (2, 1, 0, 9))
 N, M, L, Q, COUNT = 7, 5, 6, 3, 300  # genes, regulators, samples, factors, examples
-HYPER = dict(evidence=(0.8, 2.0, 3.0), strength=0.7, boost=4.0, floor=0.05, ridge_activity=0.7,
-             ridge_network=1.3, ridge_factors=0.9)
+HYPER = dict(
+    evidence=(0.8, 2.0, 3.0),
+    strength=0.7,
+    boost=4.0,
+    floor=0.05,
+    ridge_activity=0.7,
+    ridge_network=1.3,
+    ridge_factors=0.9,
+)
 SAFE, RELEASED = (netrex_cf(None, Q, steps=s, **HYPER) for s in ("safe", "released"))
 
 
@@ -71,7 +78,7 @@ class Case(NamedTuple):
 
 def confidence_of(layers, multipliers):
     """C, one entry at a time; with fewer layers than multipliers the last of these count."""
-    known = ([multipliers[0]] * len(layers) + list(multipliers))[-len(layers):]
+    known = ([multipliers[0]] * len(layers) + list(multipliers))[-len(layers) :]
     C = np.zeros(layers.shape[1:])
     for i, j in np.ndindex(C.shape):
         named = [layer[i, j] / layer.max() for layer in layers if layer[i, j] > 0]
@@ -90,8 +97,12 @@ def case_of(seed, shape=(N, M, L, Q), layers=3):
     if seed % 4 != 1:
         Z[r.integers(n)] = False
         Z[:, r.integers(m)] &= seed % 3 > 0
-    state = o.NetrexCFState(r.normal(size=(n, m)) * Z, r.normal(size=(m, samples)),
-                            0.7 * r.normal(size=(q, n)), 0.7 * r.normal(size=(q, m)))
+    state = o.NetrexCFState(
+        r.normal(size=(n, m)) * Z,
+        r.normal(size=(m, samples)),
+        0.7 * r.normal(size=(q, n)),
+        0.7 * r.normal(size=(q, m)),
+    )
     C = confidence_of(P, HYPER["evidence"])
     return Case(problem_of(E, C, HYPER), state, P, r.normal(size=(samples, m)))
 
@@ -99,9 +110,18 @@ def case_of(seed, shape=(N, M, L, Q), layers=3):
 def problem_of(E, C, hyper, keep=200):
     """The original with the weights of `unigrn.collaborative`."""
     beta = np.where(C > 0, hyper["boost"] * C, C.max() - 1)
-    return o.netrex_cf_problem(E, C, hyper["strength"], None, beta, hyper["floor"],
-                               hyper["ridge_activity"], hyper["ridge_network"],
-                               hyper["ridge_factors"], keep)
+    return o.netrex_cf_problem(
+        E,
+        C,
+        hyper["strength"],
+        None,
+        beta,
+        hyper["floor"],
+        hyper["ridge_activity"],
+        hyper["ridge_network"],
+        hyper["ridge_factors"],
+        keep,
+    )
 
 
 def blocks_of(state):
@@ -117,15 +137,23 @@ def sides(case, pad=(0, 0, 0)):
     q, p, c = ((0, k) for k in pad)
     fill = np.pad
     b = blocks_of(case.state)
-    params = Blocks(theta=fill(b.theta, (q, p)), A=fill(b.A, (q, c)), U=fill(b.U, ((0, 0), p)),
-                    V=fill(b.V, ((0, 0), q)))
-    view = View(None, fill(case.x, (c, q)), fill(case.problem.E.T, (c, p)),
-                fill(np.ones(len(case.x)), c))
+    params = Blocks(
+        theta=fill(b.theta, (q, p)),
+        A=fill(b.A, (q, c)),
+        U=fill(b.U, ((0, 0), p)),
+        V=fill(b.V, ((0, 0), q)),
+    )
+    view = View(
+        None, fill(case.x, (c, q)), fill(case.problem.E.T, (c, p)), fill(np.ones(len(case.x)), c)
+    )
     layers = {f"l{k}": fill(v.T, (q, p)) for k, v in enumerate(case.layers)}
     weight = sum(layers.values())
     valid = fill(np.ones(case.state.S.T.shape), (q, p)) > 0
-    return params, view, PriorView(weight > 0, weight, np.zeros(weight.shape, np.int32),
-                                   weight < 0, valid, layers)
+    return (
+        params,
+        view,
+        PriorView(weight > 0, weight, np.zeros(weight.shape, np.int32), weight < 0, valid, layers),
+    )
 
 
 def stack(items):
@@ -138,11 +166,19 @@ def pick(tree, i):
 
 def plain_spec(problem, start=None, steps=RELEASED.sweeps):
     """The objective of a problem with weights of its own."""
-    filtering = Collaborative(problem.P.T, (problem.lam * problem.alpha).T,
-                              (problem.lam * problem.beta).T, problem.eta0)
-    return Spec(component_analysis(), ridge(problem.lambda_s) + ridge(problem.lambda_a, "A")
-                + filtering + ridge(problem.rho, "U") + ridge(problem.rho, "V"), start=start,
-                sweeps=steps)
+    filtering = Collaborative(
+        problem.P.T, (problem.lam * problem.alpha).T, (problem.lam * problem.beta).T, problem.eta0
+    )
+    return Spec(
+        component_analysis(),
+        ridge(problem.lambda_s)
+        + ridge(problem.lambda_a, "A")
+        + filtering
+        + ridge(problem.rho, "U")
+        + ridge(problem.rho, "V"),
+        start=start,
+        sweeps=steps,
+    )
 
 
 @partial(jax.jit, static_argnames=("shape",))
@@ -166,8 +202,9 @@ def sweeps(shape, terms, params, view, prior, count):
 
     def one(params, view, prior):
         spec = Slots(shape, tuple(t.prepare(view, prior) for t in terms))
-        params = jax.lax.fori_loop(0, count, lambda _, p: palm.sweep(spec, p, view, prior, {}),
-                                   params)
+        params = jax.lax.fori_loop(
+            0, count, lambda _, p: palm.sweep(spec, p, view, prior, {}), params
+        )
         return params, palm.objective(spec, params, view, prior)
 
     return jax.vmap(one)(params, view, prior)
@@ -230,8 +267,10 @@ def test_t1_prior_edges_beyond_the_cut_are_no_prior_unless_as_released():
     cut = np.where(o._largest(C, 2), C, 0)
     assert np.count_nonzero(cut) < np.count_nonzero(C)
     values = []
-    for steps, p in (("safe", problem_of(case.problem.E, cut, HYPER)),
-                     ("released", problem_of(case.problem.E, C, HYPER, keep=2))):
+    for steps, p in (
+        ("safe", problem_of(case.problem.E, cut, HYPER)),
+        ("released", problem_of(case.problem.E, C, HYPER, keep=2)),
+    ):
         spec = netrex_cf(None, Q, per_target=2, steps=steps, **HYPER)
         values.append(o.netrex_cf_objective(p, case.state))
         assert_allclose(spec.objective(*sides(case)), values[-1], rtol=1e-12)
@@ -254,12 +293,15 @@ def test_t1_sketch_is_the_released_form_for_the_constants_of_the_dictionary(batc
     params, view, prior = batch
     on = (prior.weight > 0) * 1.0
     prior = PriorView(on > 0, on, prior.sign, prior.self_edge, prior.valid, {"one": on})
-    specs = (netrex_cf(None, Q, evidence=(4.0,), strength=5.0, floor=0.2, ridge_factors=0.0),
-             netrex_cf_sketch(None, Q, slope=3.0, on=9.0, off=3.0, cost=0.0),
-             netrex_cf_sketch(None, Q, slope=3.0, on=9.0, off=2.0, cost=0.0),
-             Spec(component_analysis(), ridge(1.0) + ridge(1.0, "A")))
+    specs = (
+        netrex_cf(None, Q, evidence=(4.0,), strength=5.0, floor=0.2, ridge_factors=0.0),
+        netrex_cf_sketch(None, Q, slope=3.0, on=9.0, off=3.0, cost=0.0),
+        netrex_cf_sketch(None, Q, slope=3.0, on=9.0, off=2.0, cost=0.0),
+        Spec(component_analysis(), ridge(1.0) + ridge(1.0, "A")),
+    )
     F, sketch, wrong, rest = jax.jit(jax.vmap(lambda *a: [s.objective(*a) for s in specs]))(
-        params, view, prior)
+        params, view, prior
+    )
     eta = 0.2 + (1 - on) * 5 * (1 + 1 / 3)
     paid = np.sum(eta * (params.theta != 0), axis=(1, 2))
     assert_allclose(F, rest + 5 * (sketch - rest) + paid, rtol=1e-12)
@@ -310,8 +352,9 @@ def test_t3_gradients_are_the_closed_forms_and_central_differences(cases, batch)
         assert_allclose(numeric[on], gradient[on], rtol=1e-6, atol=1e-6 * np.abs(gradient).max())
 
 
-@pytest.mark.parametrize("spec", [SAFE, netrex_cf_sketch(None, Q, 0.8, 2.5, 0.6, 0.1)],
-                         ids=["netrex_cf", "sketch"])
+@pytest.mark.parametrize(
+    "spec", [SAFE, netrex_cf_sketch(None, Q, 0.8, 2.5, 0.6, 0.1)], ids=["netrex_cf", "sketch"]
+)
 def test_t4_prox_of_the_network_is_the_cheaper_candidate(batch, spec):
     """The sketch has prices below 0: there every entry but 0 stays."""
     params, view, prior = batch
@@ -347,8 +390,11 @@ def test_t4_a_tie_goes_to_zero():
 def project_all(U, prior, keep, add, bound):
     def one(u, support, keep, add, bound):
         zero = jnp.zeros_like(bound)
-        sets = (Box(-bound, bound), Budget(keep, zero, zero, "prior"),
-                Budget(add, zero, zero, "new"))
+        sets = (
+            Box(-bound, bound),
+            Budget(keep, zero, zero, "prior"),
+            Budget(add, zero, zero, "new"),
+        )
         full = jnp.ones(u.shape)
         view = PriorView(support, full, None, None, full > 0)
         return joint_project(sets)(u, view)
@@ -413,8 +459,9 @@ def test_t5_factor_steps_of_the_sketch_are_those_of_the_dictionary(cases, batch)
     for i, case in enumerate(cases):
         total = case.layers.sum(axis=0)
         C, B = 1 + 0.8 * total, (total > 0) * 1.0
-        p = case.problem._replace(P=B, lam=np.ones_like(C), alpha=C, rho=0.0,
-                                  beta=2.5 * C * B + 0.6 * (1 - B))
+        p = case.problem._replace(
+            P=B, lam=np.ones_like(C), alpha=C, rho=0.0, beta=2.5 * C * B + 0.6 * (1 - B)
+        )
         states = [state_of(pick(f, i)) for f in found]
         assert relative(states[3].X, o.netrex_cf_x_step(p, states[2])) < 1e-10
         assert relative(states[4].Y, o.netrex_cf_y_step(p, states[3])) < 1e-10
@@ -426,8 +473,13 @@ def test_t5_entries_that_a_constraint_deletes_stay_0(batch, stepped):
     params, view, prior = batch
     gone = np.random.default_rng(0).random(prior.valid.shape) < 0.3
     layers = {name: np.where(gone, 0, v) for name, v in prior.layers.items()}
-    args = (params.replace(theta=np.where(gone, 0, params.theta)), view, PriorView(
-        prior.support & ~gone, sum(layers.values()), prior.sign, prior.self_edge, ~gone, layers))
+    args = (
+        params.replace(theta=np.where(gone, 0, params.theta)),
+        view,
+        PriorView(
+            prior.support & ~gone, sum(layers.values()), prior.sign, prior.self_edge, ~gone, layers
+        ),
+    )
     found, values = each_step(spec.shape, spec.terms, *args)
     assert not np.asarray(found[2].theta)[gone].any()
     C = np.array([confidence_of(np.array([v[0].T for v in layers.values()]), HYPER["evidence"])])
@@ -462,8 +514,9 @@ def test_t5_a_sample_takes_other_real_columns_in_each_sweep():
     valid[4:], valid[:, 9:] = False, False
     prior = PriorView(valid, valid * 1.0, None, None, valid)
     steps = Step("A"), Step("U", sample=3), Step("V", sample=2)
-    draw = jax.jit(jax.vmap(partial(palm._draw, Slots(Shape((0, 0, 0), steps), ()), prior),
-                            (0, None)))
+    draw = jax.jit(
+        jax.vmap(partial(palm._draw, Slots(Shape((0, 0, 0), steps), ()), prior), (0, None))
+    )
     first, second = (draw(jax.random.split(jax.random.key(0), 200), np.int32(k)) for k in (0, 1))
     for name, most, size in (("U", 9, 3), ("V", 4, 2)):
         for chosen in np.asarray(first[name]):
@@ -481,12 +534,14 @@ def recorded_side(path):
     ones = np.ones((m, n))
     params = jax.tree.map(lambda v: v[None], blocks_of(r.start))
     zero = np.zeros(1, np.int32)
-    states = palm.State(params, np.zeros(1), np.full(1, np.inf), zero, zero > 0,
-                        np.full((1, len(r.orders)), np.nan))
+    states = palm.State(
+        params, np.zeros(1), np.full(1, np.inf), zero, zero > 0, np.full((1, len(r.orders)), np.nan)
+    )
     view = View(None, None, r.problem.E.T, np.ones(r.problem.E.shape[1]))
     prior = PriorView(ones > 0, ones, ones.astype(np.int32), ones < 0, ones > 0)
-    orders = {b: np.stack([order[k] for order in r.orders]).astype(np.int32)
-              for k, b in enumerate("UV")}
+    orders = {
+        b: np.stack([order[k] for order in r.orders]).astype(np.int32) for k, b in enumerate("UV")
+    }
     return r, states, view, prior, orders
 
 
@@ -495,8 +550,9 @@ def replayed(r, spec, states, view, prior, orders):
     keys, limits = jax.random.split(jax.random.key(0), 1), (-1.0, -1.0, np.int32(len(r.orders)))
     states, out = jax.tree.map(jnp.array, states), {}
     for k in sorted({k for k, _ in r.blocks}):
-        states = palm.advance(spec.shape, spec.terms, states, view, prior, keys, limits,
-                              np.int32(k), orders)
+        states = palm.advance(
+            spec.shape, spec.terms, states, view, prior, keys, limits, np.int32(k), orders
+        )
         out[k] = state_of(pick(states.params, 0))
     return out, np.asarray(states.history[0])
 
@@ -512,7 +568,7 @@ def check_record(path, last):
     assert_allclose(history, r.objective[4::4], rtol=1e-10)
     assert relative(out[max(out)].X.T @ out[max(out)].Y, r.R) < 1e-10
     found = replay_netrex_cf(path, last)
-    assert_allclose(found["objective"], r.objective[4:4 * last + 1:4], rtol=1e-10)
+    assert_allclose(found["objective"], r.objective[4 : 4 * last + 1 : 4], rtol=1e-10)
     for name in "SAXY":
         assert relative(found[name], r.blocks[last, name]) < 1e-10
     assert_array_equal(found["S"] != 0, r.blocks[last, "S"] != 0)
@@ -544,8 +600,9 @@ def test_t6_wrong_twins_do_not_replay():
         "doubled ridge on A": plain_spec(r.problem._replace(lambda_a=2.0)),
         "doubled ridge on S": plain_spec(r.problem._replace(lambda_s=2.0)),
         "doubled ridge on X and Y": plain_spec(r.problem._replace(rho=2.0)),
-        "spectral norm in S, of the first sweep": change(theta=Step("theta", "linear", spectral,
-                                                                    "frobenius")),
+        "spectral norm in S, of the first sweep": change(
+            theta=Step("theta", "linear", spectral, "frobenius")
+        ),
     }
     for name, spec in twins.items():
         out, _ = replayed(r, spec, *rest)
@@ -568,12 +625,19 @@ def files(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "iterations", "message"), [
-    ("text.npz", 1, "no recorded run"), ("objects.npz", 1, "no recorded run"),
-    ("lacks.npz", 1, "lacks in_lam"), ("few.npz", 2, "records 1 iterations, got iterations=2"),
-    ("few.npz", -1, "iterations must be"), ("few.npz", 1.5, "iterations must be"),
-    ("array.npy", 1, "record"), ("half.npz", 1, "record"),
-])
+@pytest.mark.parametrize(
+    ("name", "iterations", "message"),
+    [
+        ("text.npz", 1, "no recorded run"),
+        ("objects.npz", 1, "no recorded run"),
+        ("lacks.npz", 1, "lacks in_lam"),
+        ("few.npz", 2, "records 1 iterations, got iterations=2"),
+        ("few.npz", -1, "iterations must be"),
+        ("few.npz", 1.5, "iterations must be"),
+        ("array.npy", 1, "record"),
+        ("half.npz", 1, "record"),
+    ],
+)
 def test_t6_replay_says_what_is_wrong_with_a_file(files, name, iterations, message):
     with pytest.raises(ValueError, match=message):
         replay_netrex_cf(files / name, iterations)
@@ -587,8 +651,10 @@ def test_t7_point_steps_lower_the_objective_by_what_they_move(cases, stepped):
         G = states[0].S.T @ states[0].S + case.problem.lambda_a * np.eye(M)
         W, _ = o.netrex_cf_weights(case.problem, states[2].S != 0)
         eye = case.problem.rho * np.eye(Q)
-        of_x, of_y = (2 * np.array([np.linalg.norm((D * w) @ D.T + eye) for w in weights])
-                      for D, weights in ((states[2].Y, W), (states[3].X, W.T)))
+        of_x, of_y = (
+            2 * np.array([np.linalg.norm((D * w) @ D.T + eye) for w in weights])
+            for D, weights in ((states[2].Y, W), (states[3].X, W.T))
+        )
         for k, name, mu in ((0, "A", np.linalg.norm(G)), (2, "X", of_x), (3, "Y", of_y)):
             moved = getattr(states[k + 1], name) - getattr(states[k], name)
             fall = values[k, i] - values[k + 1, i]
@@ -608,7 +674,7 @@ def test_t7_the_safe_step_never_raises_the_objective_and_the_released_one_does(s
 @pytest.mark.parametrize("spec", [SAFE, RELEASED], ids=["safe", "released"])
 def test_t7_with_one_regulator_the_released_step_rises_by_the_price(spec):
     pairs = [o.netrex_cf_ascent_example(seed=seed) for seed in range(60)]
-    steps = next(s for s in spec.sweeps.steps if s.block == "theta"),
+    steps = (next(s for s in spec.sweeps.steps if s.block == "theta"),)
 
     def one(pair):
         case = Case(*pair, np.zeros((1, 5, 1)), np.zeros((8, 1)))
@@ -616,8 +682,9 @@ def test_t7_with_one_regulator_the_released_step_rises_by_the_price(spec):
 
     specs, *args = zip(*map(one, pairs), strict=True)
     shape, terms = specs[0].shape, stack([s.terms for s in specs])
-    found, values = jax.vmap(lambda t, *a: each_step(shape, t, *jax.tree.map(
-        lambda v: v[None], a)))(terms, *map(stack, args))
+    found, values = jax.vmap(
+        lambda t, *a: each_step(shape, t, *jax.tree.map(lambda v: v[None], a))
+    )(terms, *map(stack, args))
     rise = np.asarray(values[1] - values[0])[:, 0]
     if spec is SAFE:
         assert np.all(rise <= 1e-12)
@@ -693,17 +760,35 @@ def tiny():
 def tiny_sides(p, brute, seed=0):
     r = np.random.default_rng(seed)
     blank = np.zeros((1, 2, 3))
-    return stack([sides(Case(p, o.NetrexCFState(
-        Z * r.normal(size=Z.shape), r.normal(size=(3, 4)), r.normal(size=(2, 2)),
-        r.normal(size=(2, 3))), blank, np.zeros((4, 3)))) for Z in brute.supports])
+    return stack(
+        [
+            sides(
+                Case(
+                    p,
+                    o.NetrexCFState(
+                        Z * r.normal(size=Z.shape),
+                        r.normal(size=(3, 4)),
+                        r.normal(size=(2, 2)),
+                        r.normal(size=(2, 3)),
+                    ),
+                    blank,
+                    np.zeros((4, 3)),
+                )
+            )
+            for Z in brute.supports
+        ]
+    )
 
 
 def test_t8_the_price_of_a_support_grows_with_it(tiny):
     p, brute = tiny
     spec = exact(plain_spec(p), "U", "V")
     params, values = sweeps(spec.shape, spec.terms, *tiny_sides(p, brute), 2000)
-    phi = [o.weighted_als_objective(*o.netrex_cf_weights(p, Z), params.U[i], params.V[i], p.rho)
-           + np.sum(p.eta * Z) for i, Z in enumerate(brute.supports)]
+    phi = [
+        o.weighted_als_objective(*o.netrex_cf_weights(p, Z), params.U[i], params.V[i], p.rho)
+        + np.sum(p.eta * Z)
+        for i, Z in enumerate(brute.supports)
+    ]
     assert_allclose(phi, brute.phi, rtol=1e-8)
     for Z, value in zip(brute.supports, phi, strict=True):
         larger = (brute.supports | Z == brute.supports).all(axis=(1, 2))
@@ -740,8 +825,11 @@ def test_t9_a_converged_run_stands_still_for_both_implementations(spec):
     assert_array_equal(again.theta != 0, params.theta != 0)
     for i, case in enumerate(made):
         state, new = state_of(pick(params, i)), state_of(pick(again, i))
-        for got, want in ((new.S, state.S), (new.A, state.A),
-                          (new.X.T @ new.Y, state.X.T @ state.Y)):
+        for got, want in (
+            (new.S, state.S),
+            (new.A, state.A),
+            (new.X.T @ new.Y, state.X.T @ state.Y),
+        ):
             assert np.abs(got - want).max() < 1e-8 * (1 + np.abs(want).max())
         mu = safe_mu(network_matrix(case.problem, state)) if spec is SAFE else None
         residual = o.netrex_cf_residual(case.problem, state, mu)
@@ -754,17 +842,29 @@ def test_t9_the_certificate_is_how_far_one_more_sweep_moves_the_blocks(cases, ba
     _, view, prior = pick(batch, 3)
     params = pick(batch[0], np.array([3, 7, 11, 15]))
     at = np.zeros(4)
-    for done, relative_tolerance, word in ((True, 1e-12, RULE), (True, 100.0, DONE),
-                                           (False, 100.0, LIMIT)):
+    for done, relative_tolerance, word in (
+        (True, 1e-12, RULE),
+        (True, 100.0, DONE),
+        (False, 100.0, LIMIT),
+    ):
         states = palm.State(params, at, at, at.astype(np.int32), np.full(4, done), np.zeros((4, 0)))
-        found = palm.finish(RELEASED.shape, tuple(t.prepare(view, prior) for t in RELEASED.terms),
-                            states, view, prior, (relative_tolerance, -1.0, np.int32(9)))
+        found = palm.finish(
+            RELEASED.shape,
+            tuple(t.prepare(view, prior) for t in RELEASED.terms),
+            states,
+            view,
+            prior,
+            (relative_tolerance, -1.0, np.int32(9)),
+        )
         assert {Status(s).message for s in found.status.tolist()} == {word}
     for i in range(4):
         state = state_of(pick(params, i))
         after = o.netrex_cf_run(cases[3].problem, state, iterations=1)[-1]
-        moves = [np.linalg.norm(new - old) / np.linalg.norm(old)
-                 for new, old in zip(after, state, strict=True) if old.any()]
+        moves = [
+            np.linalg.norm(new - old) / np.linalg.norm(old)
+            for new, old in zip(after, state, strict=True)
+            if old.any()
+        ]
         assert_allclose(found.residual[i], max(moves), rtol=1e-9)
 
 
@@ -775,11 +875,14 @@ def test_t11_signs_and_rotations_change_nothing_but_scales_do(batch):
     turn = np.linalg.qr(r.normal(size=(COUNT, Q, Q)))[0]
     F = jax.jit(jax.vmap(SAFE.objective))
     value = F(params, view, prior)
-    same = Blocks(theta=sign * params.theta, A=sign * params.A, U=turn @ params.U,
-                  V=turn @ params.V)
+    same = Blocks(
+        theta=sign * params.theta, A=sign * params.A, U=turn @ params.U, V=turn @ params.V
+    )
     assert_allclose(F(same, view, prior), value, rtol=1e-12)
-    for other in (params.replace(theta=3 * params.theta, A=params.A / 3),
-                  params.replace(U=1.5 * params.U, V=1.5 * params.V)):
+    for other in (
+        params.replace(theta=3 * params.theta, A=params.A / 3),
+        params.replace(U=1.5 * params.U, V=1.5 * params.V),
+    ):
         assert np.all(np.abs(F(other, view, prior) - value) > 1e-6 * value)
 
 
@@ -840,8 +943,9 @@ def test_scores_are_rows_divided_by_their_sum_where_that_means_something():
     valid = np.ones((8, 64))
     valid[6:], valid[:, 60:] = 0, 0
     prior = PriorView(None, None, None, None, valid > 0)
-    got = np.asarray(row_normalised(jnp.asarray(np.pad(R, ((0, 2), (0, 4)), constant_values=7.0)),
-                                    prior))
+    got = np.asarray(
+        row_normalised(jnp.asarray(np.pad(R, ((0, 2), (0, 4)), constant_values=7.0)), prior)
+    )
     assert not got[6:].any() and not got[:, 60:].any() and not got[:, :3].any()
     assert np.abs(got).max() <= 2
     total = R.sum(axis=0)
@@ -858,7 +962,7 @@ def explained(case, view, real, draws, share):
     E, (S, A, _, _), out = case.problem.E, case.state, []
     for key in jax.random.split(view.key, draws):
         u = np.asarray(jax.random.uniform(key, (len(real),)))
-        cells = np.floor(u * real.sum()).astype(int)[:max(int(share * real.sum()), 1)]
+        cells = np.floor(u * real.sum()).astype(int)[: max(int(share * real.sum()), 1)]
         out.append(o.netrex_confidence_naive(E[:, cells], S, A[:, cells], refit=False).T)
     return np.array(out)
 
@@ -905,8 +1009,10 @@ def test_the_best_rank_is_1():
 
 def test_edges_rank_by_factors_or_by_confidence_as_asked():
     params, view, prior, _ = scattered(case_of(4, (8, 5, 12, 3)), 3)
-    found = {r: jax.jit(netrex_cf(None, rank=r).scores)(params, view, prior) for r in
-             ("factors", "confidence")}
+    found = {
+        r: jax.jit(netrex_cf(None, rank=r).scores)(params, view, prior)
+        for r in ("factors", "confidence")
+    }
     want = row_normalised(params.V.T @ params.U, prior)
     assert_allclose(found["factors"]["score"], want)
     assert_allclose(found["confidence"]["score"], found["factors"]["confidence"])
@@ -918,8 +1024,16 @@ def test_edges_rank_by_factors_or_by_confidence_as_asked():
 # ------------------------------------------------------------------ NetREX
 
 
-NETREX = dict(kappa=0.3, threshold=0.4, ridge_activity=0.8, ridge_network=0.6, bound_network=0.7,
-              bound_activity=0.9, keep=0.75, total=1.25)
+NETREX = dict(
+    kappa=0.3,
+    threshold=0.4,
+    ridge_activity=0.8,
+    ridge_network=0.6,
+    bound_network=0.7,
+    bound_activity=0.9,
+    keep=0.75,
+    total=1.25,
+)
 
 
 def netrex_case(seed, signed, sample=12):
@@ -937,8 +1051,12 @@ def netrex_case(seed, signed, sample=12):
 
 def netrex_sides(p, S, A, pad=(0, 0, 0)):
     blank = np.zeros((2, len(p.E)))
-    case = Case(p, o.NetrexCFState(S, A, blank, blank[:, :1] + np.zeros((2, M))),
-                p.prior[None] * 1.0, np.zeros((p.E.shape[1], M)))
+    case = Case(
+        p,
+        o.NetrexCFState(S, A, blank, blank[:, :1] + np.zeros((2, M))),
+        p.prior[None] * 1.0,
+        np.zeros((p.E.shape[1], M)),
+    )
     params, view, prior = sides(case, pad)
     return Blocks(theta=params.theta, A=params.A), view, prior
 
@@ -989,7 +1107,8 @@ def test_netrex_steps_are_those_of_the_original_feasible_and_descend():
         params, last = found[-1], values[-1]
         for i, (p, _, _) in enumerate(made):
             (S0, A), (S, _), (_, new) = (
-                (np.asarray(f.theta[i].T), np.asarray(f.A[i])) for f in found)
+                (np.asarray(f.theta[i].T), np.asarray(f.A[i])) for f in found
+            )
             gram, graph = A @ A.T + 1.2 * np.eye(M), np.abs(p.laplacian).sum(axis=1).max()
             size = min(np.linalg.norm(gram), np.abs(gram).sum(axis=1).max())
             want = o.netrex_s_step(p, S0, A, curvature=1.01 * (size + 2 * 0.3 * graph))
@@ -1017,8 +1136,9 @@ def test_netrex_budgets_are_those_of_the_original():
     for (keep, total), size in product([(0.7, 1.0), (0.8, 1.2), (0.9, 1.8)], range(1, 41)):
         known = (np.arange(60) < size).reshape(6, 10)
         prior = PriorView(known, known * 1.0, None, None, known | True)
-        got = [int(t.budget(prior)[1]) for t in netrex(None, keep, total).terms
-               if t.budget is not None]
+        got = [
+            int(t.budget(prior)[1]) for t in netrex(None, keep, total).terms if t.budget is not None
+        ]
         assert tuple(got) == o.netrex_budgets(size, keep, total), (keep, total, size)
 
 
@@ -1068,8 +1188,12 @@ def words(solution):
 
 
 def all_finite(solution):
-    held = (solution.weights, solution.residual, *solution.statistics.values(),
-            *(b for group in solution.blocks.values() for b in group))
+    held = (
+        solution.weights,
+        solution.residual,
+        *solution.statistics.values(),
+        *(b for group in solution.blocks.values() for b in group),
+    )
     edges = solution.network().edges
     assert not edges.isna().any(axis=None) and len(edges) == solution.weights.size
     return all(np.isfinite(v).all() for v in held)
@@ -1105,11 +1229,18 @@ def test_a_run_is_that_of_the_original_from_the_same_start():
     spec = spec.replace(start=Waves(FACTORS))
     found = fit(spec, history=True)
     targets, sources = sorted(NAMES), sorted(NAMES[:9])
-    layers = np.array([t.pivot(index="target", columns="source", values="weight")
-                       .reindex(index=targets, columns=sources).fillna(0.0) for t in tables()])
+    layers = np.array(
+        [
+            t.pivot(index="target", columns="source", values="weight")
+            .reindex(index=targets, columns=sources)
+            .fillna(0.0)
+            for t in tables()
+        ]
+    )
     values = pd.DataFrame(expression(), columns=NAMES)
-    hyper = dict(strength=5.0, boost=9.0, floor=0.1, ridge_activity=1.0, ridge_network=1.0,
-                 ridge_factors=1.0)
+    hyper = dict(
+        strength=5.0, boost=9.0, floor=0.1, ridge_activity=1.0, ridge_network=1.0, ridge_factors=1.0
+    )
     p = problem_of(values[targets].to_numpy().T, confidence_of(layers, (1.0, 60.0, 90.0)), hyper)
     start = state_of(waves(*map(np.ones, (9, 25, CELLS, FACTORS))))
     states = o.netrex_cf_run(p, start, iterations=30)
@@ -1122,9 +1253,13 @@ def test_a_run_is_that_of_the_original_from_the_same_start():
     assert 9 < np.count_nonzero(S) < 200 and (sign < 0).any()
     R = U.T @ V
     table = found.network().edges.pivot(index="target", columns="source").reindex(targets)
-    for got, want in ((found.theta[0].T, S * sign), (found.blocks["A"][0], A * sign[:, None]),
-                      (found.blocks["U"][0], U), (found.blocks["V"][0], V),
-                      (table["affinity"].to_numpy(), R)):
+    for got, want in (
+        (found.theta[0].T, S * sign),
+        (found.blocks["A"][0], A * sign[:, None]),
+        (found.blocks["U"][0], U),
+        (found.blocks["V"][0], V),
+        (table["affinity"].to_numpy(), R),
+    ):
         assert relative(got, want) < 1e-9
     total, size = R.sum(axis=1), np.abs(R).sum(axis=1)
     total = np.where(total >= size / 2, total, size)
@@ -1138,8 +1273,10 @@ def test_a_run_is_that_of_the_original_from_the_same_start():
 
 def test_the_plan_says_which_steps_may_rise_and_when_it_stops():
     data = data_of(expression())
-    text = {s: unigrn.plan(netrex_cf(PRIOR, steps=s, absolute=0.25), data).explain()
-            for s in ("safe", "released")}
+    text = {
+        s: unigrn.plan(netrex_cf(PRIOR, steps=s, absolute=0.25), data).explain()
+        for s in ("safe", "released")
+    }
     assert "theta: linearised" in text["safe"] and "less than 0.25" in text["safe"]
     assert [s for s, t in text.items() if "not a valid PALM step" in t] == ["released"]
 
@@ -1157,8 +1294,13 @@ def test_same_call_same_answer_and_the_order_of_genes_is_irrelevant(base):
     mixed = unigrn.fit(SPEC, data_of(expression()[:, order], np.array(NAMES)[order]))
     pd.testing.assert_frame_equal(mixed.network().edges, again.edges, check_exact=True)
     other = fit(seed=1).network().edges.sort_values(["source", "target"])
-    assert relative(other["score"].to_numpy(), again.edges.sort_values(["source", "target"])[
-        "score"].to_numpy()) > 1e-3
+    assert (
+        relative(
+            other["score"].to_numpy(),
+            again.edges.sort_values(["source", "target"])["score"].to_numpy(),
+        )
+        > 1e-3
+    )
 
 
 def test_no_weight_of_the_table_is_minus_zero(base):
@@ -1231,10 +1373,17 @@ def test_every_group_is_centred_on_its_own(spec):
 
 
 def test_the_worst_start_speaks_for_all():
-    limit, failed, done, rule, spent = (Status[n] for n in (
-        "MAX_ITERATIONS", "NOT_FINITE", "CONVERGED", "RELEASED_RULE", "OWN_LIMIT"))
-    for seen, said in (((limit, failed, done), failed), ((done, rule), rule), ((done,), done),
-                       ((rule, spent, done), spent), ((spent, limit), limit)):
+    limit, failed, done, rule, spent = (
+        Status[n]
+        for n in ("MAX_ITERATIONS", "NOT_FINITE", "CONVERGED", "RELEASED_RULE", "OWN_LIMIT")
+    )
+    for seen, said in (
+        ((limit, failed, done), failed),
+        ((done, rule), rule),
+        ((done,), done),
+        ((rule, spent, done), spent),
+        ((spent, limit), limit),
+    ):
         assert running.worst(np.array(seen)) == said
 
 
@@ -1242,9 +1391,19 @@ def test_a_target_without_prior_starts_empty_and_ties_go_to_the_first():
     """The row rule takes no more entries than a target has that are not 0."""
     r = np.random.default_rng(0)
     on = (r.random((12, 40)) < 0.5) & (np.arange(40) < 25)
-    prior = PriorView(*(jnp.asarray(v) for v in (
-        on, on * 1.0, np.zeros(on.shape, np.int32), np.zeros(on.shape, bool),
-        np.ones(on.shape, bool))), {"a": jnp.asarray(on * 1.0)})
+    prior = PriorView(
+        *(
+            jnp.asarray(v)
+            for v in (
+                on,
+                on * 1.0,
+                np.zeros(on.shape, np.int32),
+                np.zeros(on.shape, bool),
+                np.ones(on.shape, bool),
+            )
+        ),
+        {"a": jnp.asarray(on * 1.0)},
+    )
     view = View(None, None, jnp.asarray(r.normal(size=(20, 40))), jnp.ones(20))
     terms = (collaborative().prepare(view, prior),)
     start = Start(4, rows=5, columns=7)
@@ -1253,8 +1412,10 @@ def test_a_target_without_prior_starts_empty_and_ties_go_to_the_first():
     R = np.asarray(v.T @ u).T  # near ties are told apart by its rounding
     assert_allclose(found.U.T @ found.V, R, atol=1e-14)
     assert not np.delete(R, np.s_[:25], axis=0).any()  # no factor where there is no prior
-    assert_array_equal(np.asarray(found.theta.T != 0), o._largest(R.T, 7).T | (
-        o._largest(R, 5) & (np.arange(40) < 25)[:, None]))
+    assert_array_equal(
+        np.asarray(found.theta.T != 0),
+        o._largest(R.T, 7).T | (o._largest(R, 5) & (np.arange(40) < 25)[:, None]),
+    )
 
 
 def test_terms_and_steps_that_cannot_be_met_are_told():
@@ -1284,14 +1445,18 @@ def test_consensus_of_three_starts_is_that_of_three_single_runs(base, monkeypatc
     apart = fit(spec)
     problem = together.plan.problem
     where = (problem.candidate, problem.entry_target)
-    found = {name: np.array([np.asarray(c[name])[0][where] for _, c in seen])
-             for name in ("score", "affinity", "confidence")}
+    found = {
+        name: np.array([np.asarray(c[name])[0][where] for _, c in seen])
+        for name in ("score", "affinity", "confidence")
+    }
     found["weight"] = np.array([np.asarray(b.theta)[0][where] for b, _ in seen])
     assert all(v.shape == (3, 225) for v in found.values())
     score = found["score"]
     want = {name: v.mean(axis=0) for name, v in found.items() if name != "weight"}
-    want |= {"score_sd": np.sqrt(np.sum((score - score.mean(axis=0)) ** 2, axis=0) / 2),
-             "frequency": (found["weight"] != 0).sum(axis=0) / 3}
+    want |= {
+        "score_sd": np.sqrt(np.sum((score - score.mean(axis=0)) ** 2, axis=0) / 2),
+        "frequency": (found["weight"] != 0).sum(axis=0) / 3,
+    }
     for solution, close in ((apart, 1e-12), (together, 1e-6)):
         assert set(solution.statistics) == set(want)
         for name, values in want.items():
@@ -1336,8 +1501,7 @@ def test_one_binary_layer_and_more_factors_than_genes():
     found = fit(netrex_cf(prior, 40))
     assert all_finite(found)
     named = found.network().edges.head(5)[["target", "source"]].itertuples(index=False, name=None)
-    assert set(named) == {("g00", "r0"), ("g00", "r1"), ("g01", "r1"), ("g02", "r0"),
-                          ("g02", "r1")}
+    assert set(named) == {("g00", "r0"), ("g00", "r1"), ("g01", "r1"), ("g02", "r0"), ("g02", "r1")}
     with pytest.raises(ValueError, match="confidence above 1; raise evidence"):
         fit(netrex_cf(prior, evidence=(1,)))
 
@@ -1363,9 +1527,13 @@ def test_what_does_not_apply_is_refused(method):
 def test_netrex_runs_within_its_budgets():
     """From none to more than there are entries; r8, without prior edges, starts at 0 and stays."""
     size = len(PRIOR.align(NAMES[:9], NAMES).index)
-    for keep, total, on, off in ((0, 0, 0, 0), (0, 1e6, 0, 200 - size), (1, 1, size, 0),
-                                 (1, 1e6, size, 200 - size),
-                                 (0.5, 1.0, round(size / 2), size - round(size / 2))):
+    for keep, total, on, off in (
+        (0, 0, 0, 0),
+        (0, 1e6, 0, 200 - size),
+        (1, 1, size, 0),
+        (1, 1e6, size, 200 - size),
+        (0.5, 1.0, round(size / 2), size - round(size / 2)),
+    ):
         found = fit(netrex(PRIOR, keep, total))
         support, edge = found.plan.problem.prior.support, found.weights[0] != 0
         assert (np.count_nonzero(edge & support), np.count_nonzero(edge & ~support)) == (on, off)
@@ -1385,8 +1553,9 @@ def test_netrex_runs_within_its_budgets():
 
 
 def test_other_numbers_and_other_data_of_like_size_compile_nothing(base, count_compilations):
-    other = netrex_cf(PRIOR, FACTORS, (2.0, 5.0, 9.0), 2.0, 4.0, 0.3, 200, 2.0, 3.0, 0.5, "safe",
-                      60, 1e-4, 0.1)
+    other = netrex_cf(
+        PRIOR, FACTORS, (2.0, 5.0, 9.0), 2.0, 4.0, 0.3, 200, 2.0, 3.0, 0.5, "safe", 60, 1e-4, 0.1
+    )
     with count_compilations() as compiled:
         found = fit(other, expression(3, 39), seed=5)
     assert not [n for n in ("begin", "advance", "finish", "_read_off") if compiled.of(n)]

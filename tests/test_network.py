@@ -22,7 +22,7 @@ from support import read_recorded
 from unigrn import io
 from unigrn.network import Network, edge_score, plain, read_edges, varp_key
 from unigrn.prior import AlignmentReport
-from unigrn.solution import FAILED, Status
+from unigrn.status import FAILED, Status
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (".tsv", ".tsv.gz", ".csv", ".csv.gz")
@@ -225,7 +225,7 @@ def test_not_converged_are_the_failed_ones():
 
 def test_infinite_residual_survives(tmp_path):
     rows = pd.DataFrame(
-        {"target": ["c", "d", "e"], "status": ["failed", "failed", "exact"]},
+        {"target": ["c", "d", "e"], "status": ["failed", "failed", "exact"]}
     ).assign(residual=[np.inf, np.nan, 0.0])
     network = Network(pd.DataFrame(EDGE), ["a"], ["c", "d", "e"], certificate=rows)
     assert "worst residual inf (c)" in str(network)

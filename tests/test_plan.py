@@ -105,8 +105,15 @@ TABLE = [
     (Spec(least_squares(intercept=False), ridge(1.0), scale="standard"), ROWS),
     (Spec(component_analysis(), ridge(1.0) + ridge(1.0, "A"), start=zeros), PALM),
     (Spec(component_analysis(), l0(1.0) + ridge(1.0, "A"), support(), start=zeros), PALM),
-    (Spec(0.5 * component_analysis(), laplacian(1.0), box(-1, 1) + budget(3) + box(-1, 1, "A"),
-          start=zeros), PALM),
+    (
+        Spec(
+            0.5 * component_analysis(),
+            laplacian(1.0),
+            box(-1, 1) + budget(3) + box(-1, 1, "A"),
+            start=zeros,
+        ),
+        PALM,
+    ),
     (netrex_cf(None), PALM),
     (netrex_cf(None, steps="released", sample=5, runs=3), PALM),
     (netrex_cf_sketch(None), PALM),
@@ -124,7 +131,7 @@ def test_a_spec_gets_the_first_rung_that_takes_it(spec, name):
     rung, refused = select(spec)
     assert rung.name == name
     # Those above lack something, and say what.
-    above = [r.name for r in RUNGS][:[r.name for r in RUNGS].index(name)]
+    above = [r.name for r in RUNGS][: [r.name for r in RUNGS].index(name)]
     assert [r.name for r, _ in refused] == above
     assert all(lacking and all(lacking) for _, lacking in refused)
     assert not rung.lacking(spec)
@@ -133,8 +140,10 @@ def test_a_spec_gets_the_first_rung_that_takes_it(spec, name):
 REFUSED = [
     (Spec(COUPLED, l1(2.0)), ["couples the targets", "λ ‖θ‖₁ is not differentiable"]),
     (Spec(gaussian_evidence(), ridge(1.0)), ["α ‖θ‖² has no evidence", "block noise_precision"]),
-    (Spec(gaussian_evidence(), None, nonnegative()),
-     ["θ ≥ 0 has no allows", "block noise_precision"]),
+    (
+        Spec(gaussian_evidence(), None, nonnegative()),
+        ["θ ≥ 0 has no allows", "block noise_precision"],
+    ),
     (Spec(2 * gaussian_evidence()), ["has no evidence"]),
     (unigrn.bagging(Spec(absolute)), ["absolute(θ, data) does not use cell weights"]),
     (unigrn.bagging(Spec(COUPLED)), ["bags of a coupled method are not mapped"]),
@@ -142,10 +151,14 @@ REFUSED = [
     (Spec(component_analysis(), start=None), ["there is also the block A, which has no start"]),
     (netrex_cf(None).replace(permutations=2), ["permuted copies"]),
     (netrex(None).replace(regularizer=l0(1.0)), ["no rule joins the prox of η ‖θ‖₀"]),
-    (Spec(component_analysis(), None, budget(3) + budget(2), start=zeros),
-     ["no rule gives the projection onto ‖θ‖₀ ≤ 3 ∩ ‖θ‖₀ ≤ 2"]),
-    (netrex(None).replace(sweeps=Sweeps((Step("theta", "point"), Step("A", "linear")))),
-     ["is no sum of squares in theta"]),
+    (
+        Spec(component_analysis(), None, budget(3) + budget(2), start=zeros),
+        ["no rule gives the projection onto ‖θ‖₀ ≤ 3 ∩ ‖θ‖₀ ≤ 2"],
+    ),
+    (
+        netrex(None).replace(sweeps=Sweeps((Step("theta", "point"), Step("A", "linear")))),
+        ["is no sum of squares in theta"],
+    ),
     (netrex(None).replace(sweeps=Sweeps((Step("theta", "linear"),))), ["block A has no step"]),
     (unigrn.consensus(Spec(absolute), 3), ["3 restarts need a start"]),
     (Spec(expected_gaussian(draws=2), l1(1.0), start=zeros), ["is not differentiable"]),
@@ -189,8 +202,12 @@ def test_explain_says_what_why_and_how_much():
     assert f"solver: {MOMENTS}" in lines
     for need in RUNGS[2].needs:
         assert f"  holds: {need.text}" in lines
-    assert any(line.startswith(f"  not {CLOSED}: every term is quadratic: regularizer λ ‖θ‖₁ has "
-                               "no quadratic") for line in lines)
+    assert any(
+        line.startswith(
+            f"  not {CLOSED}: every term is quadratic: regularizer λ ‖θ‖₁ has no quadratic"
+        )
+        for line in lines
+    )
     assert any(line.startswith(f"  not {EVIDENCE}: ") for line in lines)
     assert "problem: 2 regulators x 2 targets, 3 candidate edges, 30 cells" in lines
     assert "  2 x 8: 1 call of 1 x 16 fits" in lines
@@ -202,12 +219,15 @@ def test_explain_says_what_why_and_how_much():
 
 def test_explain_counts_groups_bags_copies_and_deletions():
     groups = ["u", "v", "w"] * 10
-    spec = unigrn.bagging(Spec(least_squares(), ridge(1.0), no_self(), SIMPLE, permutations=9),
-                          bags=7)
+    spec = unigrn.bagging(
+        Spec(least_squares(), ridge(1.0), no_self(), SIMPLE, permutations=9), bags=7
+    )
     plan = unigrn.plan(spec, small(groups=groups))
     lines = plan.explain().splitlines()
-    assert any(line == "problem: 2 regulators x 4 targets, 6 candidate edges, 30 cells in 3 "
-               "groups, 7 bags" for line in lines)
+    assert any(
+        line == "problem: 2 regulators x 4 targets, 6 candidate edges, 30 cells in 3 groups, 7 bags"
+        for line in lines
+    )
     assert "  deleted by NoSelf: 2 entries" in lines
     # 4 targets, each with 9 copies, in every group.
     step = plan.chunk(plan.batches()[0], 40)
@@ -227,8 +247,9 @@ def test_no_cell_is_read_for_a_plan():
 
 def test_provenance_tells_how_to_run_it_again():
     data = small(groups=["u"] * 20 + ["v"] * 10)
-    plan = unigrn.plan(Spec(least_squares(), l1(1.0), name="mine"), data,
-                       hyperparameters={"strength": 1.0})
+    plan = unigrn.plan(
+        Spec(least_squares(), l1(1.0), name="mine"), data, hyperparameters={"strength": 1.0}
+    )
     told = plan.provenance(5)
     assert told["method"] == "mine" and told["formula"] == str(plan.spec)
     assert told["hyperparameters"] == {"strength": 1.0}
@@ -248,26 +269,52 @@ def test_provenance_tells_how_to_run_it_again():
 
 WRONG = [
     (lambda: unigrn.plan("celloracle", small()), TypeError, "plan needs a Spec, got str"),
-    (lambda: unigrn.plan(Spec(absolute), small(weights=np.ones(30))), PlanError,
-     "weights.*absolute.*weighted=True"),
-    (lambda: unigrn.plan(Spec(least_squares(), None, support("chip"), SIMPLE), small()),
-     ValueError, "layer 'chip'.*the layers are: prior"),
-    (lambda: unigrn.plan(Spec(least_squares(), prior_l1(1.0, layer="chip")), small()),
-     ValueError, "layer 'chip'.*none"),
-    (lambda: unigrn.plan(Spec(least_squares(), None, support()), small()),
-     ValueError, r"supp θ.*needs a prior: give Spec\(prior="),
-    (lambda: unigrn.plan(Spec(least_squares()), small(), targets=["q"]),
-     ValueError, "none of the 1 requested targets is measured; requested: q"),
-    (lambda: unigrn.plan(Spec(least_squares(), None, mask(), Prior.from_dict({"y": ["y"]})),
-                         small()), ValueError, "no target has a candidate regulator"),
+    (
+        lambda: unigrn.plan(Spec(absolute), small(weights=np.ones(30))),
+        PlanError,
+        "weights.*absolute.*weighted=True",
+    ),
+    (
+        lambda: unigrn.plan(Spec(least_squares(), None, support("chip"), SIMPLE), small()),
+        ValueError,
+        "layer 'chip'.*the layers are: prior",
+    ),
+    (
+        lambda: unigrn.plan(Spec(least_squares(), prior_l1(1.0, layer="chip")), small()),
+        ValueError,
+        "layer 'chip'.*none",
+    ),
+    (
+        lambda: unigrn.plan(Spec(least_squares(), None, support()), small()),
+        ValueError,
+        r"supp θ.*needs a prior: give Spec\(prior=",
+    ),
+    (
+        lambda: unigrn.plan(Spec(least_squares()), small(), targets=["q"]),
+        ValueError,
+        "none of the 1 requested targets is measured; requested: q",
+    ),
+    (
+        lambda: unigrn.plan(
+            Spec(least_squares(), None, mask(), Prior.from_dict({"y": ["y"]})), small()
+        ),
+        ValueError,
+        "no target has a candidate regulator",
+    ),
     (lambda: unigrn.fit(Spec(least_squares()), small(), seed=-1), ValueError, "seed.*got -1"),
     (lambda: unigrn.fit(Spec(least_squares()), small(), seed=True), ValueError, "seed"),
     (lambda: Spec(ridge(1.0)), TypeError, "a loss is a term.*got a regularizer"),
     (lambda: Spec(2 * ridge(1.0)), TypeError, "a loss is a term.*got a regularizer"),
-    (lambda: Spec(least_squares(), least_squares()), TypeError,
-     "a regularizer is a term.*got a loss"),
-    (lambda: Spec(least_squares(), support()), TypeError,
-     "a regularizer is a term.*got a constraint"),
+    (
+        lambda: Spec(least_squares(), least_squares()),
+        TypeError,
+        "a regularizer is a term.*got a loss",
+    ),
+    (
+        lambda: Spec(least_squares(), support()),
+        TypeError,
+        "a regularizer is a term.*got a constraint",
+    ),
     (lambda: Spec(least_squares(), None, l1(1.0)), TypeError, r"Spec\(constraint=...\)"),
     (lambda: Spec("ridge"), TypeError, "a loss is a term or a function.*str"),
     (lambda: Spec(least_squares(), "ridge"), TypeError, "a regularizer is a term.*str"),
@@ -275,8 +322,11 @@ WRONG = [
     (lambda: Spec(least_squares(), permutations=True), ValueError, "permutations.*True"),
     (lambda: Spec(least_squares(), scale="cells"), ValueError, "scale must be one of.*cells"),
     (lambda: unigrn.bagging(Spec(least_squares()), bags=0), ValueError, "bags.*0"),
-    (lambda: unigrn.bagging(Spec(least_squares()), max_features=1.5), ValueError,
-     "max_features.*1.5"),
+    (
+        lambda: unigrn.bagging(Spec(least_squares()), max_features=1.5),
+        ValueError,
+        "max_features.*1.5",
+    ),
     (lambda: unigrn.bagging(Spec(least_squares()), draws="own"), ValueError, "draws.*own"),
 ]
 
@@ -290,8 +340,10 @@ def test_wrong_arguments_say_what_is_needed(call, error, words):
 def test_names_that_are_not_measured_are_told():
     plan = unigrn.plan(Spec(least_squares()), small(), regulators=["a", "b", "q"], targets=["y"])
     assert list(plan.problem.regulators) == ["a", "b"]
-    assert any("1 of 3 requested regulators are not measured" in line
-               for line in plan.problem.report.lines())
+    assert any(
+        "1 of 3 requested regulators are not measured" in line
+        for line in plan.problem.report.lines()
+    )
 
 
 # ------------------------------------------------------------------ candidates
@@ -300,8 +352,12 @@ def test_names_that_are_not_measured_are_told():
 @pytest.mark.parametrize("constraint", [None, support(), budget(2)])
 def test_a_self_edge_of_the_prior_is_dropped_only_where_the_method_drops_it(constraint):
     prior = Prior.from_dict({"y": ["b", "y"], "z": ["z", "b"]})
-    spec = Spec(component_analysis() if constraint is None else least_squares(), ridge(1.0),
-                constraint, prior)
+    spec = Spec(
+        component_analysis() if constraint is None else least_squares(),
+        ridge(1.0),
+        constraint,
+        prior,
+    )
     report = build(spec, small()).report
     assert report.count("edges used") == 4 and report.count("edges dropped: self-edge") == 0
 
@@ -309,12 +365,15 @@ def test_a_self_edge_of_the_prior_is_dropped_only_where_the_method_drops_it(cons
 def test_candidates_are_the_constraint_applied():
     prior = Prior.from_dict({"y": ["b", "a", "y", "q"], "z": ["z"], "a": ["z"]})
     problem = unigrn.plan(Spec(least_squares(), None, mask(), prior), small()).problem
-    pairs = [(str(problem.regulators[c]), str(problem.targets[t])) for c, t in
-             zip(problem.candidate, problem.entry_target, strict=True)]
+    pairs = [
+        (str(problem.regulators[c]), str(problem.targets[t]))
+        for c, t in zip(problem.candidate, problem.entry_target, strict=True)
+    ]
     assert pairs == [("z", "a"), ("a", "y"), ("b", "y")]
     assert problem.dropped == {"Support": 0, "NoSelf": 2}
-    assert np.array_equal(problem.sizes, np.bincount(problem.entry_target,
-                                                     minlength=len(problem.targets)))
+    assert np.array_equal(
+        problem.sizes, np.bincount(problem.entry_target, minlength=len(problem.targets))
+    )
     soft = unigrn.plan(Spec(least_squares(), prior_l1(1.0), no_self(), prior), small()).problem
     assert [p.report.count("edges dropped: self-edge") for p in (problem, soft)] == [2, 2]
     for entry in range(len(soft.candidate)):
@@ -356,7 +415,8 @@ def test_padding_takes_eight_sizes_an_octave(octave):
     low = 1 << octave
     step = max(low // 8, 1)
     assert {padded(n) for n in range(low, 2 * low, max(step // 2, 1))} <= {
-        low + i * step for i in range(9)}
+        low + i * step for i in range(9)
+    }
 
 
 @given(SIZES)
@@ -405,9 +465,16 @@ def many():
     x = rng.normal(size=(40, 5))
     y = x @ rng.normal(size=(5, MANY)) + rng.normal(size=(40, MANY))
     genes = [f"r{j}" for j in range(5)] + [f"y{t:02d}" for t in range(MANY)]
-    prior = Prior.from_edges(pd.DataFrame(
-        [(f"r{j}", f"y{t:02d}") for t in range(MANY)
-         for j in rng.permutation(5)[:rng.integers(2, 5)]], columns=["source", "target"]))
+    prior = Prior.from_edges(
+        pd.DataFrame(
+            [
+                (f"r{j}", f"y{t:02d}")
+                for t in range(MANY)
+                for j in rng.permutation(5)[: rng.integers(2, 5)]
+            ],
+            columns=["source", "target"],
+        )
+    )
     data = Data.from_arrays(np.c_[x, y], genes, groups=["u", "v"] * 20, dtype="float64")
     return data, prior
 
@@ -422,12 +489,13 @@ def equal(one, other):
 
 def test_small_pieces_give_the_same_numbers(many, monkeypatch):
     data, prior = many
-    spec = unigrn.bagging(Spec(least_squares(), ridge(1.0), support(), prior, permutations=1),
-                          bags=2)
+    spec = unigrn.bagging(
+        Spec(least_squares(), ridge(1.0), support(), prior, permutations=1), bags=2
+    )
     whole = unigrn.fit(spec, data, 3)
     assert (whole.status == 0).all()
     plan = unigrn.plan(spec, data)
-    batch, = plan.batches()
+    (batch,) = plan.batches()
     assert plan.chunk(batch, 2 * MANY) > 16
     reads = []
     read = Data.blocks
@@ -441,8 +509,9 @@ def test_small_pieces_give_the_same_numbers(many, monkeypatch):
 
 def test_the_footprint_of_a_whole_network_counts_what_terms_and_starts_hold(monkeypatch):
     genes = [f"g{i}" for i in range(1000)]
-    data = Data.from_arrays(np.random.default_rng(0).normal(size=(20, 1000)), genes,
-                            dtype="float64")
+    data = Data.from_arrays(
+        np.random.default_rng(0).normal(size=(20, 1000)), genes, dtype="float64"
+    )
     prior = Prior.from_dict({g: genes[:30] for g in genes[30:]})
 
     def footprint(spec):

@@ -390,8 +390,11 @@ def test_notes_carry_the_layer(tmp_path):
         ("p.csv", b"source,target\na,X\n,X\n", "the source name in data row 2 is empty"),
         ("p.csv", b"source,target\n\xff\xfe,X\n", "cannot be read as .csv"),
         ("p.tsv.gz", b"source\ttarget\na\tX\n", "cannot be read as .tsv.gz"),
-        ("p.tsv.gz", gzip.compress(b"source\ttarget\na\tX\n" * 99, mtime=0)[:-20],
-         "cannot be read as"),
+        (
+            "p.tsv.gz",
+            gzip.compress(b"source\ttarget\na\tX\n" * 99, mtime=0)[:-20],
+            "cannot be read as",
+        ),
         ("p.parquet", b"source\ttarget\n", "cannot be read as .parquet"),
         ("p.pkl", b"x", "wrong suffix; needs .tsv, .csv (also .gz) or .parquet"),
         ("p", b"x", "wrong suffix"),
@@ -596,8 +599,7 @@ def test_resolve_what_was_asked_for():
 genes_of = st.sets(st.sampled_from(["a", "b", "c", "A", "é", "NA", "other"]), min_size=1)
 
 
-@given(rows_of, genes_of, st.none() | genes_of, st.none() | genes_of, st.booleans(),
-       st.booleans())
+@given(rows_of, genes_of, st.none() | genes_of, st.none() | genes_of, st.booleans(), st.booleans())
 def test_every_edge_has_one_fate(rows, genes, regulators, targets, hard_mask, self_edges):
     prior = Prior.combine(
         [Prior.from_edges(table(*rows), name="a"), Prior.from_edges(table(*rows[:1]), name="b")]

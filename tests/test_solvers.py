@@ -21,6 +21,7 @@ from unigrn import (
     Data,
     Prior,
     Spec,
+    backend,
     box,
     elastic_net,
     gaussian,
@@ -34,7 +35,6 @@ from unigrn import (
 from unigrn.methods.celloracle import celloracle, celloracle_bayesian
 from unigrn.methods.masked import masked_lasso
 from unigrn.run import false_discovery_rate
-from unigrn.solvers import batching
 from unigrn.verify import originals
 
 CELLS, REGULATORS, TARGETS = 30, 6, 3
@@ -62,8 +62,9 @@ def names(x, y):
 def solve(spec, x, y, *, seed=0, groups=None, weights=None, dtype="float64", **options):
     """Fit every column of y on all columns of x."""
     regulators, targets = names(x, y)
-    data = Data.from_arrays(np.c_[x, y], regulators + targets, groups=groups, weights=weights,
-                            dtype=dtype)
+    data = Data.from_arrays(
+        np.c_[x, y], regulators + targets, groups=groups, weights=weights, dtype=dtype
+    )
     return unigrn.fit(spec, data, seed, regulators=regulators, targets=targets, **options)
 
 
@@ -259,13 +260,16 @@ def priced():
     """Prior over r0..r5 for every target, in two layers: prices `PRICES`, signs `SIGNS`."""
     first = [(f"r{j}", f"y{t}") for t in range(TARGETS) for j in (1, 3)]
     second = [(f"r{j}", f"y{t}") for t in range(TARGETS) for j in (1, 5)]
-    return Prior.combine([Prior.from_edges(edges(first), name="motif"),
-                          Prior.from_edges(edges(second, [0.4, 0.5] * TARGETS), name="chip")])
+    return Prior.combine(
+        [
+            Prior.from_edges(edges(first), name="motif"),
+            Prior.from_edges(edges(second, [0.4, 0.5] * TARGETS), name="chip"),
+        ]
+    )
 
 
 def signed():
-    table = [(f"r{j}", f"y{t}", int(SIGNS[j])) for t in range(TARGETS)
-             for j in range(REGULATORS)]
+    table = [(f"r{j}", f"y{t}", int(SIGNS[j])) for t in range(TARGETS) for j in range(REGULATORS)]
     frame = pd.DataFrame(table, columns=["source", "target", "sign"])
     frame["weight"] = 1.0
     return Prior.from_edges(frame)
@@ -277,50 +281,68 @@ def _zero(x):
 
 def _squares(price=0.0, alpha=0.0, low=-np.inf, high=np.inf):
     """Reference for least_squares + price |.|_1 + alpha |.|^2 in a box: (violation, at zero)."""
+
     def reference(x, y, b):
         g = slope(x, y, b) + 2 * alpha * b
         return violation(g, b, price, low, high), largest(slope(x, y, _zero(x)))
+
     return reference
 
 
 def _from_originals(function, variance, **options):
     def reference(x, y, b):
         return function(x, y, b, noise_variance=variance, **options), largest(
-            slope(x, y, _zero(x))) / (2 * variance)
+            slope(x, y, _zero(x))
+        ) / (2 * variance)
+
     return reference
 
 
 CASES = {
     "ridge by steps": (
         lambda: Spec(least_squares(), ridge(0.7), box(-1e6, 1e6)),
-        lambda x, y, b: (largest(originals.ridge_gradient(x, y, b, 0.7)),
-                         largest(originals.ridge_gradient(x, y, 0 * b, 0.7)))),
+        lambda x, y, b: (
+            largest(originals.ridge_gradient(x, y, b, 0.7)),
+            largest(originals.ridge_gradient(x, y, 0 * b, 0.7)),
+        ),
+    ),
     "lasso": (
         lambda: Spec(gaussian(2.0), elastic_net(5.0, 0.0)),
-        _from_originals(originals.lasso_kkt_violation, 2.0, strength=5.0)),
+        _from_originals(originals.lasso_kkt_violation, 2.0, strength=5.0),
+    ),
     "elastic net": (
         lambda: Spec(gaussian(0.5), elastic_net(8.0, 1.5)),
-        _from_originals(originals.elastic_net_kkt_violation, 0.5, l1=8.0, l2=3.0)),
+        _from_originals(originals.elastic_net_kkt_violation, 0.5, l1=8.0, l2=3.0),
+    ),
     "nonnegative": (
         lambda: Spec(gaussian(1.0), elastic_net(0.0, 0.0), nonnegative()),
-        _from_originals(originals.nonnegative_kkt_violation, 1.0)),
+        _from_originals(originals.nonnegative_kkt_violation, 1.0),
+    ),
     "nonnegative elastic net": (
         lambda: Spec(gaussian(1.0), elastic_net(3.0, 0.5), nonnegative()),
-        _from_originals(originals.nonnegative_kkt_violation, 1.0, l1=3.0, l2=1.0)),
+        _from_originals(originals.nonnegative_kkt_violation, 1.0, l1=3.0, l2=1.0),
+    ),
     "prior_l1": (
         lambda: Spec(gaussian(1.0), unigrn.prior_l1(2.0, bias=0.3), prior=priced()),
-        _from_originals(originals.weighted_l1_kkt_violation, 1.0, weights=PRICES)),
+        _from_originals(originals.weighted_l1_kkt_violation, 1.0, weights=PRICES),
+    ),
     "sign": (
         lambda: Spec(least_squares(), l1(3.0), sign(), prior=signed()),
-        _squares(price=3.0, low=np.where(SIGNS > 0, 0, -np.inf),
-                 high=np.where(SIGNS < 0, 0, np.inf))),
+        _squares(
+            price=3.0, low=np.where(SIGNS > 0, 0, -np.inf), high=np.where(SIGNS < 0, 0, np.inf)
+        ),
+    ),
     "box": (
         lambda: Spec(least_squares(), ridge(0.2), box(-0.3, 0.5)),
-        _squares(alpha=0.2, low=-0.3, high=0.5)),
+        _squares(alpha=0.2, low=-0.3, high=0.5),
+    ),
     "plain": (
         lambda: Spec(PLAIN, ridge(0.7)),
-        lambda x, y, b: (largest(originals.ridge_gradient(x, y, b, 0.7)),
-                         largest(originals.ridge_gradient(x, y, 0 * b, 0.7)))),
+        lambda x, y, b: (
+            largest(originals.ridge_gradient(x, y, b, 0.7)),
+            largest(originals.ridge_gradient(x, y, 0 * b, 0.7)),
+        ),
+    ),
 }
 SMOOTH = ("ridge by steps", "plain")  # nothing but a gradient: the certificate is its size
 
@@ -404,10 +426,17 @@ def test_huber_agrees_with_scipy_and_with_its_conditions():
         assert found.plan.rung.name == "proximal gradient on rows"
         assert set(status(found)) == {CONVERGED}
         for t in range(TARGETS):
+
             def both(p, y=y[:, t], x=x):
                 return huber_parts(x, y, p[:-1], p[-1], 0.8)
-            want = minimize(both, np.zeros(REGULATORS + 1), jac=True, method="L-BFGS-B",
-                            options={"gtol": 1e-11, "ftol": 1e-16, "maxiter": 5000}).x
+
+            want = minimize(
+                both,
+                np.zeros(REGULATORS + 1),
+                jac=True,
+                method="L-BFGS-B",
+                options={"gtol": 1e-11, "ftol": 1e-16, "maxiter": 5000},
+            ).x
             b, c = found.theta[0, :, t], found.blocks["intercept"][0, t]
             assert distance(np.r_[b, c], want) < 1e-6
             g = huber_parts(x, y[:, t], b, c, 0.8)[1]
@@ -443,8 +472,9 @@ def test_huber_of_a_large_delta_is_least_squares():
 def test_evidence_reports_the_stationarity_of_both_precisions():
     x, y = draw(7)
     h = 1e-6
-    loose, tight = (solve(Spec(unigrn.gaussian_evidence(h, tolerance)), x, y)
-                    for tolerance in (1e-3, 1e-14))
+    loose, tight = (
+        solve(Spec(unigrn.gaussian_evidence(h, tolerance)), x, y) for tolerance in (1e-3, 1e-14)
+    )
     early = solve(Spec(unigrn.gaussian_evidence(h, 1e-14, max_iterations=1)), x, y)
     assert set(status(loose)) == {"stopped by the method's own rule"}
     assert set(status(early)) == {LIMIT}
@@ -492,8 +522,9 @@ def test_a_bound_does_not_hide_a_large_gradient():
     # optimality. The start of the change of variables, theta = log 2, is far from it.
     x, y = draw(8)
     for most in (0, 1, 300):
-        found = solve(Spec(PLAIN, None, nonnegative()), 1e3 * x, y, tolerance=1e-5,
-                      max_iterations=most)
+        found = solve(
+            Spec(PLAIN, None, nonnegative()), 1e3 * x, y, tolerance=1e-5, max_iterations=most
+        )
         for t, word in enumerate(status(found)):
             b = found.theta[0, :, t]
             at_bound = b <= 1e-4 * np.max(b)
@@ -515,13 +546,19 @@ def test_penalised_fits_agree_with_scikit_learn():
         options = {"tol": 1e-14, "max_iter": 200_000}
         for spec, other in (
             (Spec(gaussian(0.5), elastic_net(9.0, 0.0)), Lasso(9.0 / (2 * CELLS), **options)),
-            (Spec(gaussian(0.5), elastic_net(9.0, 0.0), nonnegative()),
-             Lasso(9.0 / (2 * CELLS), positive=True, **options)),
+            (
+                Spec(gaussian(0.5), elastic_net(9.0, 0.0), nonnegative()),
+                Lasso(9.0 / (2 * CELLS), positive=True, **options),
+            ),
             # a r = l1 / 2n and a (1 - r) = l2 / n with l1 = 6, l2 = 3: a = 6 / n, r = 1/2.
-            (Spec(gaussian(0.5), elastic_net(6.0, 3.0)),
-             ElasticNet(6.0 / CELLS, l1_ratio=0.5, **options)),
-            (Spec(gaussian(0.5), elastic_net(6.0, 3.0), nonnegative()),
-             ElasticNet(6.0 / CELLS, l1_ratio=0.5, positive=True, **options)),
+            (
+                Spec(gaussian(0.5), elastic_net(6.0, 3.0)),
+                ElasticNet(6.0 / CELLS, l1_ratio=0.5, **options),
+            ),
+            (
+                Spec(gaussian(0.5), elastic_net(6.0, 3.0), nonnegative()),
+                ElasticNet(6.0 / CELLS, l1_ratio=0.5, positive=True, **options),
+            ),
         ):
             found = solve(spec, x, y, max_iterations=20_000).theta[0]
             want = np.stack([other.fit(x, y[:, t]).coef_ for t in range(TARGETS)], axis=1)
@@ -534,8 +571,12 @@ def test_nonnegative_least_squares_agree_with_scipy():
 
     for seed in (13, 14):
         x, y = draw(seed)
-        found = solve(Spec(least_squares(intercept=False), None, nonnegative()), x, y - 3.0,
-                      max_iterations=20_000).theta[0]
+        found = solve(
+            Spec(least_squares(intercept=False), None, nonnegative()),
+            x,
+            y - 3.0,
+            max_iterations=20_000,
+        ).theta[0]
         want = np.stack([nnls(x, y[:, t] - 3.0)[0] for t in range(TARGETS)], axis=1)
         assert (want == 0).any()
         assert distance(found, want) < 1e-6
@@ -543,8 +584,18 @@ def test_nonnegative_least_squares_agree_with_scipy():
 
 def test_masked_lasso_agrees_with_coordinate_descent():
     x, y = draw(15)
-    pairs = [("r0", "y0"), ("r2", "y0"), ("r5", "y0"), ("r1", "y1"), ("r0", "y2"), ("r1", "y2"),
-             ("r2", "y2"), ("r3", "y2"), ("r4", "y2"), ("r5", "y2")]
+    pairs = [
+        ("r0", "y0"),
+        ("r2", "y0"),
+        ("r5", "y0"),
+        ("r1", "y1"),
+        ("r0", "y2"),
+        ("r1", "y2"),
+        ("r2", "y2"),
+        ("r3", "y2"),
+        ("r4", "y2"),
+        ("r5", "y2"),
+    ]
     sx, sy = x / x.std(0), y / y.std(0)
     spec = masked_lasso(Prior.from_edges(edges(pairs)), strength=4.0, noise_variance=0.4)
     found = solve(spec, x, y, max_iterations=20_000)
@@ -587,16 +638,16 @@ def test_released_bags_agree_with_scikit_learn():
     # Bags are the same whatever their number, so sums over b + 1 and b bags tell bag b alone.
     totals = [np.zeros(len(pairs))]
     for bags in range(1, most + 1):
-        found = solve(celloracle(prior, alpha=2.0, bags=bags, draws="released"), x, y,
-                      seed=bags)
+        found = solve(celloracle(prior, alpha=2.0, bags=bags, draws="released"), x, y, seed=bags)
         mean, drawn = found.weights[0], found.statistics["bags_drawn"][0]
         totals.append(np.where(drawn > 0, drawn * np.nan_to_num(mean), 0.0))
     ours = np.diff(totals, axis=0)
     sx = x / x.std(0)
     for t in range(2):
         k = REGULATORS - t
-        other = BaggingRegressor(Ridge(2.0), n_estimators=most, max_features=0.8,
-                                 bootstrap=True, random_state=123).fit(sx[:, :k], y[:, t])
+        other = BaggingRegressor(
+            Ridge(2.0), n_estimators=most, max_features=0.8, bootstrap=True, random_state=123
+        ).fit(sx[:, :k], y[:, t])
         want = np.zeros((most, k))
         for b in range(most):
             want[b, other.estimators_features_[b]] = other.estimators_[b].coef_
@@ -709,8 +760,9 @@ def test_a_coupled_loss_is_solved_as_one_problem():
     b = found.theta[0]
     g = 2 * (xc.T @ (xc @ b - yc) + 3.0 * b.sum(axis=1, keepdims=True))
     assert largest(g) / at_zero < 3 * TOLERANCE
-    early = solve(Spec(unigrn.loss(shared_strength, coupled=True, strength=3.0)), x, y,
-                  max_iterations=1)
+    early = solve(
+        Spec(unigrn.loss(shared_strength, coupled=True, strength=3.0)), x, y, max_iterations=1
+    )
     b = early.theta[0]
     g = 2 * (xc.T @ (xc @ b - yc) + 3.0 * b.sum(axis=1, keepdims=True))
     assert set(status(early)) == {LIMIT}
@@ -773,8 +825,11 @@ def test_a_singular_problem_is_flagged_and_finite():
 def test_constant_genes_have_no_edge_of_weight():
     x, y = draw(26)
     x[:, 2], y[:, 1] = 3.3, 5.7
-    for spec in (Spec(least_squares(), ridge(0.7)), Spec(gaussian(), l1(1.0)),
-                 Spec(unigrn.gaussian_evidence())):
+    for spec in (
+        Spec(least_squares(), ridge(0.7)),
+        Spec(gaussian(), l1(1.0)),
+        Spec(unigrn.gaussian_evidence()),
+    ):
         found = solve(spec, x, y, max_iterations=20_000)
         assert np.isfinite(found.weights).all()
         assert np.abs(found.theta[0, 2]).max() < 1e-12 and not found.theta[0, :, 1].any()
@@ -808,8 +863,12 @@ def test_constant_regulators_are_zero_for_losses_on_rows():
 def test_one_cell_has_no_coefficients():
     x, y = draw(28)
     groups = np.array(["many"] * (CELLS - 1) + ["one"])
-    for spec in (Spec(least_squares(), ridge(0.7)), Spec(gaussian(), l1(1.0)),
-                 Spec(unigrn.gaussian_evidence()), Spec(huber(0.8))):
+    for spec in (
+        Spec(least_squares(), ridge(0.7)),
+        Spec(gaussian(), l1(1.0)),
+        Spec(unigrn.gaussian_evidence()),
+        Spec(huber(0.8)),
+    ):
         found = solve(spec, x, y, groups=groups, max_iterations=20_000)
         assert found.theta[0].any() and not found.theta[1].any()
         assert np.isfinite(found.weights).all()
@@ -836,8 +895,9 @@ def naive_rate(observed, null):
     """The same rate by counting, one edge at a time."""
     null = np.asarray(null)
     at = [min((1 + np.sum(null >= s)) / len(null) / np.sum(observed >= s), 1.0) for s in observed]
-    return np.array([min(r for r, s in zip(at, observed, strict=True) if s <= own)
-                     for own in observed])
+    return np.array(
+        [min(r for r, s in zip(at, observed, strict=True) if s <= own) for own in observed]
+    )
 
 
 def test_rate_equals_its_definition():
@@ -870,9 +930,16 @@ def test_rate_is_calibrated():
     for seed in range(12):
         x, y, truth = signal(seed, 1.5)
         found = solve(spec, x, y, seed=seed)
-        real = np.array([truth[int(r[1:]), int(t[1:])] for r, t in zip(
-            found.plan.problem.regulators[found.plan.problem.candidate],
-            found.plan.problem.targets[found.plan.problem.entry_target], strict=True)])
+        real = np.array(
+            [
+                truth[int(r[1:]), int(t[1:])]
+                for r, t in zip(
+                    found.plan.problem.regulators[found.plan.problem.candidate],
+                    found.plan.problem.targets[found.plan.problem.entry_target],
+                    strict=True,
+                )
+            ]
+        )
         hit = found.statistics["fdr"][0] <= 0.1
         false.append(hit[~real].sum() / max(hit.sum(), 1))
         power.append(hit[real].mean())
@@ -895,15 +962,17 @@ def test_copies_leave_the_fit_as_it_was():
     same(with_null, solve(Spec(least_squares(), ridge(1.0), permutations=15), x, y))
     assert not np.array_equal(
         solve(Spec(least_squares(), ridge(1.0), permutations=15), x, y, seed=1).statistics["fdr"],
-        with_null.statistics["fdr"])
+        with_null.statistics["fdr"],
+    )
 
 
 def test_rate_compares_targets_in_their_own_units():
     x, y, _ = signal(1, 1.5)
     units = 10.0 ** np.random.default_rng(3).integers(-3, 4, GENES)
     spec = Spec(least_squares(), ridge(1.0), permutations=15)
-    np.testing.assert_allclose(solve(spec, x, y * units).statistics["fdr"],
-                               solve(spec, x, y).statistics["fdr"], rtol=1e-9)
+    np.testing.assert_allclose(
+        solve(spec, x, y * units).statistics["fdr"], solve(spec, x, y).statistics["fdr"], rtol=1e-9
+    )
 
 
 # ------------------------------------------------------------------ one program, many data sets
@@ -918,9 +987,11 @@ def named(seed, cells, regulators, targets, label):
 
 PROGRAMS = {
     "closed form": lambda v, prior: Spec(
-        least_squares(), ridge(v), unigrn.support() + unigrn.no_self(), prior, scale="regulators"),
+        least_squares(), ridge(v), unigrn.support() + unigrn.no_self(), prior, scale="regulators"
+    ),
     "bags": lambda v, prior: unigrn.bagging(
-        Spec(least_squares(), ridge(v), unigrn.support(), prior), bags=3, max_features=0.5 + v / 9),
+        Spec(least_squares(), ridge(v), unigrn.support(), prior), bags=3, max_features=0.5 + v / 9
+    ),
     "lasso": lambda v, prior: Spec(gaussian(v), l1(2 * v)),
     "evidence": lambda v, prior: Spec(unigrn.gaussian_evidence(1e-6 * v, 1e-3 * v)),
     "huber": lambda v, prior: Spec(huber(v), ridge(v)),
@@ -935,8 +1006,9 @@ def test_another_data_set_does_not_compile(name, count_compilations):
         prior = Prior.from_edges(edges([(s, t) for s in sources for t in targets]))
         spec = PROGRAMS[name](1.0 + seed, prior)
         with count_compilations() as compiled:
-            found = unigrn.fit(spec, data, seed, regulators=sources, targets=targets,
-                               max_iterations=500 + seed)
+            found = unigrn.fit(
+                spec, data, seed, regulators=sources, targets=targets, max_iterations=500 + seed
+            )
         assert np.isfinite(found.theta).all()
     assert compiled.total == 0, compiled.names
 
@@ -953,15 +1025,21 @@ def bagged():
 
 def same(one, other):
     """Every array of two solutions is equal, bit by bit."""
-    for a, b in ((one.weights, other.weights), (one.residual, other.residual),
-                 (one.status, other.status), *((one.statistics[k], other.statistics[k])
-                                               for k in one.statistics)):
+    for a, b in (
+        (one.weights, other.weights),
+        (one.residual, other.residual),
+        (one.status, other.status),
+        *((one.statistics[k], other.statistics[k]) for k in one.statistics),
+    ):
         np.testing.assert_array_equal(a, b)
 
 
 def fitted(matrix, spec=None, *, seed=3, reader=None, genes=None):
-    genes = [f"r{j}" for j in range(REGULATORS)] + [f"y{t}" for t in range(TARGETS)] \
-        if genes is None else genes
+    genes = (
+        [f"r{j}" for j in range(REGULATORS)] + [f"y{t}" for t in range(TARGETS)]
+        if genes is None
+        else genes
+    )
     if reader is None:
         data = Data.from_arrays(matrix, genes, groups=GROUPS, dtype="float64")
     else:
@@ -996,8 +1074,9 @@ def test_the_order_of_cells_changes_rounding_only(counts):
     spec = Spec(least_squares(), ridge(0.7), unigrn.support(), Prior.from_edges(edges(PAIRS)))
     order = np.random.default_rng(8).permutation(len(GROUPS))
     genes = [f"r{j}" for j in range(REGULATORS)] + [f"y{t}" for t in range(TARGETS)]
-    moved = Data.from_arrays(counts[order].astype(float), genes, groups=GROUPS[order],
-                             dtype="float64")
+    moved = Data.from_arrays(
+        counts[order].astype(float), genes, groups=GROUPS[order], dtype="float64"
+    )
     one, other = fitted(counts.astype(float), spec), unigrn.fit(spec, moved, 3)
     np.testing.assert_allclose(one.weights, other.weights, rtol=1e-10, atol=1e-12)
 
@@ -1013,17 +1092,26 @@ def test_how_the_matrix_is_stored_does_not_matter(counts, tmp_path):
     import scipy.sparse
 
     plain = fitted(counts.astype(float))
-    for matrix in (counts, counts.astype(np.int16), counts.astype(np.float32),
-                   np.asfortranarray(counts), scipy.sparse.csr_matrix(counts),
-                   scipy.sparse.csc_matrix(counts.astype(float)),
-                   scipy.sparse.csr_array(counts)):
+    for matrix in (
+        counts,
+        counts.astype(np.int16),
+        counts.astype(np.float32),
+        np.asfortranarray(counts),
+        scipy.sparse.csr_matrix(counts),
+        scipy.sparse.csc_matrix(counts.astype(float)),
+        scipy.sparse.csr_array(counts),
+    ):
         same(plain, fitted(matrix))
     genes = [f"r{j}" for j in range(REGULATORS)] + [f"y{t}" for t in range(TARGETS)]
-    for number, matrix in enumerate((counts.astype(float),
-                                     scipy.sparse.csr_matrix(counts.astype(float)))):
+    for number, matrix in enumerate(
+        (counts.astype(float), scipy.sparse.csr_matrix(counts.astype(float)))
+    ):
         path = tmp_path / f"{number}.h5ad"
-        anndata.AnnData(matrix, pd.DataFrame({"g": GROUPS}, index=[f"c{i}" for i in range(70)]),
-                        pd.DataFrame(index=genes)).write_h5ad(path)
+        anndata.AnnData(
+            matrix,
+            pd.DataFrame({"g": GROUPS}, index=[f"c{i}" for i in range(70)]),
+            pd.DataFrame(index=genes),
+        ).write_h5ad(path)
         data = Data.from_anndata(path, groupby="g", dtype="float64")
         same(plain, unigrn.fit(bagged(), data, 3))
 
@@ -1036,16 +1124,22 @@ def test_how_the_cells_are_read_does_not_matter(counts, monkeypatch):
     chopped(monkeypatch, 9)
     for found in (fitted(matrix), fitted(matrix, reader=lambda a, b: matrix[a:b])):
         np.testing.assert_allclose(found.weights, plain.weights, rtol=1e-10, atol=1e-12)
-        np.testing.assert_array_equal(found.statistics["bags_drawn"],
-                                      plain.statistics["bags_drawn"])
+        np.testing.assert_array_equal(
+            found.statistics["bags_drawn"], plain.statistics["bags_drawn"]
+        )
 
 
 def test_the_null_does_not_depend_on_how_the_cells_are_read(counts, monkeypatch):
     # A small group in a streamed file has a cell or two in each block: permuting those within
     # their block would leave them where they are, and the null would be the observed target.
     matrix = counts.astype(float)
-    spec = Spec(least_squares(), ridge(0.7), unigrn.support(), Prior.from_edges(edges(PAIRS)),
-                permutations=3)
+    spec = Spec(
+        least_squares(),
+        ridge(0.7),
+        unigrn.support(),
+        Prior.from_edges(edges(PAIRS)),
+        permutations=3,
+    )
     plain = fitted(matrix, spec)
     chopped(monkeypatch, 2)
     streamed = fitted(matrix, spec, reader=lambda a, b: matrix[a:b])
@@ -1079,13 +1173,26 @@ def test_programs_with_lapack_are_recognised_inside_loops_and_branches():
         return jax.lax.cond(a[0, 0] > 0, lambda b: jnp.linalg.eigh(b)[1], lambda b: b, a)
 
     def lapack(f):
-        return batching.uses_lapack(jax.make_jaxpr(f)(square).jaxpr)
+        return backend.uses_lapack(jax.make_jaxpr(f)(square).jaxpr)
 
-    for f in (looped, branched, jax.jit(looped), lambda a: jax.vmap(branched)(a[None]),
-              jax.grad(lambda a: jnp.linalg.slogdet(a)[1])):
+    for f in (
+        looped,
+        branched,
+        jax.jit(looped),
+        lambda a: jax.vmap(branched)(a[None]),
+        jax.grad(lambda a: jnp.linalg.slogdet(a)[1]),
+    ):
         assert lapack(f)
-    assert not any(map(lapack, (lambda a: a @ a, lambda a: jax.lax.while_loop(
-        lambda b: b[0, 0] < 3, lambda b: b + 1, a), jnp.linalg.norm)))
+    assert not any(
+        map(
+            lapack,
+            (
+                lambda a: a @ a,
+                lambda a: jax.lax.while_loop(lambda b: b[0, 0] < 3, lambda b: b + 1, a),
+                jnp.linalg.norm,
+            ),
+        )
+    )
 
 
 HANG = """
@@ -1112,6 +1219,11 @@ print("through")
 def test_fits_that_call_lapack_do_not_wait_for_each_other_for_ever():
     """XLA's threads that run LAPACK on batches side by side never come back (jaxlib 0.10)."""
     folder = Path(__file__).parent
-    ran = subprocess.run([sys.executable, "-c", HANG, str(folder)], capture_output=True, text=True,
-                         timeout=300, cwd=folder.parent)
+    ran = subprocess.run(
+        [sys.executable, "-c", HANG, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=folder.parent,
+    )
     assert ran.stdout == "through\n", ran.stderr

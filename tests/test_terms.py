@@ -88,8 +88,12 @@ pytestmark = pytest.mark.usefixtures("x64")
 # Four different sizes, so that a transposed array does not pass.
 CELLS, CANDIDATES, TARGETS, FACTORS = 7, 4, 3, 2
 SIZES = {"cells": CELLS, "regulators": CANDIDATES, "targets": TARGETS, "factors": FACTORS}
-BLOCKS = {**AXES, "log_variance": AXES["theta"], "noise_precision": ("targets",),
-          "weight_precision": ("targets",)}
+BLOCKS = {
+    **AXES,
+    "log_variance": AXES["theta"],
+    "noise_precision": ("targets",),
+    "weight_precision": ("targets",),
+}
 BATCH = 6  # points in one compiled call
 PAD = 3
 
@@ -106,8 +110,9 @@ def moments_of(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> Moments:
     count = w.sum()
     mean_x, mean_y = w @ x / count, w @ y / count
     x, y = x - mean_x, y - mean_y
-    return Moments((x.T * w) @ x, (x.T * w) @ y, w @ y**2, np.asarray(count), mean_x,
-                   np.asarray(mean_y))
+    return Moments(
+        (x.T * w) @ x, (x.T * w) @ y, w @ y**2, np.asarray(count), mean_x, np.asarray(mean_y)
+    )
 
 
 def axes(block: str, whole: bool) -> tuple[str, ...]:
@@ -122,10 +127,14 @@ class World:
         self.seed, self.offset = seed, offset
         self.rng = rng = np.random.default_rng(seed)
         shared = rng.normal(size=(CELLS, 1)) * rng.choice([0.0, 3.0])
-        self.x = rng.normal(size=(CELLS, CANDIDATES)) + shared + offset * rng.normal(
-            size=CANDIDATES)
-        self.y = (self.x @ rng.normal(size=(CANDIDATES, TARGETS))
-                  + rng.normal(size=(CELLS, TARGETS)) + offset * rng.normal(size=TARGETS))
+        self.x = (
+            rng.normal(size=(CELLS, CANDIDATES)) + shared + offset * rng.normal(size=CANDIDATES)
+        )
+        self.y = (
+            self.x @ rng.normal(size=(CANDIDATES, TARGETS))
+            + rng.normal(size=(CELLS, TARGETS))
+            + offset * rng.normal(size=TARGETS)
+        )
         self.weight = rng.integers(0, 4, CELLS).astype(float)
         self.weight[:3] += 1
         shape = (CANDIDATES, TARGETS)
@@ -133,10 +142,13 @@ class World:
         evidence[0, 0] = 1.0
         atac = evidence * rng.choice([0, 0.5, 1], shape)
         self.table = PriorView(
-            support=evidence > 0, weight=evidence,
+            support=evidence > 0,
+            weight=evidence,
             sign=np.where(evidence > 0, rng.integers(-1, 2, shape), 0).astype(np.int32),
             self_edge=np.arange(CANDIDATES)[:, None] == rng.integers(0, 2 * CANDIDATES, TARGETS),
-            valid=np.ones(shape, bool), layers={"atac": atac, "motif": evidence - atac})
+            valid=np.ones(shape, bool),
+            layers={"atac": atac, "motif": evidence - atac},
+        )
         # A whole network has gaps where a regulator is no candidate of a target.
         valid = rng.random(shape) < 0.8
         valid[range(CANDIDATES), np.arange(CANDIDATES) % TARGETS] = True
@@ -241,8 +253,15 @@ def of_evidence(theta, rows, prior, blocks, h):
     w, k = rows.weight, int(np.sum(prior.valid))
     x = (rows.x - w @ rows.x / w.sum())[:, prior.valid]
     _, logdet = np.linalg.slogdet(a * (x.T * w) @ x + lam * np.eye(k))
-    return (a * squares(theta, rows) + lam * theta @ theta + logdet - w.sum() * np.log(a)
-            - k * np.log(lam) + 2 * h * (a + lam) - 2 * h * (np.log(a) + np.log(lam)))
+    return (
+        a * squares(theta, rows)
+        + lam * theta @ theta
+        + logdet
+        - w.sum() * np.log(a)
+        - k * np.log(lam)
+        + 2 * h * (a + lam)
+        - 2 * h * (np.log(a) + np.log(lam))
+    )
 
 
 def smooth_error(params, data, prior, width):
@@ -252,7 +271,7 @@ def smooth_error(params, data, prior, width):
 
 
 def of_smooth_error(theta, rows, prior, blocks):
-    return rows.weight @ (np.sqrt(1 + ((rows.y - rows.x @ theta) / 2.0)**2) - 1)
+    return rows.weight @ (np.sqrt(1 + ((rows.y - rows.x @ theta) / 2.0) ** 2) - 1)
 
 
 def smooth_price(params, data, prior, strength):
@@ -267,12 +286,16 @@ def of_smooth_price(theta, rows, prior, blocks):
 def of_expected(theta, rows, prior, blocks, variance=None):
     # A quadratic has the same mean over theta +- its standard deviations as over a Gaussian.
     spread = np.exp(blocks["log_variance"] / 2)
-    return np.mean([of_gaussian(variance)(theta + spread * signs, rows, prior, blocks)
-                    for signs in itertools.product([-1, 1], repeat=theta.size)])
+    return np.mean(
+        [
+            of_gaussian(variance)(theta + spread * signs, rows, prior, blocks)
+            for signs in itertools.product([-1, 1], repeat=theta.size)
+        ]
+    )
 
 
 def of_components(theta, rows, prior, blocks):
-    return np.sum((rows.y - blocks["A"].T @ theta)**2)
+    return np.sum((rows.y - blocks["A"].T @ theta) ** 2)
 
 
 @definition
@@ -282,7 +305,7 @@ def of_laplacian(theta, rows, prior, blocks, strength, threshold, signed=True):
         w = cov[g, h] / math.sqrt(cov[g, g] * cov[h, h])
         same = np.sign(w) if signed else 1
         if abs(w) > threshold:
-            total += abs(w) * np.sum((theta[:, g] - same * theta[:, h])**2)
+            total += abs(w) * np.sum((theta[:, g] - same * theta[:, h]) ** 2)
     return strength * total
 
 
@@ -290,14 +313,15 @@ def of_laplacian(theta, rows, prior, blocks, strength, threshold, signed=True):
 def of_filter(theta, rows, prior, blocks, weights):
     p, c, b, eta = weights(prior)
     z = (theta != 0).astype(float)
-    return np.sum((c + b * z) * (z + (1 - z) * p - blocks["V"].T @ blocks["U"])**2 + eta * z)
+    return np.sum((c + b * z) * (z + (1 - z) * p - blocks["V"].T @ blocks["U"]) ** 2 + eta * z)
 
 
 def counted(evidence, strength, boost, floor, per_target=200):
     """P, c, b and eta of `collaborative`, edge by edge."""
+
     def weights(prior):
         layers = list(prior.layers.values())
-        by_count = np.array([0, *evidence[-len(layers):]])
+        by_count = np.array([0, *evidence[-len(layers) :]])
         c = by_count[sum((v > 0).astype(int) for v in layers)]
         c = c * sum(v / max(v.max(), 1e-300) for v in layers)
         rank = np.argsort(np.argsort(-c, axis=0, kind="stable"), axis=0)
@@ -305,21 +329,27 @@ def counted(evidence, strength, boost, floor, per_target=200):
         alpha, beta = np.where(p, c, 1), np.where(p, boost * c, c.max() - 1)
         eta = floor + strength * (1 - p) * alpha * (1 + alpha / beta)
         return p, strength * alpha * prior.valid, strength * beta * prior.valid, eta
+
     return weights
 
 
 def sketched(slope, on, off):
     """The same of `collaborative_sketch`."""
+
     def weights(prior):
         known = (prior.weight > 0).astype(float)
         c = (1 + slope * sum(prior.layers.values())) * prior.valid
         return known, c, on * c * known + off * (1 - known) * prior.valid, 0
+
     return weights
 
 
 _rng = np.random.default_rng(3)
-GIVEN = (_rng.integers(0, 2, (CANDIDATES, TARGETS)).astype(float),
-         *_rng.gamma(2, 1, (2, CANDIDATES, TARGETS)), 0.2)  # P, c, b and the floor
+GIVEN = (
+    _rng.integers(0, 2, (CANDIDATES, TARGETS)).astype(float),
+    *_rng.gamma(2, 1, (2, CANDIDATES, TARGETS)),
+    0.2,
+)  # P, c, b and the floor
 
 
 def as_given(prior):
@@ -345,20 +375,25 @@ def of_kl(theta, rows, prior, blocks, on, off):
 
 def price(strength, bias, layer=None):
     """Weights of prior_l1: full without evidence, ``bias`` times that from weight 1 on."""
+
     def weights(prior):
         p = np.minimum(prior.weight if layer is None else prior.layers[layer], 1)
         return strength * ((1 - p) + p * bias)
+
     return weights
 
 
-of_ridge = definition(lambda theta, rows, prior, blocks, alpha, block="theta":
-                      alpha * np.sum(blocks[block]**2))
+of_ridge = definition(
+    lambda theta, rows, prior, blocks, alpha, block="theta": alpha * np.sum(blocks[block] ** 2)
+)
 of_l0 = definition(lambda theta, rows, prior, blocks, cost: cost * np.count_nonzero(theta))
 of_l1 = definition(lambda theta, rows, prior, blocks, strength: strength * np.abs(theta).sum())
-of_prior_l1 = definition(lambda theta, rows, prior, blocks, *args:
-                         np.sum(price(*args)(prior) * np.abs(theta)))
-of_pull = definition(lambda theta, rows, prior, blocks, strength, centre:
-                     strength * np.sum((theta - centre)**2))
+of_prior_l1 = definition(
+    lambda theta, rows, prior, blocks, *args: np.sum(price(*args)(prior) * np.abs(theta))
+)
+of_pull = definition(
+    lambda theta, rows, prior, blocks, strength, centre: strength * np.sum((theta - centre) ** 2)
+)
 
 
 def times(factor, value):
@@ -380,13 +415,16 @@ class Pull(Regularizer):
     convex = True
 
     def __call__(self, params, data, prior):
-        return self.strength * jnp.sum((params.theta - self.centre)**2)
+        return self.strength * jnp.sum((params.theta - self.centre) ** 2)
 
     def quadratic(self, data, prior):
         one = jnp.ones_like(prior.weight)
-        return Quadratic(jnp.zeros(()), one * self.strength,
-                         self.strength * self.centre**2 * jnp.sum(one),
-                         one * self.strength * self.centre)
+        return Quadratic(
+            jnp.zeros(()),
+            one * self.strength,
+            self.strength * self.centre**2 * jnp.sum(one),
+            one * self.strength * self.centre,
+        )
 
 
 @definition
@@ -404,16 +442,20 @@ def only(mask):
 def between(low, high, *shape):
     def bounds(prior):
         return tuple(np.full(shape or prior.weight.shape, float(b)) for b in (low, high))
+
     return bounds
 
 
 def at_most(count=0, share=0.0, within="all", less=0.0):
     """The entries of a budget, and how many of them may differ from 0."""
+
     def most(prior):
-        mask = {"all": prior.valid, "prior": prior.support,
-                "new": prior.valid & ~prior.support}[within]
+        mask = {"all": prior.valid, "prior": prior.support, "new": prior.valid & ~prior.support}[
+            within
+        ]
         edges = int(prior.support.sum())
         return mask, count + round(share * edges) - round(less * edges)
+
     return most
 
 
@@ -425,6 +467,7 @@ def meet(*bounds):
     def both(prior):
         low, high = zip(*(b(prior) for b in bounds), strict=True)
         return np.max(low, axis=0), np.min(high, axis=0)
+
     return both
 
 
@@ -441,29 +484,51 @@ BOTH, ROWS, MOMENTS = ("rows", "moments"), ("rows",), ("moments",)
 
 CASES = (
     Case("least_squares", least_squares(), of_least_squares(), BOTH, BOTH),
-    Case("least_squares, no intercept", least_squares(intercept=False), of_least_squares(False),
-         BOTH, ROWS),
+    Case(
+        "least_squares, no intercept",
+        least_squares(intercept=False),
+        of_least_squares(False),
+        BOTH,
+        ROWS,
+    ),
     Case("least_squares, mean", least_squares(mean=True), of_least_squares(True, True), BOTH, BOTH),
-    Case("least_squares, mean, no intercept", least_squares(intercept=False, mean=True),
-         of_least_squares(False, True), BOTH, ROWS),
+    Case(
+        "least_squares, mean, no intercept",
+        least_squares(intercept=False, mean=True),
+        of_least_squares(False, True),
+        BOTH,
+        ROWS,
+    ),
     Case("gaussian, variance given", gaussian(0.4), of_gaussian(0.4), BOTH, ROWS),
     Case("gaussian, variance estimated", gaussian(), of_gaussian(), BOTH, ROWS),
     Case("huber", huber(0.8), of_huber(0.8)),
     Case("huber, wide", huber(1e4), of_huber(1e4)),
     Case("gaussian_evidence", gaussian_evidence(0.3), of_evidence(0.3), MOMENTS, ()),
-    Case("function loss", loss(smooth_error, weighted=True, convex=True, width=2.0),
-         of_smooth_error),
+    Case(
+        "function loss", loss(smooth_error, weighted=True, convex=True, width=2.0), of_smooth_error
+    ),
     Case("expected_gaussian", expected_gaussian(), of_expected()),
     Case("expected_gaussian, draws", expected_gaussian(0.4, 3), of_expected(0.4), network=()),
     Case("component_analysis", component_analysis(), of_components),
-    Case("2 * component_analysis + component_analysis",
-         2 * component_analysis() + component_analysis(), times(3, of_components)),
+    Case(
+        "2 * component_analysis + component_analysis",
+        2 * component_analysis() + component_analysis(),
+        times(3, of_components),
+    ),
     Case("0.5 * least_squares", 0.5 * least_squares(), times(0.5, of_least_squares()), BOTH, BOTH),
     Case("0 * gaussian", 0 * gaussian(0.4), times(0, of_gaussian(0.4)), BOTH, ROWS),
-    Case("2 * least_squares + gaussian", 2 * least_squares(intercept=False) + gaussian(),
-         plus(times(2, of_least_squares(False)), of_gaussian()), BOTH, ROWS),
-    Case("0.5 * huber + least_squares", 0.5 * huber(0.8) + least_squares(),
-         plus(times(0.5, of_huber(0.8)), of_least_squares())),
+    Case(
+        "2 * least_squares + gaussian",
+        2 * least_squares(intercept=False) + gaussian(),
+        plus(times(2, of_least_squares(False)), of_gaussian()),
+        BOTH,
+        ROWS,
+    ),
+    Case(
+        "0.5 * huber + least_squares",
+        0.5 * huber(0.8) + least_squares(),
+        plus(times(0.5, of_huber(0.8)), of_least_squares()),
+    ),
     Case("ridge", ridge(0.7), of_ridge(0.7)),
     Case("ridge 0", ridge(0), of_ridge(0)),
     Case("l1", l1(0.6), of_l1(0.6)),
@@ -477,10 +542,14 @@ CASES = (
     Case("laplacian", laplacian(0.8, 0.3), of_laplacian(0.8, 0.3)),
     Case("laplacian, unsigned", laplacian(0.8, 0.3, False), of_laplacian(0.8, 0.3, False)),
     Case("collaborative", collaborative(), of_filter(counted((1, 60, 90), 5, 9, 1e-7))),
-    Case("collaborative, truncated", collaborative((7, 1.5, 4), 0.3, 2, 0.1, 2),
-         of_filter(counted((7, 1.5, 4), 0.3, 2, 0.1, 2))),
-    Case("collaborative_sketch", collaborative_sketch(0.7, 3, 0.5),
-         of_filter(sketched(0.7, 3, 0.5))),
+    Case(
+        "collaborative, truncated",
+        collaborative((7, 1.5, 4), 0.3, 2, 0.1, 2),
+        of_filter(counted((7, 1.5, 4), 0.3, 2, 0.1, 2)),
+    ),
+    Case(
+        "collaborative_sketch", collaborative_sketch(0.7, 3, 0.5), of_filter(sketched(0.7, 3, 0.5))
+    ),
     Case("collaborative, arrays", Collaborative(*GIVEN), of_filter(as_given)),
     Case("gaussian_prior", gaussian_prior(1.5, 0.2), of_gaussian_prior(1.5, 0.2), BOTH),
     Case("kl_gaussian", kl_gaussian(1.5, 0.2), of_kl(1.5, 0.2)),
@@ -489,27 +558,47 @@ CASES = (
     Case("2 * prior_l1", prior_l1(0.9) * 2, of_prior_l1(1.8, 0.5)),
     Case("2 * elastic_net", 2 * elastic_net(0.6, 0.3), plus(of_l1(1.2), of_ridge(0.6))),
     Case("ridge + 0.5 * ridge", ridge(0.7) + 0.5 * ridge(1.0), of_ridge(1.2)),
-    Case("l1 + pull + prior_l1 + ridge",
-         l1(0.2) + Pull(0.4, 1.5) + prior_l1(0.9, 0.25) + 2 * ridge(0.1),
-         plus(of_l1(0.2), of_pull(0.4, 1.5), of_prior_l1(0.9, 0.25), of_ridge(0.2))),
+    Case(
+        "l1 + pull + prior_l1 + ridge",
+        l1(0.2) + Pull(0.4, 1.5) + prior_l1(0.9, 0.25) + 2 * ridge(0.1),
+        plus(of_l1(0.2), of_pull(0.4, 1.5), of_prior_l1(0.9, 0.25), of_ridge(0.2)),
+    ),
     Case("0.5 * l0 + l0", 0.5 * l0(0.6) + l0(0.2), of_l0(0.5)),
-    Case("l0 + l1 + pull", l0(0.4) + 2 * l1(0.1) + Pull(0.4, 1.5),
-         plus(of_l0(0.4), of_l1(0.2), of_pull(0.4, 1.5))),
+    Case(
+        "l0 + l1 + pull",
+        l0(0.4) + 2 * l1(0.1) + Pull(0.4, 1.5),
+        plus(of_l0(0.4), of_l1(0.2), of_pull(0.4, 1.5)),
+    ),
     Case("2 * collaborative, arrays", 2 * Collaborative(*GIVEN), times(2, of_filter(as_given))),
     Case("0.5 * kl_gaussian", 0.5 * kl_gaussian(1.5, 0.2), times(0.5, of_kl(1.5, 0.2))),
-    Case("ridge + l1 + 0.5 * collaborative",
-         ridge(0.3) + l1(0.2) + 0.5 * collaborative((3, 4), 0.3, 2, 0.1),
-         plus(of_ridge(0.3), of_l1(0.2),
-              times(0.5, of_filter(counted((3, 4), 0.3, 2, 0.1))))),
-    Case("ridges + 0.5 * collaborative + sketch", ridge(0.3, "U") + ridge(0.2, "V")
-         + 0.5 * collaborative((3, 4), 0.3, 2, 0.1) + collaborative_sketch(),
-         plus(of_ridge(0.3, "U"), of_ridge(0.2, "V"), of_filter(sketched(1, 9, 1)),
-              times(0.5, of_filter(counted((3, 4), 0.3, 2, 0.1))))),
-    Case("2 * laplacian + ridge + ridge of A",
-         2 * laplacian(0.8, 0.3) + ridge(0.3) + ridge(0.2, "A"),
-         plus(of_laplacian(1.6, 0.3), of_ridge(0.3), of_ridge(0.2, "A"))),
-    Case("l1 + function", l1(0.6) + regularizer(smooth_price, strength=0.7),
-         plus(of_l1(0.6), of_smooth_price)),
+    Case(
+        "ridge + l1 + 0.5 * collaborative",
+        ridge(0.3) + l1(0.2) + 0.5 * collaborative((3, 4), 0.3, 2, 0.1),
+        plus(of_ridge(0.3), of_l1(0.2), times(0.5, of_filter(counted((3, 4), 0.3, 2, 0.1)))),
+    ),
+    Case(
+        "ridges + 0.5 * collaborative + sketch",
+        ridge(0.3, "U")
+        + ridge(0.2, "V")
+        + 0.5 * collaborative((3, 4), 0.3, 2, 0.1)
+        + collaborative_sketch(),
+        plus(
+            of_ridge(0.3, "U"),
+            of_ridge(0.2, "V"),
+            of_filter(sketched(1, 9, 1)),
+            times(0.5, of_filter(counted((3, 4), 0.3, 2, 0.1))),
+        ),
+    ),
+    Case(
+        "2 * laplacian + ridge + ridge of A",
+        2 * laplacian(0.8, 0.3) + ridge(0.3) + ridge(0.2, "A"),
+        plus(of_laplacian(1.6, 0.3), of_ridge(0.3), of_ridge(0.2, "A")),
+    ),
+    Case(
+        "l1 + function",
+        l1(0.6) + regularizer(smooth_price, strength=0.7),
+        plus(of_l1(0.6), of_smooth_price),
+    ),
     constraint_case("support", support(), on_support),
     constraint_case("support, layer", support("atac"), on_layer),
     constraint_case("no_self", no_self(), off_self),
@@ -521,21 +610,37 @@ CASES = (
     constraint_case("box of everything", box(-math.inf, math.inf), between(-np.inf, np.inf)),
     constraint_case("box of 0", box(0, 0), between(0, 0)),
     constraint_case("support + no_self", support() + no_self(), meet(on_support, off_self)),
-    constraint_case("support + sign + box", support() + sign() + box(-0.5, 2),
-                    meet(on_support, signed, between(-0.5, 2))),
+    constraint_case(
+        "support + sign + box",
+        support() + sign() + box(-0.5, 2),
+        meet(on_support, signed, between(-0.5, 2)),
+    ),
     constraint_case("nonnegative + box", nonnegative() + box(-0.5, 2), between(0, 2)),
     constraint_case("box of A", box(-0.5, 2, "A"), between(-0.5, 2, CANDIDATES, CELLS)),
     constraint_case("budget", budget(3), anything, at_most(3)),
-    constraint_case("budget of prior edges", budget(1, 0.5, "prior"), anything,
-                    at_most(1, 0.5, "prior")),
-    constraint_case("budget of new edges", budget(1, 0.7, "new", less=0.4), anything,
-                    at_most(1, 0.7, "new", 0.4)),
+    constraint_case(
+        "budget of prior edges", budget(1, 0.5, "prior"), anything, at_most(1, 0.5, "prior")
+    ),
+    constraint_case(
+        "budget of new edges",
+        budget(1, 0.7, "new", less=0.4),
+        anything,
+        at_most(1, 0.7, "new", 0.4),
+    ),
     constraint_case("no new edges", budget(within="new"), anything, at_most(within="new")),
-    constraint_case("sign + box + budget", sign() + box(-0.5, 2) + budget(3),
-                    meet(signed, between(-0.5, 2)), at_most(3)),
-    constraint_case("budgets + box", budget(share=0.4, within="prior") + box(-0.5, 1)
-                    + budget(0, 0.7, "new", less=0.4), between(-0.5, 1),
-                    at_most(share=0.4, within="prior"), at_most(0, 0.7, "new", 0.4)),
+    constraint_case(
+        "sign + box + budget",
+        sign() + box(-0.5, 2) + budget(3),
+        meet(signed, between(-0.5, 2)),
+        at_most(3),
+    ),
+    constraint_case(
+        "budgets + box",
+        budget(share=0.4, within="prior") + box(-0.5, 1) + budget(0, 0.7, "new", less=0.4),
+        between(-0.5, 1),
+        at_most(share=0.4, within="prior"),
+        at_most(0, 0.7, "new", 0.4),
+    ),
 )
 LOSSES = [case for case in CASES if case.term.kind == "loss"]
 SETS = [case for case in CASES if case.term.kind == "constraint"]
@@ -557,8 +662,9 @@ def claiming(capability: str) -> Any:
 
 def in_views(cases) -> Any:
     pairs = [(case, kind) for case in cases for kind in case.views]
-    return pytest.mark.parametrize(("case", "kind"), pairs,
-                                   ids=[f"{case.name}-{kind}" for case, kind in pairs])
+    return pytest.mark.parametrize(
+        ("case", "kind"), pairs, ids=[f"{case.name}-{kind}" for case, kind in pairs]
+    )
 
 
 # --- Compiled once for each structure of a term ------------------------------------------------
@@ -577,6 +683,7 @@ def values(term, params, view, prior):
 @compiled
 def bends(term, params, view, prior):
     """Hessians over all blocks at once."""
+
     def hessian(params):
         flat, back = ravel_pytree(params)
         return jax.hessian(lambda f: term(back(f), view, prior))(flat)
@@ -602,9 +709,11 @@ def seen(term, params, view, prior):
         out["project"] = jax.vmap(lambda p: term.project(p[term.block], prior))(params)
     if term.squares is not None and prior.valid.ndim == 2:
         for block in term.linear:
+
             def both(p, block=block):
                 found = term.squares(block, p, view, prior)
                 return found, found.value(p[block])
+
             out[f"squares of {block}"] = jax.vmap(both)(params)
     return out
 
@@ -613,8 +722,12 @@ def defined(case: Case, world: World, params: Blocks, prior: PriorView | None = 
     """The definition at each point of a batch."""
     rows = world.rows(case.target)
     prior = world.prior(case.target) if prior is None else prior
-    return np.array([case.value(params.theta[i], rows, prior, {b: params[b][i] for b in params})
-                     for i in range(len(params.theta))])
+    return np.array(
+        [
+            case.value(params.theta[i], rows, prior, {b: params[b][i] for b in params})
+            for i in range(len(params.theta))
+        ]
+    )
 
 
 def close(got, want, tolerance=1e-9):
@@ -642,8 +755,10 @@ def test_padded_regulators_do_not_lengthen_the_norms_that_set_the_steps(x64):
         prior = PriorView(on, on * 1.0, on.astype(np.int32), on & False, valid)
         params = Blocks(theta=jnp.zeros(on.shape))
         view = View(None, None, jnp.zeros((3, 4)), None)
-        first, second = (term.squares("theta", params, view, prior)
-                         for term in (ridge(0.7), gaussian_prior(1.0, 0.1)))
+        first, second = (
+            term.squares("theta", params, view, prior)
+            for term in (ridge(0.7), gaussian_prior(1.0, 0.1))
+        )
         return columns.frobenius(first + second)
 
     np.testing.assert_allclose(norms(3), norms(0), rtol=1e-12)
@@ -665,9 +780,11 @@ def test_a_constant_target_has_the_fallback_variance_on_rows_too(x64, dtype, val
 
 @pytest.mark.parametrize("module", [losses, regularizers, constraints], ids=lambda m: m.__name__)
 def test_every_class_has_an_instance(module):
-    classes = {name for name, cls in inspect.getmembers(module, inspect.isclass)
-               if issubclass(cls, Term) and cls.__module__ == module.__name__
-               and not name.startswith("_")}
+    classes = {
+        name
+        for name, cls in inspect.getmembers(module, inspect.isclass)
+        if issubclass(cls, Term) and cls.__module__ == module.__name__ and not name.startswith("_")
+    }
     alone = {type(case.term).__name__ for case in CASES}
     assert classes and classes <= alone, sorted(classes - alone)
 
@@ -675,8 +792,14 @@ def test_every_class_has_an_instance(module):
 def test_every_class_that_is_scaled_or_summed_is_reached():
     inside = {type(t).__name__ for case in CASES for t in summands(case.term)[1:]}
     assert {"LeastSquares", "Gaussian", "Huber", "Ridge", "L1", "PriorL1", "Scaled"} <= inside
-    assert {"ComponentAnalysis", "L0", "Laplacian", "EvidenceFiltering", "SketchFiltering",
-            "KlGaussian"} <= inside
+    assert {
+        "ComponentAnalysis",
+        "L0",
+        "Laplacian",
+        "EvidenceFiltering",
+        "SketchFiltering",
+        "KlGaussian",
+    } <= inside
     assert {"Support", "NoSelf", "Sign", "Nonnegative", "Box", "Budget"} <= inside
 
 
@@ -695,8 +818,11 @@ def test_every_capability_is_described():
 
 @pytest.mark.parametrize("module", [losses, regularizers, constraints], ids=lambda m: m.__name__)
 def test_every_constructor_has_rows_in_the_tables(module):
-    functions = {name for name, f in inspect.getmembers(module, inspect.isfunction)
-                 if f.__module__ == module.__name__ and name in unigrn.__all__}
+    functions = {
+        name
+        for name, f in inspect.getmembers(module, inspect.isfunction)
+        if f.__module__ == module.__name__ and name in unigrn.__all__
+    }
     assert functions
     listed = {build.__name__ for build, *_ in RIGHT}
     assert functions <= listed, sorted(functions - listed)
@@ -739,15 +865,27 @@ def test_padding_changes_nothing(case, kind, world):
     assert not wide_prior.valid[-PAD:].any()
     wide = Blocks(**{b: pad(params[b], axes_of(b)) for b in params})
     # What is given edge by edge is padded with 0, as its documentation asks.
-    wide_term = jax.tree.map(
-        lambda a: pad(a, axes("theta", True)) if np.ndim(a) == 2 else a, term)
+    wide_term = jax.tree.map(lambda a: pad(a, axes("theta", True)) if np.ndim(a) == 2 else a, term)
     if kind == "rows":
-        wide_view = View(None, pad(view.x, ("cells", "regulators")),
-                         pad(view.y, ("cells", "targets")[:view.y.ndim]), view.weight, view.key)
+        wide_view = View(
+            None,
+            pad(view.x, ("cells", "regulators")),
+            pad(view.y, ("cells", "targets")[: view.y.ndim]),
+            view.weight,
+            view.key,
+        )
     else:
         m, one = view.moments, ("regulators",)
-        wide_view = View(Moments(pad(m.gram, 2 * one), pad(m.cross, one), m.square, m.count,
-                                 pad(m.mean_x, one), m.mean_y))
+        wide_view = View(
+            Moments(
+                pad(m.gram, 2 * one),
+                pad(m.cross, one),
+                m.square,
+                m.count,
+                pad(m.mean_x, one),
+                m.mean_y,
+            )
+        )
     narrow = seen(term, params, view, prior)
     padded = seen(wide_term, wide, wide_view, wide_prior)
     assert set(narrow) == set(padded)
@@ -815,7 +953,8 @@ def test_quadratic(case, world):
 def test_absolute(case, world):
     theta = world.theta(BATCH, CANDIDATES)
     weights = np.asarray(
-        seen(case.term, Blocks(theta=theta), world.rows(), world.prior())["absolute"])
+        seen(case.term, Blocks(theta=theta), world.rows(), world.prior())["absolute"]
+    )
     assert weights.shape == (CANDIDATES,) and np.all(weights >= 0)
     close(np.abs(theta) @ weights, defined(case, world, Blocks(theta=theta)))
 
@@ -905,8 +1044,10 @@ def test_squares(case, world):
 
 
 GRID = np.linspace(-4, 4, 81)
-NEAR = np.random.default_rng(1).normal(size=(120, CANDIDATES * CELLS)) * np.repeat(
-    10.0 ** np.arange(-4, 2), 20)[:, None]
+NEAR = (
+    np.random.default_rng(1).normal(size=(120, CANDIDATES * CELLS))
+    * np.repeat(10.0 ** np.arange(-4, 2), 20)[:, None]
+)
 
 
 @compiled
@@ -915,7 +1056,7 @@ def prox_parts(term, params, step, direction, view, prior):
 
     def objective(u, v):
         value = term(params.replace(**{term.block: u}), view, prior)
-        return value + jnp.sum((u - v)**2) / (2 * step)
+        return value + jnp.sum((u - v) ** 2) / (2 * step)
 
     def envelope(v):
         u = term.prox(v, step, view, prior, params)
@@ -923,13 +1064,24 @@ def prox_parts(term, params, step, direction, view, prior):
 
     h = 1e-6
     (u, *_), (best, above, below) = jax.vmap(envelope)(
-        v[None] + h * jnp.stack([0 * direction, direction, -direction]))
+        v[None] + h * jnp.stack([0 * direction, direction, -direction])
+    )
     one = jnp.eye(v.size, dtype=bool)[:, None, :]
     single = jnp.where(one, GRID[None, :, None], u.reshape(1, 1, -1))
-    rivals = jnp.concatenate([u.reshape(1, -1) + NEAR[:, :v.size], single.reshape(-1, v.size),
-                              v.reshape(1, -1), jnp.zeros((1, v.size))])
-    return (best, jax.vmap(lambda r: objective(r.reshape(v.shape), v))(rivals),
-            (above - below) / (2 * h), jnp.sum((v - u) / step * direction))
+    rivals = jnp.concatenate(
+        [
+            u.reshape(1, -1) + NEAR[:, : v.size],
+            single.reshape(-1, v.size),
+            v.reshape(1, -1),
+            jnp.zeros((1, v.size)),
+        ]
+    )
+    return (
+        best,
+        jax.vmap(lambda r: objective(r.reshape(v.shape), v))(rivals),
+        (above - below) / (2 * h),
+        jnp.sum((v - u) / step * direction),
+    )
 
 
 @claiming("prox")
@@ -941,8 +1093,14 @@ def test_prox(case, world, v, step):
     # At a price below 0 the minimum is not attained where v is 0.
     v = v if target == 0 else np.where(params[block] == 0, 0.25, params[block])
     direction = world.rng.normal(size=v.shape)
-    best, rivals, rise, want = prox_parts(case.term, params.replace(**{block: v}), step, direction,
-                                          world.rows(target), world.prior(target))
+    best, rivals, rise, want = prox_parts(
+        case.term,
+        params.replace(**{block: v}),
+        step,
+        direction,
+        world.rows(target),
+        world.prior(target),
+    )
     assert best <= np.min(rivals) + 1e-10 * (1 + abs(best))
     if case.term.convex:
         assert abs(rise - want) <= 1e-4 * (1 + abs(want))  # the envelope is once differentiable
@@ -993,8 +1151,8 @@ def test_project_onto_budgets(case, world):
         chosen = chosen[chosen @ mask.reshape(-1).astype(int) <= count]
         assert np.all(np.sum((found != 0) & mask.reshape(-1), axis=1) <= count)
     assert np.all(low <= found) and np.all(found <= high)
-    best = np.min((v - np.clip(v, low, high))**2 @ chosen.T + v**2 @ ~chosen.T, axis=1)
-    close(np.sum((v - found)**2, axis=1), best)
+    best = np.min((v - np.clip(v, low, high)) ** 2 @ chosen.T + v**2 @ ~chosen.T, axis=1)
+    close(np.sum((v - found) ** 2, axis=1), best)
 
 
 @in_views(claimants("lipschitz"))
@@ -1042,14 +1200,24 @@ def test_separable_over_targets(case, kind, world):
     term = case.term
     params = world.params(term, True)
     got = values(term, params, world.view(kind, None), world.table)
-    each = np.array([
-        seen(term, Blocks(**{b: params[b][..., t] for b in params}), world.view(kind, t),
-             world.prior(t))["value"] for t in range(TARGETS)])
+    each = np.array(
+        [
+            seen(
+                term,
+                Blocks(**{b: params[b][..., t] for b in params}),
+                world.view(kind, t),
+                world.prior(t),
+            )["value"]
+            for t in range(TARGETS)
+        ]
+    )
     close(got, each.max(axis=0) if term.kind == "constraint" else each.sum(axis=0))
 
 
-@pytest.mark.parametrize("name", ["least_squares, no intercept", "gaussian, variance given",
-                                  "gaussian, variance estimated"])
+@pytest.mark.parametrize(
+    "name",
+    ["least_squares, no intercept", "gaussian, variance given", "gaussian, variance estimated"],
+)
 def test_moments_that_belong_to_one_target_refuse_a_network(name):
     world = World(0, 1.0)
     with pytest.raises(TypeError, match="target by target"):
@@ -1101,8 +1269,9 @@ def test_convex(case, kind, world, t):
     a = world.params(case.term)
     b = a.replace(**{block: world.params(case.term)[block]})
     between_ = a.replace(**{block: (1 - t) * a[block] + t * b[block]})
-    low, high, middle = (np.asarray(seen(case.term, p, view, prior)["value"])
-                         for p in (a, b, between_))
+    low, high, middle = (
+        np.asarray(seen(case.term, p, view, prior)["value"]) for p in (a, b, between_)
+    )
     scale_ = 1 + np.abs(low) + np.abs(high)
     assert np.all(middle <= (1 - t) * low + t * high + 1e-9 * scale_)
 
@@ -1123,8 +1292,15 @@ def test_weighted(case, world):
     params, prior, key = world.params(case.term), world.prior(), world.rows().key
     weight, ones = counts.astype(float), np.ones(CELLS)
     forms = [(x, y, weight), (x[repeated], y[repeated], ones)]
-    by_weight, by_rows = (seen(case.term, params, View(None, *form, key) if "rows" in case.views
-                               else View(moments_of(*form)), prior) for form in forms)
+    by_weight, by_rows = (
+        seen(
+            case.term,
+            params,
+            View(None, *form, key) if "rows" in case.views else View(moments_of(*form)),
+            prior,
+        )
+        for form in forms
+    )
     jax.tree.map(lambda got, want: close(got, want, 1e-8), by_weight, by_rows)
 
 
@@ -1152,8 +1328,11 @@ def test_evidence(case, world):
     view, prior = world.moments(), world.prior()
     m = view.moments
     theta = np.linalg.solve(a * m.gram + lam * np.eye(CANDIDATES), a * m.cross)
-    params = Blocks(theta=np.tile(theta, (BATCH, 1)), noise_precision=np.full(BATCH, a),
-                    weight_precision=np.full(BATCH, lam))
+    params = Blocks(
+        theta=np.tile(theta, (BATCH, 1)),
+        noise_precision=np.full(BATCH, a),
+        weight_precision=np.full(BATCH, lam),
+    )
     got = seen(case.term, params, view, prior)["value"][0]
     x, y = world.x - world.x.mean(axis=0), world.y[:, 0] - world.y[:, 0].mean()
     covariance = np.eye(CELLS) / a + x @ x.T / lam
@@ -1182,8 +1361,9 @@ def test_noisy(case):
     world, keys = World(1, 1.0), jax.random.split(jax.random.key(0), 4000)
     params = world.params(case.term)
     one = jax.tree.map(lambda a: a[0], params)
-    got, again = (np.asarray(drawn(case.term, one, world.rows(), world.prior(), keys))
-                  for _ in range(2))
+    got, again = (
+        np.asarray(drawn(case.term, one, world.rows(), world.prior(), keys)) for _ in range(2)
+    )
     np.testing.assert_array_equal(got, again)
     assert len(np.unique(got)) == len(keys)
     error = np.std(got) / math.sqrt(len(got))
@@ -1193,17 +1373,30 @@ def test_noisy(case):
 def test_draws_are_independent_of_one_another():
     world, keys = World(1, 1.0), jax.random.split(jax.random.key(0), 4000)
     one = jax.tree.map(lambda a: a[0], world.params(expected_gaussian()))
-    alone, mean = (np.var(drawn(expected_gaussian(0.4, draws), one, world.rows(), world.prior(),
-                                keys)) for draws in (1, 4))
+    alone, mean = (
+        np.var(drawn(expected_gaussian(0.4, draws), one, world.rows(), world.prior(), keys))
+        for draws in (1, 4)
+    )
     assert 3.3 < alone / mean < 4.7
 
 
 TESTS = {
-    "quadratic": test_quadratic, "absolute": test_absolute, "interval": test_interval,
-    "allows": test_allows, "evidence": test_evidence, "prox": test_prox, "project": test_project,
-    "lipschitz": test_lipschitz, "separable": test_separable_over_targets,
-    "bijector": test_bijector, "convex": test_convex, "weighted": test_weighted,
-    "price": test_price, "budget": test_budget, "squares": test_squares, "noisy": test_noisy,
+    "quadratic": test_quadratic,
+    "absolute": test_absolute,
+    "interval": test_interval,
+    "allows": test_allows,
+    "evidence": test_evidence,
+    "prox": test_prox,
+    "project": test_project,
+    "lipschitz": test_lipschitz,
+    "separable": test_separable_over_targets,
+    "bijector": test_bijector,
+    "convex": test_convex,
+    "weighted": test_weighted,
+    "price": test_price,
+    "budget": test_budget,
+    "squares": test_squares,
+    "noisy": test_noisy,
 }
 
 
@@ -1265,11 +1458,20 @@ def test_a_sum_offers_no_more_than_its_summands(case):
         assert not {"interval", "project", "bijector", "allows"} & has(case.term)
 
 
-@pytest.mark.parametrize("term", [
-    elastic_net(1, 1) + GroupNorm(0.5), l1(1) + GroupNorm(0.5), ridge(1) + GroupNorm(0.5),
-    l1(1) + regularizer(smooth_price, strength=1.0), GroupNorm(0.5) + GroupNorm(0.5),
-    l0(1) + GroupNorm(0.5), l1(1) + ridge(1, "A"), l0(1) + laplacian(1),
-], ids=lambda term: term.formula)
+@pytest.mark.parametrize(
+    "term",
+    [
+        elastic_net(1, 1) + GroupNorm(0.5),
+        l1(1) + GroupNorm(0.5),
+        ridge(1) + GroupNorm(0.5),
+        l1(1) + regularizer(smooth_price, strength=1.0),
+        GroupNorm(0.5) + GroupNorm(0.5),
+        l0(1) + GroupNorm(0.5),
+        l1(1) + ridge(1, "A"),
+        l0(1) + laplacian(1),
+    ],
+    ids=lambda term: term.formula,
+)
 def test_a_sum_without_a_rule_has_no_prox(term):
     assert term.prox is None
 
@@ -1283,9 +1485,16 @@ def test_a_scaled_term_offers_what_the_term_offers():
 
 
 def test_sums_of_sets_without_a_rule_have_no_projection():
-    for term in (support() + Ball(), Ball() + Ball(), Odd() + nonnegative(), budget(1) + Ball(),
-                 budget(1) + budget(2), budget(1) + budget(1, within="new"),
-                 box(-1, 1) + box(-1, 1, "A"), budget(1, within="new") + budget(2, within="new")):
+    for term in (
+        support() + Ball(),
+        Ball() + Ball(),
+        Odd() + nonnegative(),
+        budget(1) + Ball(),
+        budget(1) + budget(2),
+        budget(1) + budget(1, within="new"),
+        box(-1, 1) + box(-1, 1, "A"),
+        budget(1, within="new") + budget(2, within="new"),
+    ):
         assert term.project is None and term.bijector is None and term.interval is None
         assert term.allows is None
 
@@ -1354,8 +1563,9 @@ def test_kin_of_targets():
     # Targets 0 and 1 are opposite, 2 goes its own way; constant ones have no kin.
     x = np.random.default_rng(0).normal(size=(31, 2))
     y = np.stack([x[:, 0], 3 - 2 * x[:, 0], x[:, 1], *np.full((3, 31), [[1e5 + 0.1], [7.3], [0]])])
-    for dtype, (pull, signed_) in itertools.product((np.float32, np.float64),
-                                                    ((1, True), (-1, False))):
+    for dtype, (pull, signed_) in itertools.product(
+        (np.float32, np.float64), ((1, True), (-1, False))
+    ):
         term = prepared(laplacian(2.0, 0.9, signed_), View(y=y.T.astype(dtype)), None)
         want = np.zeros((6, 6))
         want[:2, :2] = [[1, pull], [pull, 1]]
@@ -1382,12 +1592,15 @@ def layered(*layers) -> PriorView:
     return PriorView(some, total, np.zeros(CANDIDATES, np.int32), ~some, some | True, layers)
 
 
-@pytest.mark.parametrize(("layers", "want"), [
-    ([[5, 2.5, 0, 0]], [4, 2, 0, 0]),  # one layer alone has the last multiplier
-    ([[5, 2.5, 0, 0], [0, 0.5, 1, 0]], [3, 4 * (0.5 + 0.5), 3, 0]),
-    ([[5, 0, 0, 0], [0.1, 0.1, 0, 0], [1, 1, 2, 0]], [4 * 2.5, 3 * 1.5, 2, 0]),
-    ([[5, 2.5, 0, 0], [0, 0, 0, 0]], [3, 1.5, 0, 0]),  # a layer without an edge here
-])
+@pytest.mark.parametrize(
+    ("layers", "want"),
+    [
+        ([[5, 2.5, 0, 0]], [4, 2, 0, 0]),  # one layer alone has the last multiplier
+        ([[5, 2.5, 0, 0], [0, 0.5, 1, 0]], [3, 4 * (0.5 + 0.5), 3, 0]),
+        ([[5, 0, 0, 0], [0.1, 0.1, 0, 0], [1, 1, 2, 0]], [4 * 2.5, 3 * 1.5, 2, 0]),
+        ([[5, 2.5, 0, 0], [0, 0, 0, 0]], [3, 1.5, 0, 0]),  # a layer without an edge here
+    ],
+)
 def test_confidence_counts_the_layers_that_name_an_edge(layers, want):
     # Each layer counts relative to its largest weight; without layers, the weights are one.
     close(collaborative((2, 3, 4)).confidence(layered(*layers)), want)
@@ -1404,12 +1617,24 @@ def test_of_equal_confidence_the_first_edges_are_kept():
 
 def test_a_filter_refuses_a_prior_that_it_trusts_no_more_than_none():
     prior = layered([2, 1, 0, 0])
-    for term in (collaborative(1), collaborative((9, 0.25)), 3 * collaborative(0.5),
-                 ridge(1) + collaborative(1)):
+    for term in (
+        collaborative(1),
+        collaborative((9, 0.25)),
+        3 * collaborative(0.5),
+        ridge(1) + collaborative(1),
+    ):
         with pytest.raises(ValueError, match=r"largest confidence.* is (1|0.25|0.5),.*got \["):
             term.check(prior)
-    for term in (collaborative(1.5), collaborative(), 3 * collaborative(2), ridge(1), budget(1),
-                 collaborative_sketch(0), 2 * l1(1) + collaborative(2), component_analysis()):
+    for term in (
+        collaborative(1.5),
+        collaborative(),
+        3 * collaborative(2),
+        ridge(1),
+        budget(1),
+        collaborative_sketch(0),
+        2 * l1(1) + collaborative(2),
+        component_analysis(),
+    ):
         assert term.check(prior) is None
 
 
@@ -1419,7 +1644,8 @@ def test_a_filter_refuses_a_prior_that_it_trusts_no_more_than_none():
 every_count = compiled(jax.vmap(largest, (None, 0)))
 counts = np.array([*range(11), 2**31 - 1], np.int32)
 sizes = st.sampled_from([0.0, 1e-30, 1.0, 1.5, 2.0, math.inf]) | st.floats(
-    0, 4, width=32, allow_subnormal=False)
+    0, 4, width=32, allow_subnormal=False
+)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -1465,14 +1691,20 @@ def test_squares_add_and_scale():
     block = rng.normal(size=(FACTORS, TARGETS))
 
     def some(rows, weight):
-        return Squares(rng.normal(size=(FACTORS, rows)), rng.normal(size=(rows, TARGETS)),
-                       rng.gamma(2, 1, (rows, TARGETS)) if weight else None, rng.gamma(2, 1),
-                       rng.gamma(2, 1, (FACTORS, 1)))
+        return Squares(
+            rng.normal(size=(FACTORS, rows)),
+            rng.normal(size=(rows, TARGETS)),
+            rng.gamma(2, 1, (rows, TARGETS)) if weight else None,
+            rng.gamma(2, 1),
+            rng.gamma(2, 1, (FACTORS, 1)),
+        )
 
     @compiled
     def both(kinds):
-        return [((a + b.times(0.7) + a).value(block), 2 * a.value(block) + 0.7 * b.value(block))
-                for a, b in itertools.product(kinds, repeat=2)]
+        return [
+            ((a + b.times(0.7) + a).value(block), 2 * a.value(block) + 0.7 * b.value(block))
+            for a, b in itertools.product(kinds, repeat=2)
+        ]
 
     for joined, apart in both([some(4, True), some(5, False), Squares(ridge=0.3)]):
         close(joined, apart)
@@ -1497,8 +1729,13 @@ KINDS = [
     (l1(0.6), lambda p: 0.6, 0, 0, 0),
     (prior_l1(0.9, 0.25) + l1(0.2), lambda p: price(0.9, 0.25)(p) + 0.2, 0, 0, 0),
     (elastic_net(0.6, 0.3), lambda p: 0.6, 0.3, 0, 0),
-    (0.5 * prior_l1(0.9, 0.25, "motif") + ridge(0.2) + 2 * ridge(0.3),
-     lambda p: price(0.45, 0.25, "motif")(p), 0.8, 0, 0),
+    (
+        0.5 * prior_l1(0.9, 0.25, "motif") + ridge(0.2) + 2 * ridge(0.3),
+        lambda p: price(0.45, 0.25, "motif")(p),
+        0.8,
+        0,
+        0,
+    ),
     (l1(0.6) + Pull(0.4, 1.5) + 0.5 * Pull(1.0, -1.0), lambda p: 0.6, 0.9, 0.1, 0),
     (l0(0.7), lambda p: 0, 0, 0, 0.7),
     (0.5 * l0(0.4) + l0(0.3) + prior_l1(0.9, 0.25) + ridge(0.3), price(0.9, 0.25), 0.3, 0, 0.5),
@@ -1506,8 +1743,9 @@ KINDS = [
 ]
 INTERVALS = [None, nonnegative(), box(-0.5, 2), sign() + support(), no_self() + box(-0.25, 9)]
 # A price and an interval have no joint prox by rule, unless entries are just deleted.
-JOINED = [(*kind, c) for kind in KINDS
-          for c in ([None, no_self() + support()] if kind[-1] else INTERVALS)]
+JOINED = [
+    (*kind, c) for kind in KINDS for c in ([None, no_self() + support()] if kind[-1] else INTERVALS)
+]
 
 
 @compiled
@@ -1515,21 +1753,25 @@ def joint(regularizer, constraint, v, step, view, prior):
     """The prox of a whole sum, then the set; and that of a split, which sees only its kinks."""
     u = regularizer.prox(v, step, view, prior)
     found = split(least_squares(), regularizer, constraint)
-    return (u if constraint is None else constraint.project(u, prior),
-            found.prox(v, step, view, prior))
+    return (
+        u if constraint is None else constraint.project(u, prior),
+        found.prox(v, step, view, prior),
+    )
 
 
 @pytest.mark.parametrize(
-    ("term", "amount", "diagonal", "linear", "fee", "constraint"), JOINED,
-    ids=[f"{term.formula}-{c.formula if c else 'anything'}" for term, *_, c in JOINED])
+    ("term", "amount", "diagonal", "linear", "fee", "constraint"),
+    JOINED,
+    ids=[f"{term.formula}-{c.formula if c else 'anything'}" for term, *_, c in JOINED],
+)
 @EXAMPLES
 @given(world=worlds, v=vectors, step=steps)
-def test_joint_prox_against_a_grid(term, amount, diagonal, linear, fee, constraint, world, v,
-                                   step):
+def test_joint_prox_against_a_grid(term, amount, diagonal, linear, fee, constraint, world, v, step):
     view, prior = world.rows(), world.prior()
     everything = (np.full(CANDIDATES, -np.inf), np.full(CANDIDATES, np.inf))
-    low, high = everything if constraint is None else (
-        np.asarray(b) for b in constraint.interval(prior))
+    low, high = (
+        everything if constraint is None else (np.asarray(b) for b in constraint.interval(prior))
+    )
     fraction = np.linspace(0, 1, 4001)[:, None]
     start, stop = np.maximum(low, -8), np.minimum(high, 8)
     grid = start + fraction * (stop - start)
@@ -1537,8 +1779,13 @@ def test_joint_prox_against_a_grid(term, amount, diagonal, linear, fee, constrai
 
     def check(found, diagonal, linear):
         def objective(u):
-            return (weights * np.abs(u) + diagonal * u**2 - 2 * linear * u + fee * (u != 0)
-                    + (u - v)**2 / (2 * step))
+            return (
+                weights * np.abs(u)
+                + diagonal * u**2
+                - 2 * linear * u
+                + fee * (u != 0)
+                + (u - v) ** 2 / (2 * step)
+            )
 
         found = np.asarray(found)
         assert np.all((low <= found) & (found <= high))
@@ -1569,36 +1816,70 @@ class Pulled(Pull):
 
 
 def test_a_kink_has_a_prox_and_no_gradient_everywhere():
-    smooth_terms = (ridge(1), 2 * ridge(1), ridge(1, "A"), 0.5 * ridge(1, "A"), Pull(1.0, 0.0),
-                    Pulled(1.0, 0.0),
-                    regularizer(smooth_price, strength=1.0), gaussian_prior(), kl_gaussian(),
-                    laplacian(1), least_squares(), component_analysis())
-    kinks = (l1(1), prior_l1(1), 0.5 * l1(1), GroupNorm(1.0), l0(1), 2 * l0(1), collaborative(),
-             0.5 * collaborative_sketch(), NAMED["collaborative, arrays"].term)
+    smooth_terms = (
+        ridge(1),
+        2 * ridge(1),
+        ridge(1, "A"),
+        0.5 * ridge(1, "A"),
+        Pull(1.0, 0.0),
+        Pulled(1.0, 0.0),
+        regularizer(smooth_price, strength=1.0),
+        gaussian_prior(),
+        kl_gaussian(),
+        laplacian(1),
+        least_squares(),
+        component_analysis(),
+    )
+    kinks = (
+        l1(1),
+        prior_l1(1),
+        0.5 * l1(1),
+        GroupNorm(1.0),
+        l0(1),
+        2 * l0(1),
+        collaborative(),
+        0.5 * collaborative_sketch(),
+        NAMED["collaborative, arrays"].term,
+    )
     for term in kinks + smooth_terms:
         assert term.kink is (term in kinks), term.formula
 
 
-@pytest.mark.parametrize(("penalty", "constraint", "accelerate"), [
-    (None, None, True), (ridge(1), None, True), (l1(1), nonnegative(), True),
-    (None, support() + box(-1, 1), True), (l0(1), None, False), (l1(1) + 2 * l0(1), None, False),
-    (l0(1) + ridge(1), support(), False), (collaborative(), None, False),
-    (ridge(1), budget(2), False), (None, budget(2) + box(-1, 1), False), (None, Ball(), False),
-])
+@pytest.mark.parametrize(
+    ("penalty", "constraint", "accelerate"),
+    [
+        (None, None, True),
+        (ridge(1), None, True),
+        (l1(1), nonnegative(), True),
+        (None, support() + box(-1, 1), True),
+        (l0(1), None, False),
+        (l1(1) + 2 * l0(1), None, False),
+        (l0(1) + ridge(1), support(), False),
+        (collaborative(), None, False),
+        (ridge(1), budget(2), False),
+        (None, budget(2) + box(-1, 1), False),
+        (None, Ball(), False),
+    ],
+)
 def test_momentum_needs_a_convex_prox_part(penalty, constraint, accelerate):
     found = split(least_squares(), penalty, constraint)
     assert found.prox is not None and found.accelerate is accelerate
 
 
-@pytest.mark.parametrize(("penalty", "constraint", "why"), [
-    (l1(1) + GroupNorm(1.0), None, "joint prox of λ ‖θ‖₁ [+] GroupNorm"),
-    (GroupNorm(1.0), nonnegative(), "GroupNorm and θ ≥ 0"),
-    (l1(1), Ball(), "λ ‖θ‖₁ and Ball"),
-    (l1(1), Odd(), "Odd has no projection"),
-    (None, support() + Ball(), "Ball has no projection"),
-    (l0(1), nonnegative(), "η ‖θ‖₀ and θ ≥ 0"), (l0(1), support() + box(-1, 1), "η ‖θ‖₀ and supp"),
-    (l1(1), budget(3), "λ ‖θ‖₁ and ‖θ‖₀ ≤ 3"), (None, budget(1) + budget(2), "no projection"),
-])
+@pytest.mark.parametrize(
+    ("penalty", "constraint", "why"),
+    [
+        (l1(1) + GroupNorm(1.0), None, "joint prox of λ ‖θ‖₁ [+] GroupNorm"),
+        (GroupNorm(1.0), nonnegative(), "GroupNorm and θ ≥ 0"),
+        (l1(1), Ball(), "λ ‖θ‖₁ and Ball"),
+        (l1(1), Odd(), "Odd has no projection"),
+        (None, support() + Ball(), "Ball has no projection"),
+        (l0(1), nonnegative(), "η ‖θ‖₀ and θ ≥ 0"),
+        (l0(1), support() + box(-1, 1), "η ‖θ‖₀ and supp"),
+        (l1(1), budget(3), "λ ‖θ‖₁ and ‖θ‖₀ ≤ 3"),
+        (None, budget(1) + budget(2), "no projection"),
+    ],
+)
 def test_split_says_why_there_is_no_prox(penalty, constraint, why):
     found = split(least_squares(), penalty, constraint)
     assert found.prox is None and re.search(why, found.why)
@@ -1623,6 +1904,7 @@ def test_stationarity_is_0_at_the_optimum_and_only_there():
             theta[j] = max(rest - 1.0, 0) / m.gram[j, j]
     at_zero = np.max(np.abs(slope(np.zeros(CANDIDATES))))
     for step in (0.01, 0.1):
+
         def residual(theta, step=step):
             return float(stationarity(theta, slope(theta), step, at_zero, found.prox, view, prior))
 
@@ -1705,8 +1987,9 @@ def test_a_factor_may_be_traced():
     close(value(2.0), 2 * float(elastic_net(0.6, 0.3)(params, world.rows(), world.prior())))
 
 
-@pytest.mark.parametrize("factor", [-1, -1e-300, float("nan"), float("inf"), -float("inf"),
-                                    np.float32("nan")])
+@pytest.mark.parametrize(
+    "factor", [-1, -1e-300, float("nan"), float("inf"), -float("inf"), np.float32("nan")]
+)
 def test_factors_out_of_range_are_refused(factor):
     for term in (ridge(1), least_squares(), elastic_net(1, 1)):
         with pytest.raises(ValueError, match="finite number >= 0"):
@@ -1715,10 +1998,26 @@ def test_factors_out_of_range_are_refused(factor):
             term * factor
 
 
-@pytest.mark.parametrize("factor", [
-    "2", "a", b"2", None, [1.0], (1.0,), {}, 1j, np.array([1.0, 2.0]), np.array([2.0]),
-    jnp.array([1.0, 2.0]), ridge(1), least_squares(), max,
-], ids=repr)
+@pytest.mark.parametrize(
+    "factor",
+    [
+        "2",
+        "a",
+        b"2",
+        None,
+        [1.0],
+        (1.0,),
+        {},
+        1j,
+        np.array([1.0, 2.0]),
+        np.array([2.0]),
+        jnp.array([1.0, 2.0]),
+        ridge(1),
+        least_squares(),
+        max,
+    ],
+    ids=repr,
+)
 def test_factors_that_are_no_numbers_are_refused(factor):
     with pytest.raises(TypeError, match="number"):
         factor * ridge(1)
@@ -1729,8 +2028,9 @@ def test_factors_that_are_no_numbers_are_refused(factor):
 def test_a_constraint_has_no_scale():
     for term in (support(), box(-1, 2), support() + no_self()):
         for factor in (2, 1, 0, 0.5):
-            with pytest.raises(TypeError, match="constraint has no scale.*" + re.escape(
-                    term.formula)):
+            with pytest.raises(
+                TypeError, match="constraint has no scale.*" + re.escape(term.formula)
+            ):
                 factor * term
             with pytest.raises(TypeError, match="constraint has no scale"):
                 term * factor
@@ -1755,8 +2055,9 @@ def test_kinds_do_not_mix(first, second):
         sum([BY_KIND[first][0], BY_KIND[second][0]])
 
 
-@pytest.mark.parametrize("other", [1, 2.5, "ridge", None, abs, np.ones(2)],
-                         ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "other", [1, 2.5, "ridge", None, abs, np.ones(2)], ids=lambda value: type(value).__name__
+)
 def test_only_terms_are_added(other):
     with pytest.raises(TypeError, match=f"joins terms, got {type(other).__name__}"):
         ridge(1) + other
@@ -1793,37 +2094,83 @@ def test_parts():
 
 
 RIGHT = [
-    (least_squares, (), {}), (least_squares, (), {"intercept": False, "mean": True}),
-    (gaussian, (), {}), (gaussian, (2,), {}), (gaussian, (1e-8,), {}), (gaussian, (None,), {}),
-    (component_analysis, (), {}), (expected_gaussian, (), {}), (expected_gaussian, (2, 3), {}),
+    (least_squares, (), {}),
+    (least_squares, (), {"intercept": False, "mean": True}),
+    (gaussian, (), {}),
+    (gaussian, (2,), {}),
+    (gaussian, (1e-8,), {}),
+    (gaussian, (None,), {}),
+    (component_analysis, (), {}),
+    (expected_gaussian, (), {}),
+    (expected_gaussian, (2, 3), {}),
     (expected_gaussian, (), {"draws": 5.0}),
-    (huber, (), {}), (huber, (0.1,), {}), (huber, (np.float32(2),), {}),
-    (gaussian_evidence, (), {}), (gaussian_evidence, (1e-12, 0, 1), {}),
+    (huber, (), {}),
+    (huber, (0.1,), {}),
+    (huber, (np.float32(2),), {}),
+    (gaussian_evidence, (), {}),
+    (gaussian_evidence, (1e-12, 0, 1), {}),
     (gaussian_evidence, (1e-6, 1e-3, 50.0), {}),
-    (loss, (smooth_error,), {"width": 1.0}), (loss, (least_squares(),), {}),
-    (ridge, (0,), {}), (ridge, (10,), {}), (ridge, (np.int64(3),), {}),
-    (ridge, (np.ones(()),), {}), (ridge, (1, "A"), {}), (l0, (0,), {}), (l0, (3.5,), {}),
-    (laplacian, (1,), {}), (laplacian, (0, 0), {}), (laplacian, (1, 1, False), {}),
-    (collaborative, (), {}), (collaborative, (5,), {}), (collaborative, (np.float32(5),), {}),
-    (collaborative, ([2, 3.5], 1, 1, 1, 1), {}), (collaborative, (np.array([2, 3]),), {}),
-    (collaborative_sketch, (), {}), (collaborative_sketch, (0, 1, 2), {}),
-    (gaussian_prior, (), {}), (gaussian_prior, (1, 2), {}), (kl_gaussian, (0.1, 1e-6), {}),
-    (l1, (0,), {}), (l1, (1e6,), {}), (elastic_net, (0, 0), {}), (elastic_net, (1, 2), {}),
-    (prior_l1, (1,), {}), (prior_l1, (1, 0), {}), (prior_l1, (1, 1), {}),
+    (loss, (smooth_error,), {"width": 1.0}),
+    (loss, (least_squares(),), {}),
+    (ridge, (0,), {}),
+    (ridge, (10,), {}),
+    (ridge, (np.int64(3),), {}),
+    (ridge, (np.ones(()),), {}),
+    (ridge, (1, "A"), {}),
+    (l0, (0,), {}),
+    (l0, (3.5,), {}),
+    (laplacian, (1,), {}),
+    (laplacian, (0, 0), {}),
+    (laplacian, (1, 1, False), {}),
+    (collaborative, (), {}),
+    (collaborative, (5,), {}),
+    (collaborative, (np.float32(5),), {}),
+    (collaborative, ([2, 3.5], 1, 1, 1, 1), {}),
+    (collaborative, (np.array([2, 3]),), {}),
+    (collaborative_sketch, (), {}),
+    (collaborative_sketch, (0, 1, 2), {}),
+    (gaussian_prior, (), {}),
+    (gaussian_prior, (1, 2), {}),
+    (kl_gaussian, (0.1, 1e-6), {}),
+    (l1, (0,), {}),
+    (l1, (1e6,), {}),
+    (elastic_net, (0, 0), {}),
+    (elastic_net, (1, 2), {}),
+    (prior_l1, (1,), {}),
+    (prior_l1, (1, 0), {}),
+    (prior_l1, (1, 1), {}),
     (prior_l1, (1, 0.5, "atac"), {}),
-    (regularizer, (smooth_price,), {"strength": 1.0}), (regularizer, (ridge(1),), {}),
-    (support, (), {}), (support, ("atac",), {}), (no_self, (), {}), (nonnegative, (), {}),
-    (sign, (), {}), (box, (-1, 1), {}), (box, (0, 0), {}), (box, (-math.inf, math.inf), {}),
-    (box, (0, 5), {}), (box, (-5, 0), {}), (box, (-1, 1, "A"), {}), (budget, (), {}),
-    (budget, (3, 0.5, "prior"), {}), (budget, (0, 0.5), {"less": 0.5}), (budget, (2.0,), {}),
+    (regularizer, (smooth_price,), {"strength": 1.0}),
+    (regularizer, (ridge(1),), {}),
+    (support, (), {}),
+    (support, ("atac",), {}),
+    (no_self, (), {}),
+    (nonnegative, (), {}),
+    (sign, (), {}),
+    (box, (-1, 1), {}),
+    (box, (0, 0), {}),
+    (box, (-math.inf, math.inf), {}),
+    (box, (0, 5), {}),
+    (box, (-5, 0), {}),
+    (box, (-1, 1, "A"), {}),
+    (budget, (), {}),
+    (budget, (3, 0.5, "prior"), {}),
+    (budget, (0, 0.5), {"less": 0.5}),
+    (budget, (2.0,), {}),
     (budget, (10**10,), {"within": "new"}),
 ]
 WRONG = [
-    (gaussian, (0,), "variance"), (gaussian, (-1,), "variance"), (gaussian, ("a",), "variance"),
-    (gaussian, (math.nan,), "variance"), (gaussian, (math.inf,), "variance"),
-    (huber, (0,), "delta"), (huber, (-1,), "delta"), (huber, (None,), "delta"),
+    (gaussian, (0,), "variance"),
+    (gaussian, (-1,), "variance"),
+    (gaussian, ("a",), "variance"),
+    (gaussian, (math.nan,), "variance"),
+    (gaussian, (math.inf,), "variance"),
+    (huber, (0,), "delta"),
+    (huber, (-1,), "delta"),
+    (huber, (None,), "delta"),
     (huber, (math.inf,), "delta"),
-    (gaussian_evidence, (-1,), "hyperprior"), (gaussian_evidence, (0,), "hyperprior"),
+    (gaussian_evidence, (-1,), "hyperprior"),
+    (gaussian_evidence, (0,), "hyperprior"),
     (gaussian_evidence, (1, -1), "tolerance"),
     (gaussian_evidence, (1, math.nan), "tolerance"),
     (gaussian_evidence, (1, 1, 0), "max_iterations"),
@@ -1833,41 +2180,84 @@ WRONG = [
     (gaussian_evidence, (1, 1, None), "max_iterations"),
     (gaussian_evidence, (1, 1, math.nan), "max_iterations"),
     (gaussian_evidence, (1, 1, math.inf), "max_iterations"),
-    (expected_gaussian, (0,), "variance"), (expected_gaussian, ("a",), "variance"),
-    (expected_gaussian, (1, -1), "draws"), (expected_gaussian, (1, 1.5), "draws"),
-    (expected_gaussian, (1, True), "draws"), (expected_gaussian, (1, None), "draws"),
-    (l0, (-1,), "cost"), (l0, (math.inf,), "cost"), (l0, ("a",), "cost"),
-    (laplacian, (-1,), "strength"), (laplacian, (1, -0.1), "threshold"),
-    (laplacian, (1, 1.1), "threshold"), (laplacian, (1, None), "threshold"),
-    (collaborative, ((),), "evidence"), (collaborative, (0,), "evidence"),
-    (collaborative, ((1, -1),), "evidence"), (collaborative, ("abc",), "evidence"),
-    (collaborative, (None,), "evidence"), (collaborative, ([[1, 2]],), "evidence"),
-    (collaborative, (2, 0), "strength"), (collaborative, (2, 1, 0), "boost"),
-    (collaborative, (2, 1, 1, 0), "floor"), (collaborative, (2, 1, 1, 1, 0), "per_target"),
+    (expected_gaussian, (0,), "variance"),
+    (expected_gaussian, ("a",), "variance"),
+    (expected_gaussian, (1, -1), "draws"),
+    (expected_gaussian, (1, 1.5), "draws"),
+    (expected_gaussian, (1, True), "draws"),
+    (expected_gaussian, (1, None), "draws"),
+    (l0, (-1,), "cost"),
+    (l0, (math.inf,), "cost"),
+    (l0, ("a",), "cost"),
+    (laplacian, (-1,), "strength"),
+    (laplacian, (1, -0.1), "threshold"),
+    (laplacian, (1, 1.1), "threshold"),
+    (laplacian, (1, None), "threshold"),
+    (collaborative, ((),), "evidence"),
+    (collaborative, (0,), "evidence"),
+    (collaborative, ((1, -1),), "evidence"),
+    (collaborative, ("abc",), "evidence"),
+    (collaborative, (None,), "evidence"),
+    (collaborative, ([[1, 2]],), "evidence"),
+    (collaborative, (2, 0), "strength"),
+    (collaborative, (2, 1, 0), "boost"),
+    (collaborative, (2, 1, 1, 0), "floor"),
+    (collaborative, (2, 1, 1, 1, 0), "per_target"),
     (collaborative, (2, 1, 1, 1, 1.5), "per_target"),
-    (collaborative_sketch, (-1,), "slope"), (collaborative_sketch, (1, 0), "on"),
-    (collaborative_sketch, (1, 1, 0), "off"), (gaussian_prior, (0,), "on"),
-    (gaussian_prior, (1, -1), "off"), (kl_gaussian, (math.nan,), "on"),
-    (kl_gaussian, (1, 0), "off"), (budget, (-1,), "count"), (budget, (2.5,), "count"),
-    (budget, ("a",), "count"), (budget, (True,), "count"), (budget, (math.inf,), "count"),
-    (budget, (1, -1), "share must"), (budget, (1, math.nan), "share"),
-    (budget, (1, "a"), "share"), (budget, (1, None), "share"),
-    (budget, (1, 0, "old"), "within"), (budget, (1, 0, None), "within"),
-    (ridge, (-1,), "alpha"), (ridge, ("a",), "alpha"), (ridge, (None,), "alpha"),
-    (ridge, (math.nan,), "alpha"), (ridge, (math.inf,), "alpha"), (ridge, ([1, 2],), "alpha"),
+    (collaborative_sketch, (-1,), "slope"),
+    (collaborative_sketch, (1, 0), "on"),
+    (collaborative_sketch, (1, 1, 0), "off"),
+    (gaussian_prior, (0,), "on"),
+    (gaussian_prior, (1, -1), "off"),
+    (kl_gaussian, (math.nan,), "on"),
+    (kl_gaussian, (1, 0), "off"),
+    (budget, (-1,), "count"),
+    (budget, (2.5,), "count"),
+    (budget, ("a",), "count"),
+    (budget, (True,), "count"),
+    (budget, (math.inf,), "count"),
+    (budget, (1, -1), "share must"),
+    (budget, (1, math.nan), "share"),
+    (budget, (1, "a"), "share"),
+    (budget, (1, None), "share"),
+    (budget, (1, 0, "old"), "within"),
+    (budget, (1, 0, None), "within"),
+    (ridge, (-1,), "alpha"),
+    (ridge, ("a",), "alpha"),
+    (ridge, (None,), "alpha"),
+    (ridge, (math.nan,), "alpha"),
+    (ridge, (math.inf,), "alpha"),
+    (ridge, ([1, 2],), "alpha"),
     (ridge, (np.ones(2),), "alpha"),
-    (l1, (-0.1,), "strength"), (l1, ("a",), "strength"), (l1, (math.nan,), "strength"),
-    (elastic_net, (-1, 1), ""), (elastic_net, (1, -1), ""), (elastic_net, (1, "a"), ""),
-    (prior_l1, (-1,), "strength"), (prior_l1, (1, 2), "bias"), (prior_l1, (1, -0.1), "bias"),
-    (prior_l1, (1, math.nan), "bias"), (prior_l1, ("a",), "strength"),
-    (box, (1, 2), "box"), (box, (-2, -1), "box"), (box, (1, -1), "box"),
-    (box, (math.nan, 1), "box"), (box, (-1, math.nan), "box"), (box, ("a", 1), "box"),
-    (box, (None, 1), "box"), (box, (-1, [1, 2]), "box"),
-    (loss, (3,), TypeError), (loss, ("least_squares",), TypeError), (loss, (None,), TypeError),
-    (loss, (ridge(1),), TypeError), (loss, (elastic_net(1, 1),), TypeError),
+    (l1, (-0.1,), "strength"),
+    (l1, ("a",), "strength"),
+    (l1, (math.nan,), "strength"),
+    (elastic_net, (-1, 1), ""),
+    (elastic_net, (1, -1), ""),
+    (elastic_net, (1, "a"), ""),
+    (prior_l1, (-1,), "strength"),
+    (prior_l1, (1, 2), "bias"),
+    (prior_l1, (1, -0.1), "bias"),
+    (prior_l1, (1, math.nan), "bias"),
+    (prior_l1, ("a",), "strength"),
+    (box, (1, 2), "box"),
+    (box, (-2, -1), "box"),
+    (box, (1, -1), "box"),
+    (box, (math.nan, 1), "box"),
+    (box, (-1, math.nan), "box"),
+    (box, ("a", 1), "box"),
+    (box, (None, 1), "box"),
+    (box, (-1, [1, 2]), "box"),
+    (loss, (3,), TypeError),
+    (loss, ("least_squares",), TypeError),
+    (loss, (None,), TypeError),
+    (loss, (ridge(1),), TypeError),
+    (loss, (elastic_net(1, 1),), TypeError),
     (loss, (support(),), TypeError),
-    (regularizer, (3,), TypeError), (regularizer, ("ridge",), TypeError),
-    (regularizer, (least_squares(),), TypeError), (regularizer, (2 * huber(),), TypeError),
+    (regularizer, (3,), TypeError),
+    (regularizer, ("ridge",), TypeError),
+    (regularizer, (least_squares(),), TypeError),
+    (regularizer, (2 * huber(),), TypeError),
     (regularizer, (nonnegative(),), TypeError),
 ]
 
@@ -1883,8 +2273,11 @@ def test_right_arguments(row):
     build, args, more = row
     term = build(*args, **more)
     assert isinstance(term, Term) and term.formula
-    kinds = {losses.__name__: "loss", regularizers.__name__: "regularizer",
-             constraints.__name__: "constraint"}
+    kinds = {
+        losses.__name__: "loss",
+        regularizers.__name__: "regularizer",
+        constraints.__name__: "constraint",
+    }
     assert term.kind == kinds[build.__module__]
 
 
@@ -1915,10 +2308,25 @@ def test_a_constructor_gives_back_a_term_of_its_kind():
 
 def test_arguments_become_floats():
     # An integer leaf would compile again for a float.
-    for term in (ridge(1), l1(2), prior_l1(1, 0), huber(1), gaussian(1), box(-1, 1),
-                 gaussian_evidence(1, 1), 2 * ridge(1), elastic_net(1, 1), l0(1), budget(3, 1),
-                 laplacian(1, 1), collaborative((2, 3), 1, 1, 1), collaborative_sketch(1, 1, 1),
-                 gaussian_prior(1, 1), kl_gaussian(1, 1), expected_gaussian(1, 2)):
+    for term in (
+        ridge(1),
+        l1(2),
+        prior_l1(1, 0),
+        huber(1),
+        gaussian(1),
+        box(-1, 1),
+        gaussian_evidence(1, 1),
+        2 * ridge(1),
+        elastic_net(1, 1),
+        l0(1),
+        budget(3, 1),
+        laplacian(1, 1),
+        collaborative((2, 3), 1, 1, 1),
+        collaborative_sketch(1, 1, 1),
+        gaussian_prior(1, 1),
+        kl_gaussian(1, 1),
+        expected_gaussian(1, 2),
+    ):
         leaves = jax.tree.leaves(term)
         assert leaves and all(type(leaf) is float for leaf in leaves)
 
@@ -1945,28 +2353,39 @@ def test_spec_keeps_the_terms_it_is_given(slots):
 
 
 WRONG_SLOTS = [
-    ("loss", "regularizer", ridge(1)), ("loss", "regularizer", elastic_net(1, 1)),
-    ("loss", "regularizer", 2 * l1(1)), ("loss", "constraint", support()),
-    ("loss", "constraint", support() + sign()), ("regularizer", "loss", least_squares()),
-    ("regularizer", "loss", 0.5 * huber()), ("regularizer", "constraint", no_self()),
-    ("constraint", "regularizer", ridge(1)), ("constraint", "loss", least_squares()),
-    ("constraint", "function", smooth_price), ("constraint", "str", "support"),
-    ("loss", "int", 3), ("loss", "str", "least_squares"), ("loss", "NoneType", None),
-    ("regularizer", "float", 0.5), ("regularizer", "str", "ridge"), ("constraint", "bool", True),
+    ("loss", "regularizer", ridge(1)),
+    ("loss", "regularizer", elastic_net(1, 1)),
+    ("loss", "regularizer", 2 * l1(1)),
+    ("loss", "constraint", support()),
+    ("loss", "constraint", support() + sign()),
+    ("regularizer", "loss", least_squares()),
+    ("regularizer", "loss", 0.5 * huber()),
+    ("regularizer", "constraint", no_self()),
+    ("constraint", "regularizer", ridge(1)),
+    ("constraint", "loss", least_squares()),
+    ("constraint", "function", smooth_price),
+    ("constraint", "str", "support"),
+    ("loss", "int", 3),
+    ("loss", "str", "least_squares"),
+    ("loss", "NoneType", None),
+    ("regularizer", "float", 0.5),
+    ("regularizer", "str", "ridge"),
+    ("constraint", "bool", True),
 ]
 
 
-@pytest.mark.parametrize(("slot", "kind", "term"), WRONG_SLOTS,
-                         ids=[f"{slot}={kind}" for slot, kind, _ in WRONG_SLOTS])
+@pytest.mark.parametrize(
+    ("slot", "kind", "term"), WRONG_SLOTS, ids=[f"{slot}={kind}" for slot, kind, _ in WRONG_SLOTS]
+)
 def test_spec_refuses_a_term_of_another_kind(slot, kind, term):
     with pytest.raises(TypeError) as caught:
         Spec(**{"loss": least_squares(), slot: term})
     assert slot in str(caught.value) and kind in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("scale", "targets"), ("scale", True), ("scale", ["regulators"]),
-])
+@pytest.mark.parametrize(
+    ("name", "value"), [("scale", "targets"), ("scale", True), ("scale", ["regulators"])]
+)
 def test_spec_refuses_other_settings(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be .*got"):
         Spec(least_squares(), **{name: value})
@@ -1974,7 +2393,7 @@ def test_spec_refuses_other_settings(name, value):
 
 def test_spec_wraps_plain_functions():
     def fit(params, data, prior):
-        return jnp.sum((data.y - data.x @ params.theta)**2)
+        return jnp.sum((data.y - data.x @ params.theta) ** 2)
 
     def penalty(params, data, prior):
         return jnp.sum(params.theta**4)
@@ -1987,7 +2406,7 @@ def test_spec_wraps_plain_functions():
     world = World(2, 1.0)
     theta = world.theta(CANDIDATES)
     got = spec.objective(Blocks(theta=theta), world.rows(), world.prior())
-    close(got, np.sum((world.y[:, 0] - world.x @ theta)**2) + np.sum(theta**4))
+    close(got, np.sum((world.y[:, 0] - world.x @ theta) ** 2) + np.sum(theta**4))
 
 
 def test_hyperparameters_of_plain_functions_are_passed_on():
@@ -1996,22 +2415,40 @@ def test_hyperparameters_of_plain_functions_are_passed_on():
     assert Spec(least_squares(), penalty).regularizer is penalty
     assert loss(smooth_error, coupled=True, width=1.0).separable is None
     assert loss(smooth_error, blocks=("theta", "intercept"), width=1.0).blocks == (
-        "intercept", "theta")
+        "intercept",
+        "theta",
+    )
 
 
-@pytest.mark.parametrize(("spec", "text"), [
-    (Spec(least_squares()), "argmin_θ  Σᵢ wᵢ (yᵢ − θ₀ − xᵢθ)²"),
-    (Spec(least_squares(mean=True, intercept=False), l1(1)),
-     "argmin_θ  Σᵢ wᵢ (yᵢ − xᵢθ)² / Σᵢ wᵢ  +  λ ‖θ‖₁"),
-    (Spec(huber(), ridge(1), box(-1, 2.5)),
-     "argmin_θ  Σᵢ wᵢ huber_δ(yᵢ − θ₀ − xᵢθ)  +  α ‖θ‖²   s.t.  -1 ≤ θ ≤ 2.5"),
-    (Spec(gaussian(), None, support() + no_self()),
-     "argmin_θ  Σᵢ wᵢ (yᵢ − θ₀ − xᵢθ)² / 2s² + ½ W log 2πs²   s.t.  supp θ ⊆ supp P ∩ θ_gg = 0"),
-    (Spec(component_analysis(), laplacian(1) + ridge(1, "A"),
-          box(-1, 1, "A") + budget(0, 0.5) + budget(1, 0.5, "prior") + budget(within="new")),
-     "argmin_θ,A  ‖Y − Aᵀθ‖²  +  κ Σ |w_gh| ‖θ_g − sign(w_gh) θ_h‖² + α ‖A‖²   s.t.  "
-     "-1 ≤ A ≤ 1 ∩ ‖θ‖₀ ≤ 0.5 |P| ∩ ‖P∘θ‖₀ ≤ 1 + 0.5 |P| ∩ ‖(1−P)∘θ‖₀ ≤ 0"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        (Spec(least_squares()), "argmin_θ  Σᵢ wᵢ (yᵢ − θ₀ − xᵢθ)²"),
+        (
+            Spec(least_squares(mean=True, intercept=False), l1(1)),
+            "argmin_θ  Σᵢ wᵢ (yᵢ − xᵢθ)² / Σᵢ wᵢ  +  λ ‖θ‖₁",
+        ),
+        (
+            Spec(huber(), ridge(1), box(-1, 2.5)),
+            "argmin_θ  Σᵢ wᵢ huber_δ(yᵢ − θ₀ − xᵢθ)  +  α ‖θ‖²   s.t.  -1 ≤ θ ≤ 2.5",
+        ),
+        (
+            Spec(gaussian(), None, support() + no_self()),
+            "argmin_θ  Σᵢ wᵢ (yᵢ − θ₀ − xᵢθ)² / 2s² + ½ W log 2πs²"
+            "   s.t.  supp θ ⊆ supp P ∩ θ_gg = 0",
+        ),
+        (
+            Spec(
+                component_analysis(),
+                laplacian(1) + ridge(1, "A"),
+                box(-1, 1, "A") + budget(0, 0.5) + budget(1, 0.5, "prior") + budget(within="new"),
+            ),
+            "argmin_θ,A  ‖Y − Aᵀθ‖²  +  κ Σ |w_gh| ‖θ_g − sign(w_gh) θ_h‖² + α ‖A‖²   s.t.  "
+            "-1 ≤ A ≤ 1 ∩ ‖θ‖₀ ≤ 0.5 |P| ∩ ‖P∘θ‖₀ ≤ 1 + 0.5 |P| ∩ ‖(1−P)∘θ‖₀ ≤ 0",
+        ),
+    ],
+    ids=str,
+)
 def test_str_of_a_spec_reads_as_mathematics(spec, text):
     assert str(spec) == text
 
@@ -2048,8 +2485,10 @@ def test_objective_and_violation():
     theta = np.array([-1.5, 0.25, 3.0, 0.0])
     params = Blocks(theta=theta)
     spec = Spec(least_squares(), elastic_net(1, 2), nonnegative() + box(-1, 2))
-    close(spec.objective(params, rows, prior),
-          squares(theta, rows) + np.abs(theta).sum() + 2 * theta @ theta)
+    close(
+        spec.objective(params, rows, prior),
+        squares(theta, rows) + np.abs(theta).sum() + 2 * theta @ theta,
+    )
     assert float(spec.violation(params, rows, prior)) == 1.5
     assert float(spec.replace(constraint=None).violation(params, rows, prior)) == 0
     assert float(spec.violation(Blocks(theta=np.abs(theta) / 2), rows, prior)) == 0
@@ -2095,9 +2534,11 @@ def test_a_missing_block_is_an_attribute_error_that_lists_the_names():
     assert not hasattr(Blocks(theta=1.0), "loadings")
 
 
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy,
-                                   lambda b: pickle.loads(pickle.dumps(b))],
-                         ids=["copy", "deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, lambda b: pickle.loads(pickle.dumps(b))],
+    ids=["copy", "deepcopy", "pickle"],
+)
 def test_blocks_can_be_copied(again):
     blocks = Blocks(theta=1.0, intercept=2.0)
     assert dict(again(blocks)) == dict(blocks)
@@ -2143,15 +2584,19 @@ def test_structures_of_different_classes_differ():
             for b in alone:
                 same = type(a) is type(b) and (
                     dataclasses.replace(a, **dict.fromkeys(leaf_names(a), 0.0))
-                    == dataclasses.replace(b, **dict.fromkeys(leaf_names(b), 0.0)))
+                    == dataclasses.replace(b, **dict.fromkeys(leaf_names(b), 0.0))
+                )
                 equal = jax.tree.structure(wrap(a)) == jax.tree.structure(wrap(b))
                 assert equal is same, (a, b)
 
 
 def leaf_names(term: Term) -> list[str]:
     """Fields of a term that are numbers, not part of its structure."""
-    return [f.name for f in dataclasses.fields(term)
-            if isinstance(getattr(term, f.name), float | np.ndarray)]
+    return [
+        f.name
+        for f in dataclasses.fields(term)
+        if isinstance(getattr(term, f.name), float | np.ndarray)
+    ]
 
 
 def test_no_term_runs_the_program_of_another():
@@ -2176,27 +2621,59 @@ def test_terms_are_rebuilt_around_anything():
 
 def test_hyperparameters_are_leaves():
     counts = {
-        least_squares(): 0, gaussian(): 0, gaussian(1): 1, huber(): 1, gaussian_evidence(): 2,
-        ridge(1): 1, l1(1): 1, elastic_net(1, 1): 2, prior_l1(1): 2, support(): 0, no_self(): 0,
-        nonnegative(): 0, sign(): 0, box(-1, 1): 2, 2 * ridge(1): 2, 2 * elastic_net(1, 1): 4,
-        component_analysis(): 0, expected_gaussian(1, 3): 1, ridge(1, "A"): 1, l0(1): 1,
-        laplacian(1): 2, collaborative(): 6, collaborative_sketch(): 3, gaussian_prior(): 2,
-        kl_gaussian(): 2, box(-1, 1, "A"): 2, budget(3): 3,
+        least_squares(): 0,
+        gaussian(): 0,
+        gaussian(1): 1,
+        huber(): 1,
+        gaussian_evidence(): 2,
+        ridge(1): 1,
+        l1(1): 1,
+        elastic_net(1, 1): 2,
+        prior_l1(1): 2,
+        support(): 0,
+        no_self(): 0,
+        nonnegative(): 0,
+        sign(): 0,
+        box(-1, 1): 2,
+        2 * ridge(1): 2,
+        2 * elastic_net(1, 1): 4,
+        component_analysis(): 0,
+        expected_gaussian(1, 3): 1,
+        ridge(1, "A"): 1,
+        l0(1): 1,
+        laplacian(1): 2,
+        collaborative(): 6,
+        collaborative_sketch(): 3,
+        gaussian_prior(): 2,
+        kl_gaussian(): 2,
+        box(-1, 1, "A"): 2,
+        budget(3): 3,
     }
     for term, count in counts.items():
         assert len(jax.tree.leaves(term)) == count, term
 
 
 PAIRS = [
-    (gaussian(0.5), gaussian(2)), (huber(0.5), huber(3)), (ridge(1), ridge(20)), (l1(1), l1(0)),
-    (elastic_net(1, 2), elastic_net(3, 4)), (prior_l1(1, 0.5), prior_l1(2, 0)),
-    (0.5 * ridge(1), 3 * ridge(2)), (2 * (l1(1) + ridge(1)), 0 * (l1(2) + ridge(3))),
-    (box(-1, 1), box(0, math.inf)), (loss(smooth_error, width=1.0), loss(smooth_error, width=2.0)),
+    (gaussian(0.5), gaussian(2)),
+    (huber(0.5), huber(3)),
+    (ridge(1), ridge(20)),
+    (l1(1), l1(0)),
+    (elastic_net(1, 2), elastic_net(3, 4)),
+    (prior_l1(1, 0.5), prior_l1(2, 0)),
+    (0.5 * ridge(1), 3 * ridge(2)),
+    (2 * (l1(1) + ridge(1)), 0 * (l1(2) + ridge(3))),
+    (box(-1, 1), box(0, math.inf)),
+    (loss(smooth_error, width=1.0), loss(smooth_error, width=2.0)),
     (gaussian_evidence(0.1, 1e-3), gaussian_evidence(0.2, 1e-5)),
-    (expected_gaussian(0.5), expected_gaussian(2)), (ridge(1, "A"), ridge(2, "A")),
-    (l0(1), l0(2)), (laplacian(1, 0.2), laplacian(1, 0.9)), (budget(1), budget(0, 0.3)),
-    (collaborative((2, 3), 1), collaborative((3, 4), 2)), (kl_gaussian(), kl_gaussian(2, 1)),
-    (gaussian_prior(), gaussian_prior(2, 1)), (box(-1, 1, "A"), box(0, 2, "A")),
+    (expected_gaussian(0.5), expected_gaussian(2)),
+    (ridge(1, "A"), ridge(2, "A")),
+    (l0(1), l0(2)),
+    (laplacian(1, 0.2), laplacian(1, 0.9)),
+    (budget(1), budget(0, 0.3)),
+    (collaborative((2, 3), 1), collaborative((3, 4), 2)),
+    (kl_gaussian(), kl_gaussian(2, 1)),
+    (gaussian_prior(), gaussian_prior(2, 1)),
+    (box(-1, 1, "A"), box(0, 2, "A")),
 ]
 
 
@@ -2240,7 +2717,8 @@ def test_hyperparameters_have_gradients():
     world = World(6, 1.0)
     theta = world.theta(CANDIDATES)
     slope = jax.grad(lambda term: term(Blocks(theta=theta), world.rows(), world.prior()))(
-        2.0 * Ridge(3.0))
+        2.0 * Ridge(3.0)
+    )
     close(slope.factor, 3.0 * theta @ theta)
     close(slope.term.alpha, 2.0 * theta @ theta)
 
@@ -2267,7 +2745,8 @@ def test_the_dtype_is_that_of_the_data(case, dtype):
 
     def cast(tree):
         return jax.tree.map(
-            lambda a: a.astype(dtype) if getattr(a, "dtype", None) == np.float64 else a, tree)
+            lambda a: a.astype(dtype) if getattr(a, "dtype", None) == np.float64 else a, tree
+        )
 
     prior, params = cast(world.prior(case.target)), cast(world.params(case.term))
     shapes, more = [], MOMENTS if case.term.quadratic is not None and case.name not in PULLS else ()
@@ -2276,8 +2755,10 @@ def test_the_dtype_is_that_of_the_data(case, dtype):
         if case.name != UNWEIGHTED:
             view = dataclasses.replace(view, weight=None)
         found = jax.eval_shape(seen, cast(case.term), params, view, prior)
-        shapes += [found["value"], *(a for a in jax.tree.leaves(found)
-                                     if jnp.issubdtype(a.dtype, jnp.floating))]
+        shapes += [
+            found["value"],
+            *(a for a in jax.tree.leaves(found) if jnp.issubdtype(a.dtype, jnp.floating)),
+        ]
     # A weak type takes that of what it meets.
     assert {str(s.dtype) for s in shapes if not s.weak_type} <= {dtype}
     assert str(shapes[0].dtype) == dtype

@@ -19,8 +19,15 @@ from unigrn.verify.claims import Claim, Variant
 from unigrn.verify.equivalence import Report
 
 ROOT = Path(__file__).resolve().parent.parent
-HEADINGS = ("Statement", "Setting", "Maps", "Proof", "Where it fails and why", "Test",
-            "Coq theorem")
+HEADINGS = (
+    "Statement",
+    "Setting",
+    "Maps",
+    "Proof",
+    "Where it fails and why",
+    "Test",
+    "Coq theorem",
+)
 CLAIMS = list(registry.claims().values())
 
 
@@ -60,8 +67,11 @@ def test_every_page_has_a_claim_and_every_theorem_a_file():
 
 
 def test_every_method_is_the_subject_of_a_claim():
-    own = {"celloracle": "proposition_1.bags", "celloracle_bayesian": "proposition_1.bayesian",
-           "masked_lasso": "proposition_1.lasso"}
+    own = {
+        "celloracle": "proposition_1.bags",
+        "celloracle_bayesian": "proposition_1.bayesian",
+        "masked_lasso": "proposition_1.lasso",
+    }
     by_name = {c.name: c for c in CLAIMS}
     for method in unigrn.methods.names():
         claim = by_name[own.get(method, f"methods.{method}")]
@@ -72,29 +82,39 @@ def test_the_readme_has_the_table_of_claims():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.search(r"<!-- claims -->\n(.*?)\n?<!-- /claims -->", readme, re.S)
     assert found and found[1] == table.markdown(), (
-        "README.md: put unigrn.verify.table.markdown() between its claims comments")
+        "README.md: put unigrn.verify.table.markdown() between its claims comments"
+    )
 
 
 # ------------------------------------------------------------------ the search
 
 
 def test_equal_formulations_are_equal_and_the_report_says_how_much_was_compared():
-    report = equivalent(Spec(least_squares(), ridge(3.0), name="a"),
-                        Spec(0.5 * least_squares(), 0.5 * ridge(3.0), name="b"), scale=0.5)
+    report = equivalent(
+        Spec(least_squares(), ridge(3.0), name="a"),
+        Spec(0.5 * least_squares(), 0.5 * ridge(3.0), name="b"),
+        scale=0.5,
+    )
     assert report and report.holds and report.examples == 100
     assert set(report.worst) == {"objective", "gradient", "prox"}
     assert report.deviation < 1e-12
     assert "a = b: holds on 100 examples (seed 0)" in str(report)
 
 
-@pytest.mark.parametrize(("second", "options", "kind"), [
-    (Spec(least_squares(), ridge(2.0)), {}, "objective"),
-    (Spec(least_squares(intercept=False), ridge(1.0)), {}, "objective"),
-    (Spec(least_squares(mean=True), ridge(1.0)), {}, "objective"),
-    (Spec(least_squares(), ridge(1.0)), {"kinds": ("feasibility",)}, "feasibility"),
-    (Spec(least_squares(), 1e-6 * ridge(1.0) + 0.999999 * ridge(1.0)), {"tolerance": 1e-12},
-     None),
-])
+@pytest.mark.parametrize(
+    ("second", "options", "kind"),
+    [
+        (Spec(least_squares(), ridge(2.0)), {}, "objective"),
+        (Spec(least_squares(intercept=False), ridge(1.0)), {}, "objective"),
+        (Spec(least_squares(mean=True), ridge(1.0)), {}, "objective"),
+        (Spec(least_squares(), ridge(1.0)), {"kinds": ("feasibility",)}, "feasibility"),
+        (
+            Spec(least_squares(), 1e-6 * ridge(1.0) + 0.999999 * ridge(1.0)),
+            {"tolerance": 1e-12},
+            None,
+        ),
+    ],
+)
 def test_differences_are_found(second, options, kind):
     first = Spec(least_squares(), ridge(1.0), support())
     report = equivalent(first, second, **options)
@@ -108,8 +128,11 @@ def test_differences_are_found(second, options, kind):
 
 
 def test_a_counterexample_is_small_and_can_be_pasted():
-    report = equivalent(Spec(least_squares(), ridge(1.0), support()),
-                        Spec(least_squares(), ridge(1.0)), kinds=("feasibility",))
+    report = equivalent(
+        Spec(least_squares(), ridge(1.0), support()),
+        Spec(least_squares(), ridge(1.0)),
+        kinds=("feasibility",),
+    )
     instance, point = report.counterexample
     assert repr(instance) == "Instance()" and repr(point) == "Point(outside=True)"
     again = eval(repr(point), {"Point": Point})
@@ -121,8 +144,12 @@ def hard(strict):
         kept = np.abs(u.theta) > 1 if strict else np.abs(u.theta) >= 1
         return Blocks(theta=np.where(kept, u.theta, 0))
 
-    return Formulation(lambda i, u: float(np.sum(u.theta != 0)), prox=prox,
-                       variables=lambda i, p: p.blocks(i), name="strict" if strict else "loose")
+    return Formulation(
+        lambda i, u: float(np.sum(u.theta != 0)),
+        prox=prox,
+        variables=lambda i, p: p.blocks(i),
+        name="strict" if strict else "loose",
+    )
 
 
 def test_a_difference_at_ties_alone_is_found():
@@ -154,20 +181,28 @@ def test_the_same_seed_searches_the_same_examples():
     assert str(equivalent(*specs, seed=4)) == str(equivalent(*specs, seed=4))
 
 
-@pytest.mark.parametrize(("kinds", "words"), [
-    (("minimiser",), "no example compared anything"),
-    (("objective", "iterates"), "no example compared iterates"),
-])
+@pytest.mark.parametrize(
+    ("kinds", "words"),
+    [
+        (("minimiser",), "no example compared anything"),
+        (("objective", "iterates"), "no example compared iterates"),
+    ],
+)
 def test_what_was_not_compared_is_not_shown(kinds, words):
-    report = equivalent(Spec(least_squares(), ridge(1.0)), Spec(least_squares(), ridge(1.0)),
-                        kinds=kinds, examples=5)
+    report = equivalent(
+        Spec(least_squares(), ridge(1.0)),
+        Spec(least_squares(), ridge(1.0)),
+        kinds=kinds,
+        examples=5,
+    )
     assert not report and not report.refuted
     assert "NOT SHOWN" in str(report) and words in str(report)
 
 
 def test_formulations_that_are_never_feasible_are_not_shown_to_be_the_same():
-    never = Formulation(lambda i, u: 0.0, violation=lambda i, u: 1.0,
-                        variables=lambda i, p: p.blocks(i))
+    never = Formulation(
+        lambda i, u: 0.0, violation=lambda i, u: 1.0, variables=lambda i, p: p.blocks(i)
+    )
     assert "no example compared anything" in str(equivalent(never, never, examples=5))
 
 
@@ -175,9 +210,12 @@ def test_one_that_minimises_a_block_away_is_strongly_equivalent():
     # p(theta, b) = |theta|^2 + (b - sum theta)^2 and q(theta) = |theta|^2.
     joint = Formulation(
         lambda i, u: np.sum(u["t"] ** 2) + (u["b"] - u["t"].sum()) ** 2,
-        variables=lambda i, p: {"t": p.array(3), "b": p.array(1, salt=1)[0]}, name="joint")
-    reduced = Formulation(lambda i, v: np.sum(v**2), variables=lambda i, p: p.array(3),
-                          name="reduced")
+        variables=lambda i, p: {"t": p.array(3), "b": p.array(1, salt=1)[0]},
+        name="joint",
+    )
+    reduced = Formulation(
+        lambda i, v: np.sum(v**2), variables=lambda i, p: p.array(3), name="reduced"
+    )
     maps = dict(to=lambda i, u: u["t"], back=lambda i, v: {"t": v, "b": v.sum()})
     assert equivalent(joint, reduced, **maps, relation="strong")
     assert not equivalent(joint, reduced, **maps)  # not equal away from the inner minimum
@@ -187,36 +225,62 @@ def test_one_that_minimises_a_block_away_is_strongly_equivalent():
 
 def test_minimisers_and_iterates_are_compared():
     def least(shift, size=2):
-        return Formulation(lambda i, u: float(np.sum((u - 1) ** 2)),
-                           variables=lambda i, p: p.array(size),
-                           minimiser=lambda i: np.ones(size) + shift,
-                           iterates=lambda i, n: np.full(size, 0.5**n))
+        return Formulation(
+            lambda i, u: float(np.sum((u - 1) ** 2)),
+            variables=lambda i, p: p.array(size),
+            minimiser=lambda i: np.ones(size) + shift,
+            iterates=lambda i, n: np.full(size, 0.5**n),
+        )
 
     assert equivalent(least(0), least(0)).counts.keys() == {"objective", "minimiser", "iterates"}
     assert equivalent(least(0), least(1e-3)).reason.startswith("minimiser")
-    slow = Formulation(least(0).objective, iterates=lambda i, n: np.full(2, 0.4**n),
-                       variables=least(0).variables)
+    slow = Formulation(
+        least(0).objective, iterates=lambda i, n: np.full(2, 0.4**n), variables=least(0).variables
+    )
     assert equivalent(least(0), slow).reason.startswith("iterates")
 
 
-@pytest.mark.parametrize(("call", "error", "words"), [
-    (lambda s: equivalent(s, "ridge"), TypeError, "joins Specs or Formulations, got str"),
-    (lambda s: equivalent(s, s, kinds=("values",)), ValueError, "kinds are .* got 'values'"),
-    (lambda s: equivalent(s, s, relation="near"), ValueError, "equal or strong, got 'near'"),
-    (lambda s: equivalent(s, s, scale=-1.0), ValueError, "scale must be > 0.*got -1.0"),
-    (lambda s: equivalent(s, s, scale=lambda i: 0.0), ValueError, "scale must be > 0.*got 0.0"),
-    (lambda s: equivalent(s, s.replace(scale="both")), TypeError,
-     r"differ in the units of the genes \(scale: None and both\)"),
-    (lambda s: equivalent(s.replace(scale="both"), hard(True)), TypeError, "scale: both and None"),
-    (lambda s: equivalent(celloracle(None), celloracle(None, bags=2)), TypeError,
-     "differ in the bags"),
-    (lambda s: equivalent(s, s, examples=0), ValueError, "examples must be a whole number >= 1"),
-    (lambda s: equivalent(s, unigrn.methods.get("netrex_cf").function(None)), TypeError,
-     "netrex_cf has the block A beside theta"),
-    (lambda s: equivalent(Equivalence(hard(True), hard(True)), s), TypeError,
-     "both formulations in it"),
-    (lambda s: table.verify(["proposition_9"]), ValueError, "no claim 'proposition_9'"),
-])
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda s: equivalent(s, "ridge"), TypeError, "joins Specs or Formulations, got str"),
+        (lambda s: equivalent(s, s, kinds=("values",)), ValueError, "kinds are .* got 'values'"),
+        (lambda s: equivalent(s, s, relation="near"), ValueError, "equal or strong, got 'near'"),
+        (lambda s: equivalent(s, s, scale=-1.0), ValueError, "scale must be > 0.*got -1.0"),
+        (lambda s: equivalent(s, s, scale=lambda i: 0.0), ValueError, "scale must be > 0.*got 0.0"),
+        (
+            lambda s: equivalent(s, s.replace(scale="both")),
+            TypeError,
+            r"differ in the units of the genes \(scale: None and both\)",
+        ),
+        (
+            lambda s: equivalent(s.replace(scale="both"), hard(True)),
+            TypeError,
+            "scale: both and None",
+        ),
+        (
+            lambda s: equivalent(celloracle(None), celloracle(None, bags=2)),
+            TypeError,
+            "differ in the bags",
+        ),
+        (
+            lambda s: equivalent(s, s, examples=0),
+            ValueError,
+            "examples must be a whole number >= 1",
+        ),
+        (
+            lambda s: equivalent(s, unigrn.methods.get("netrex_cf").function(None)),
+            TypeError,
+            "netrex_cf has the block A beside theta",
+        ),
+        (
+            lambda s: equivalent(Equivalence(hard(True), hard(True)), s),
+            TypeError,
+            "both formulations in it",
+        ),
+        (lambda s: table.verify(["proposition_9"]), ValueError, "no claim 'proposition_9'"),
+    ],
+)
 def test_wrong_arguments(call, error, words):
     with pytest.raises(error, match=words):
         call(Spec(least_squares(), ridge(1.0)))
@@ -242,19 +306,39 @@ def test_the_command_prints_a_table_and_json(capsys):
 
 
 def outcome(holds):
-    return lambda examples, seed: Report("x", holds, 1e-9, examples, seed, {"objective": 0.0},
-                                         {"objective": 1}, None if holds else (Instance(),), "why")
+    return lambda examples, seed: Report(
+        "x",
+        holds,
+        1e-9,
+        examples,
+        seed,
+        {"objective": 0.0},
+        {"objective": 1},
+        None if holds else (Instance(),),
+        "why",
+    )
 
 
-@pytest.mark.parametrize(("holds", "refuted", "words"), [
-    (True, True, "1 claims, 1 wrong variants: all claims hold"),
-    (False, True, "why; the smallest counterexample"),
-    (True, False, "the wrong variant 'twin' was not refuted"),
-])
+@pytest.mark.parametrize(
+    ("holds", "refuted", "words"),
+    [
+        (True, True, "1 claims, 1 wrong variants: all claims hold"),
+        (False, True, "why; the smallest counterexample"),
+        (True, False, "the wrong variant 'twin' was not refuted"),
+    ],
+)
 def test_exit_code_1_where_a_claim_fails_or_a_variant_survives(
-        holds, refuted, words, capsys, monkeypatch):
-    claim = Claim("x.y", "is x", "equivalence", (), outcome(holds),
-                  (Variant("twin", outcome(not refuted)),), "made up")
+    holds, refuted, words, capsys, monkeypatch
+):
+    claim = Claim(
+        "x.y",
+        "is x",
+        "equivalence",
+        (),
+        outcome(holds),
+        (Variant("twin", outcome(not refuted)),),
+        "made up",
+    )
     monkeypatch.setattr(table, "claims", lambda: {"x.y": claim})
     code, out = run("x", capsys=capsys)
     assert code == (0 if holds and refuted else 1) and words in out.out

@@ -81,15 +81,20 @@ def infer(
     ValueError
         Bad input, in one line that says what was got, what is needed and what to do.
     """
-    prepared = _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype,
-                        hyperparameters)
+    prepared = _prepare(
+        adata, prior, method, groupby, layer, regulators, targets, dtype, hyperparameters
+    )
     solution = prepared.solve(seed)
     failed = int((~solution.converged).sum())
     for text in solution.warnings:
         warnings.warn(text, UnigrnWarning, stacklevel=2)
     if failed:
-        warnings.warn(f"{failed:,} of {solution.status.size:,} fits did not converge; "
-                      "Network.not_converged() lists them", UnigrnWarning, stacklevel=2)
+        warnings.warn(
+            f"{failed:,} of {solution.status.size:,} fits did not converge; "
+            "Network.not_converged() lists them",
+            UnigrnWarning,
+            stacklevel=2,
+        )
     return solution.network()
 
 
@@ -106,8 +111,9 @@ def explain(
     **hyperparameters: Any,
 ) -> str:
     """Say how `infer` would solve this: the alignment of names, the solver and why, the cost."""
-    prepared = _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype,
-                        hyperparameters)
+    prepared = _prepare(
+        adata, prior, method, groupby, layer, regulators, targets, dtype, hyperparameters
+    )
     return "\n".join([*prepared.problem.report.lines(), "", prepared.explain()])
 
 
@@ -123,8 +129,13 @@ def _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype, h
             raise ValueError("the Spec has a prior of its own; pass prior=None, or a Spec without")
         spec = spec.replace(prior=_prior(prior))
     data = _data(adata, layer, groupby, dtype)
-    return plan(spec, data, regulators=_names(regulators, "regulators"),
-                targets=_names(targets, "targets"), hyperparameters=name)
+    return plan(
+        spec,
+        data,
+        regulators=_names(regulators, "regulators"),
+        targets=_names(targets, "targets"),
+        hyperparameters=name,
+    )
 
 
 def _prior(prior: Any) -> Prior | None:
@@ -143,11 +154,15 @@ def _prior(prior: Any) -> Prior | None:
 def _data(adata: Any, layer: str | None, groupby: str | None, dtype: str) -> Data:
     if isinstance(adata, Data):
         if layer is not None or groupby is not None:
-            raise ValueError("layer and groupby belong to AnnData; a Data object has its matrix "
-                             "and groups already")
+            raise ValueError(
+                "layer and groupby belong to AnnData; a Data object has its matrix "
+                "and groups already"
+            )
         if dtype != adata.dtype and dtype != "float32":
-            raise ValueError(f"the Data object is {adata.dtype}, {dtype} was asked for; build it "
-                             f"with dtype={dtype!r}")
+            raise ValueError(
+                f"the Data object is {adata.dtype}, {dtype} was asked for; build it "
+                f"with dtype={dtype!r}"
+            )
         return adata  # it has its own precision
     return Data.from_anndata(adata, layer=layer, groupby=groupby, dtype=dtype)
 

@@ -363,9 +363,7 @@ def _parameters(pairs: Sequence[str], method: str) -> dict[str, Any]:
         if key not in known:
             own = {"seed", "dtype", "groupby", "layer", "regulators", "targets", "prior"}
             hint = f"write --{key}" if key in own else f"it has {_defaults(known)}"
-            raise _Refusal(
-                f"{method} has no parameter {key!r}{_meant(key, list(known))}; {hint}"
-            )
+            raise _Refusal(f"{method} has no parameter {key!r}{_meant(key, list(known))}; {hint}")
         try:
             value = json.loads(text)
         except json.JSONDecodeError:
@@ -657,8 +655,11 @@ def _verdicts(rows: Sequence[Any]) -> list[str]:
             if not report.refuted
         ]
     failed = sum(not row.holds for row in rows)
-    lines += ["", f"{len(rows)} claims, {sum(len(row.variants) for row in rows)} wrong variants: "
-              + (f"{failed} claims FAILED" if failed else "all claims hold, every variant refuted")]
+    lines += [
+        "",
+        f"{len(rows)} claims, {sum(len(row.variants) for row in rows)} wrong variants: "
+        + (f"{failed} claims FAILED" if failed else "all claims hold, every variant refuted"),
+    ]
     return lines
 
 

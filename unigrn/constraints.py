@@ -9,7 +9,7 @@ import math
 
 import jax.numpy as jnp
 
-from unigrn.losses import check_number, check_whole
+from unigrn.check import check_number, check_whole
 from unigrn.terms import (
     Array,
     Blocks,
@@ -202,8 +202,11 @@ class Budget(Constraint):
 
     def budget(self, prior: PriorView) -> tuple[Array, Array]:
         """Return the entries that the budget is about, and their largest number."""
-        mask = {"all": prior.valid, "prior": prior.valid & prior.support,
-                "new": prior.valid & jnp.logical_not(prior.support)}[self.within]
+        mask = {
+            "all": prior.valid,
+            "prior": prior.valid & prior.support,
+            "new": prior.valid & jnp.logical_not(prior.support),
+        }[self.within]
         edges = jnp.sum((prior.valid & prior.support).astype(prior.weight.dtype))
         return mask, self.count + jnp.round(self.share * edges) - jnp.round(self.less * edges)
 
@@ -228,9 +231,7 @@ class Budget(Constraint):
         return f"‖{where}‖₀ ≤ {' + '.join(most) or 0}{less}"
 
 
-def budget(
-    count: int = 0, share: float = 0.0, within: str = "all", *, less: float = 0.0
-) -> Budget:
+def budget(count: int = 0, share: float = 0.0, within: str = "all", *, less: float = 0.0) -> Budget:
     """At most K edges in the whole network, on the prior, or off it.
 
     K = count + round(share |P|) - round(less |P|), with |P| the number of prior edges among the

@@ -87,15 +87,17 @@ class Data:
             expression = np.asarray(expression)
         if len(expression.shape) != 2:
             raise ValueError(
-                f"expression must be a matrix of cells x genes, got shape {expression.shape}")
+                f"expression must be a matrix of cells x genes, got shape {expression.shape}"
+            )
         if not _is_callable(expression) and getattr(expression, "dtype", None) is not None:
             kind = np.dtype(expression.dtype).kind
             if kind not in "fiub":
                 raise ValueError(f"expression must hold numbers, got dtype {expression.dtype}")
         if getattr(expression, "format", None) not in (None, "csr", "csc"):
             expression = expression.tocsr()
-        return cls._checked(expression, expression.shape[0], expression.shape[1], genes, groups,
-                            weights, dtype, {})
+        return cls._checked(
+            expression, expression.shape[0], expression.shape[1], genes, groups, weights, dtype, {}
+        )
 
     @classmethod
     def from_blocks(
@@ -149,26 +151,40 @@ class Data:
         if layer is None:
             matrix = adata.X
             if matrix is None:
-                raise ValueError("the data has no X; name one of its layers: "
-                                 + (_listed(adata.layers) or "there are none"))
+                raise ValueError(
+                    "the data has no X; name one of its layers: "
+                    + (_listed(adata.layers) or "there are none")
+                )
         elif layer in adata.layers:
             matrix = adata.layers[layer]
         else:
-            raise ValueError(f"there is no layer {layer!r}; the layers are: "
-                             f"{_listed(adata.layers) or 'none (use X: leave the layer out)'}")
+            raise ValueError(
+                f"there is no layer {layer!r}; the layers are: "
+                f"{_listed(adata.layers) or 'none (use X: leave the layer out)'}"
+            )
         columns = {}
         for role, name in (("groupby", groupby), ("weights", weights)):
             if name is None:
                 continue
             if name not in adata.obs.columns:
-                raise ValueError(f"there is no obs column {name!r} for {role}; the columns are: "
-                                 f"{_listed(adata.obs.columns) or 'none'}")
+                raise ValueError(
+                    f"there is no obs column {name!r} for {role}; the columns are: "
+                    f"{_listed(adata.obs.columns) or 'none'}"
+                )
             columns[role] = adata.obs[name]
         groups = columns.get("groupby")
         if groups is not None and groups.isna().all():
             raise ValueError(f"obs column {groupby!r} has no value for any cell")
-        return cls._checked(matrix, adata.n_obs, adata.n_vars, adata.var_names, groups,
-                            columns.get("weights"), dtype, origin)
+        return cls._checked(
+            matrix,
+            adata.n_obs,
+            adata.n_vars,
+            adata.var_names,
+            groups,
+            columns.get("weights"),
+            dtype,
+            origin,
+        )
 
     @classmethod
     def _checked(cls, matrix, cells, columns, genes, groups, weights, dtype, origin) -> Data:
@@ -185,12 +201,16 @@ class Data:
             twice = unique[counts > 1]
             raise ValueError(
                 f"{len(twice)} gene names occur more than once, e.g. {', '.join(twice[:3])}; make "
-                "them unique (adata.var_names_make_unique()) or sum their columns")
+                "them unique (adata.var_names_make_unique()) or sum their columns"
+            )
         codes = names_of_groups = None
         if groups is not None:
             names_of_groups, codes, empty = _grouping(groups, cells)
-            origin = {**origin, "empty_groups": empty,
-                      "cells_without_group": int((codes < 0).sum())}
+            origin = {
+                **origin,
+                "empty_groups": empty,
+                "cells_without_group": int((codes < 0).sum()),
+            }
         if weights is not None:
             weights = np.asarray(weights, dtype=np.float64)
             if weights.shape != (cells,):
@@ -238,17 +258,21 @@ class Data:
     @property
     def _sequential(self) -> bool:
         return _is_callable(self.matrix) or not (
-            isinstance(self.matrix, np.ndarray) or hasattr(self.matrix, "tocsr"))
+            isinstance(self.matrix, np.ndarray) or hasattr(self.matrix, "tocsr")
+        )
 
     def _stream(self, columns: np.ndarray, size: int) -> Iterator[Block]:
         seen = np.zeros(len(self.group_sizes), np.int64)
         for start in range(0, self.cells, size):
             stop = min(start + size, self.cells)
-            rows = self.matrix(start, stop) if _is_callable(self.matrix) \
-                else self.matrix[start:stop]
+            rows = (
+                self.matrix(start, stop) if _is_callable(self.matrix) else self.matrix[start:stop]
+            )
             if rows.shape != (stop - start, len(self.genes)):
-                raise ValueError(f"reading cells {start}..{stop - 1} gave shape {rows.shape}, "
-                                 f"needed {(stop - start, len(self.genes))}")
+                raise ValueError(
+                    f"reading cells {start}..{stop - 1} gave shape {rows.shape}, "
+                    f"needed {(stop - start, len(self.genes))}"
+                )
             values = self._dense(rows, columns)
             codes = np.zeros(stop - start, int) if self.codes is None else self.codes[start:stop]
             for group in np.unique(codes[codes >= 0]):
@@ -266,8 +290,7 @@ class Data:
 
     def positions(self, group: int) -> np.ndarray:
         """Rows of the cells of one group, in order."""
-        return np.arange(self.cells) if self.codes is None else np.flatnonzero(
-            self.codes == group)
+        return np.arange(self.cells) if self.codes is None else np.flatnonzero(self.codes == group)
 
 
 def aligned(blocks: Iterable[Block], sizes: np.ndarray, stretch: int) -> Iterator[Block]:
@@ -285,10 +308,9 @@ def aligned(blocks: Iterable[Block], sizes: np.ndarray, stretch: int) -> Iterato
         if cut <= queue[0].start:
             continue
         start = queue[0].start
-        values = queue[0].values if len(queue) == 1 else np.concatenate(
-            [b.values for b in queue])
-        yield Block(block.group, start, values[:cut - start])
-        waiting[block.group] = [] if last else [Block(block.group, cut, values[cut - start:])]
+        values = queue[0].values if len(queue) == 1 else np.concatenate([b.values for b in queue])
+        yield Block(block.group, start, values[: cut - start])
+        waiting[block.group] = [] if last else [Block(block.group, cut, values[cut - start :])]
 
 
 def read_h5ad(path: str | os.PathLike) -> anndata.AnnData:

@@ -322,11 +322,7 @@ def simulate(
         raise ValueError(
             f"parents is ({fewest}, {most}); needed 1 <= fewest < regulators = {regulators}"
         )
-    for name, value in (
-        ("repressors", repressors),
-        ("rewired", rewired),
-        ("feedback", feedback),
-    ):
+    for name, value in (("repressors", repressors), ("rewired", rewired), ("feedback", feedback)):
         _between(name, value, 0.0, 1.0)
     _between("dropout", dropout, 0.0, 1.0, open_end=True)
     _between("prior_missing", prior_missing, 0.0, 1.0, open_end=True)
@@ -833,14 +829,7 @@ def linear(
     ((50, 6), (50, 4), 8)
     """
     source = stream(
-        cells,
-        regulators,
-        targets,
-        candidates,
-        noise,
-        seed,
-        active=active,
-        correlation=correlation,
+        cells, regulators, targets, candidates, noise, seed, active=active, correlation=correlation
     )
     rows = source.read(0, source.cells)
     q = len(source.regulators)

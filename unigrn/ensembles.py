@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
-from unigrn.losses import check_number, check_whole
+from unigrn.check import check_number, check_whole
 from unigrn.spec import Spec
 from unigrn.terms import Array
 
@@ -53,8 +53,7 @@ class Bagging:
         Targets with equally many candidates share them, as in the released program.
         """
         if self.draws == "released":
-            return released_draws(0, candidates, self.bags, self.max_features,
-                                  self.random_state)[0]
+            return released_draws(0, candidates, self.bags, self.max_features, self.random_state)[0]
         k = int(self.size(np.array([candidates]))[0])
         rng = np.random.default_rng((seed, 1, candidates))
         return np.argsort(rng.random((self.bags, candidates)), axis=1)[:, :k]
@@ -65,8 +64,7 @@ class Bagging:
 
     def released_counts(self, cells: int, candidates: int) -> np.ndarray:
         """How often the released program's bags draw each cell, (bags, cells)."""
-        _, rows = released_draws(cells, candidates, self.bags, self.max_features,
-                                 self.random_state)
+        _, rows = released_draws(cells, candidates, self.bags, self.max_features, self.random_state)
         offset = np.arange(self.bags)[:, None] * cells
         flat = np.bincount((rows + offset).ravel(), minlength=self.bags * cells)
         return flat.reshape(self.bags, cells)
@@ -105,7 +103,7 @@ class Bootstrap:
         while start < stop:
             block = start // BLOCK
             end = min(stop, (block + 1) * BLOCK)
-            out.append(self._stretch(block)[:, start - block * BLOCK:end - block * BLOCK])
+            out.append(self._stretch(block)[:, start - block * BLOCK : end - block * BLOCK])
             start = end
         return np.concatenate(out, axis=1) if len(out) != 1 else out[0]
 
@@ -166,13 +164,14 @@ def bag_statistics(
     with np.errstate(invalid="ignore", divide="ignore"):
         t = np.abs(mean.astype(np.float64)) / np.sqrt(variance / m)
         p = 2 * stdtr(np.maximum(m - 1, 1), -t)
-    return {"weight": np.where(m > 0, mean, np.nan), "p": np.where(m > 1, p, np.nan),
-            "bags_drawn": m.astype(np.int64)}
+    return {
+        "weight": np.where(m > 0, mean, np.nan),
+        "p": np.where(m > 1, p, np.nan),
+        "bags_drawn": m.astype(np.int64),
+    }
 
 
-def bagging(
-    spec: Spec, bags: int = 20, max_features: float = 0.8, draws: str = "shared"
-) -> Spec:
+def bagging(spec: Spec, bags: int = 20, max_features: float = 0.8, draws: str = "shared") -> Spec:
     """Fit a spec on bootstrap samples of the cells and random subsets of the regulators.
 
     Each bag draws as many cells as the group has, with replacement, and for each target
@@ -204,5 +203,3 @@ def bagging(
         raise ValueError(f"draws must be one of {', '.join(DRAWS)}, got {draws!r}")
     # A read-out of one fit says nothing of an ensemble, which has statistics of its own.
     return spec.replace(ensemble=Bagging(bags, max_features, draws), readout=None)
-
-

@@ -603,11 +603,7 @@ def _threshold_metrics(
 
 
 def _macro_auroc(
-    row: np.ndarray,
-    found: np.ndarray,
-    seen: np.ndarray,
-    positives: np.ndarray,
-    totals: np.ndarray,
+    row: np.ndarray, found: np.ndarray, seen: np.ndarray, positives: np.ndarray, totals: np.ndarray
 ) -> float | None:
     """Mean AUROC over regulators with enough positives; ties are ordered within regulators."""
     q = positives.size
@@ -1021,11 +1017,7 @@ def _require_shared_names(network: _Edges, gold: pd.DataFrame) -> None:
 
 
 def _prior_alone(
-    known: pd.DataFrame,
-    universe: _Universe,
-    held_out: bool,
-    notes: list[str],
-    warnings: list[str],
+    known: pd.DataFrame, universe: _Universe, held_out: bool, notes: list[str], warnings: list[str]
 ) -> tuple[dict[str, Any], dict[str, float | int | None]]:
     """Metrics of the prior's own weights, and the leak check."""
     q, p = universe.state.shape

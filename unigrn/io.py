@@ -50,10 +50,7 @@ SUFFIXES = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".parquet", ".graphml", ".h5ad
 
 _LAYOUT = 1
 _ROWS = 65536  # rows that are rendered at a time: bounds the memory of the text formats
-_SYNONYMS = {
-    "source": ("Source", "tf", "TF", "regulator", "Regulator"),
-    "target": ("Target",),
-}
+_SYNONYMS = {"source": ("Source", "tf", "TF", "regulator", "Regulator"), "target": ("Target",)}
 
 
 class WriteError(ValueError):

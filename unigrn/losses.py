@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from unigrn.check import check_number, check_whole
 from unigrn.terms import (
     Array,
     Blocks,
@@ -27,33 +27,13 @@ from unigrn.terms import (
 )
 
 
-def check_number(name: str, value: Any, *, low: float = 0.0, strict: bool = False) -> float:
-    """Return ``value`` as a float, or say what is wrong with it."""
-    bound = f"a finite number {'>' if strict else '>='} {low:g}"
-    try:
-        if isinstance(value, str | bytes):
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be {bound}, got {value!r}") from None
-    if not math.isfinite(number) or number < low or (strict and number == low):
-        raise ValueError(f"{name} must be {bound}, got {value!r}")
-    return number
-
-
-def check_whole(name: str, value: Any, *, low: int = 0) -> int:
-    """Return ``value`` as an int, or say what is wrong with it."""
-    number = check_number(name, value, low=-math.inf)
-    if isinstance(value, bool) or number != int(number) or number < low:
-        raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
-    return int(number)
-
-
 def of_kind(term: Term, kind: str) -> Term:
     """Return a term of the kind asked for, or say which kind it is."""
     if term.kind != kind:
-        raise TypeError(f"a {kind} is a term or a function (params, data, prior) -> number, got a "
-                        f"{term.kind} ({term.formula})")
+        raise TypeError(
+            f"a {kind} is a term or a function (params, data, prior) -> number, got a "
+            f"{term.kind} ({term.formula})"
+        )
     return term
 
 
@@ -111,8 +91,10 @@ class LeastSquares(Loss):
         out = Quadratic(one, zero, jnp.zeros_like(m.count))
         if not self.intercept:
             if m.mean_y.ndim:
-                raise TypeError("a loss without intercept has no moments for a whole network; "
-                                "it is solved target by target")
+                raise TypeError(
+                    "a loss without intercept has no moments for a whole network; "
+                    "it is solved target by target"
+                )
             outer = m.count * m.mean_x[:, None] * m.mean_x[None, :]
             out = Quadratic(one, zero, m.count * m.mean_y**2, m.count * m.mean_y * m.mean_x, outer)
         return out.times(1 / jnp.maximum(m.count, 1e-30)) if self.mean else out
@@ -195,8 +177,9 @@ class Gaussian(Loss):
         if m.mean_y.ndim:
             raise TypeError("a noise variance per target is solved target by target")
         variance = self._variance(m.square, m.count)
-        return Quadratic(1 / (2 * variance), jnp.zeros_like(m.mean_x),
-                         self._constant(variance, m.count))
+        return Quadratic(
+            1 / (2 * variance), jnp.zeros_like(m.mean_x), self._constant(variance, m.count)
+        )
 
     def lipschitz(self, data: View, prior: PriorView) -> Array:
         """Curvature over the noise variance."""
@@ -287,16 +270,27 @@ class GaussianEvidence(Loss):
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate the joint objective in (theta, a, l)."""
-        m, a, lam, h = data.moments, params.noise_precision, params.weight_precision, \
-            self.hyperprior
+        m, a, lam, h = (
+            data.moments,
+            params.noise_precision,
+            params.weight_precision,
+            self.hyperprior,
+        )
         theta = params.theta
         rss = theta @ m.gram @ theta - 2 * m.cross @ theta + m.square
         k = jnp.sum(prior.valid.astype(theta.dtype))
         e = jnp.maximum(jnp.linalg.eigvalsh(m.gram), 0)
         # Padded entries have eigenvalue 0 and would add log l each.
         logdet = jnp.sum(jnp.log(a * e + lam)) - (e.shape[0] - k) * jnp.log(lam)
-        return (a * rss + lam * theta @ theta + logdet - m.count * jnp.log(a) - k * jnp.log(lam)
-                + 2 * h * (a + lam) - 2 * h * (jnp.log(a) + jnp.log(lam)))
+        return (
+            a * rss
+            + lam * theta @ theta
+            + logdet
+            - m.count * jnp.log(a)
+            - k * jnp.log(lam)
+            + 2 * h * (a + lam)
+            - 2 * h * (jnp.log(a) + jnp.log(lam))
+        )
 
     def evidence(self) -> tuple[Array, Array, int]:
         """Return the hyperprior, the stopping tolerance and the cap on iterations."""
@@ -336,8 +330,9 @@ def gaussian_evidence(
     """
     hyperprior = check_number("hyperprior", hyperprior, strict=True)
     tolerance = check_number("tolerance", tolerance)
-    return GaussianEvidence(hyperprior, tolerance,
-                            check_whole("max_iterations", max_iterations, low=1))
+    return GaussianEvidence(
+        hyperprior, tolerance, check_whole("max_iterations", max_iterations, low=1)
+    )
 
 
 @pytree
@@ -498,7 +493,10 @@ def loss(
     if isinstance(function, Term):
         return of_kind(function, "loss")
     if not callable(function):
-        raise TypeError(f"a loss is a term or a function (params, data, prior) -> number, got "
-                        f"{type(function).__name__}")
-    return FunctionLoss(function, hyper, bool(coupled), bool(weighted), bool(convex),
-                        tuple(sorted(blocks)))
+        raise TypeError(
+            f"a loss is a term or a function (params, data, prior) -> number, got "
+            f"{type(function).__name__}"
+        )
+    return FunctionLoss(
+        function, hyper, bool(coupled), bool(weighted), bool(convex), tuple(sorted(blocks))
+    )

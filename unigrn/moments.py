@@ -52,8 +52,14 @@ class Sums:
     @staticmethod
     def zeros(systems: int, q: int, p: int, dtype: str) -> Sums:
         """Return empty sums."""
-        shapes = ((systems, q, q), (systems, q, p), (systems, p), (systems, q), (systems, p),
-                  (systems,))
+        shapes = (
+            (systems, q, q),
+            (systems, q, p),
+            (systems, p),
+            (systems, q),
+            (systems, p),
+            (systems,),
+        )
         return Sums(*(jnp.zeros(shape, dtype) for shape in shapes))
 
 
@@ -135,16 +141,20 @@ class GroupSums:
         held, self.held = self.held, []
         use = np.concatenate([w.sum(axis=0, dtype=np.float64) for *_, w in held])
         use = use if use.any() else np.ones_like(use)
-        self.pivot = tuple(np.average(np.concatenate([block[i] for block in held]), axis=0,
-                                      weights=use) for i in (0, 1))
+        self.pivot = tuple(
+            np.average(np.concatenate([block[i] for block in held]), axis=0, weights=use)
+            for i in (0, 1)
+        )
         for block in held:
             self._add(*block)
 
     def _add(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None:
         rows = padded_rows(len(x))
         # The pivot is subtracted in double precision: a large mean costs no digits.
-        wide, tall = (self._pad(values - pivot, (rows, width)) for values, pivot, width in
-                      zip((x, y), self.pivot, (self.q, self.p), strict=True))
+        wide, tall = (
+            self._pad(values - pivot, (rows, width))
+            for values, pivot, width in zip((x, y), self.pivot, (self.q, self.p), strict=True)
+        )
         weight = self._pad(weight, (weight.shape[0], rows))
         if self.total is None:
             self.total = _first(wide, tall, weight)
@@ -160,8 +170,13 @@ class GroupSums:
         if self.pivot is None:
             self._open()
         px, py = self.pivot
-        return _centre(self.total, self._pad(px, self.q), self._pad(py, self.p),
-                       self._pad(scale_x, self.q), self._pad(scale_y, self.p))
+        return _centre(
+            self.total,
+            self._pad(px, self.q),
+            self._pad(py, self.p),
+            self._pad(scale_x, self.q),
+            self._pad(scale_y, self.p),
+        )
 
     def _pad(self, values: np.ndarray, shape: tuple[int, int] | int) -> np.ndarray:
         out = np.zeros(shape, self.dtype)

@@ -43,8 +43,10 @@ def read_names(
         at = header.index(column)
         names = [row[at] for row in rows if len(row) > at]
     elif len(header) > 1:
-        raise ValueError(f"{label} is a table with the columns {', '.join(header)}; it needs a "
-                         f"column {' or '.join(columns)}, or one name per line")
+        raise ValueError(
+            f"{label} is a table with the columns {', '.join(header)}; it needs a "
+            f"column {' or '.join(columns)}, or one name per line"
+        )
     else:
         names = [row[0] for row in [header, *rows]]
     names = [name for name in names if name]

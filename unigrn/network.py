@@ -413,9 +413,9 @@ class Network:
     def not_converged(self) -> pd.DataFrame:
         """Give the rows of the certificate whose fit is not what the method asks for.
 
-        Those are the rows with any other status than the good ones of `unigrn.solution.Status`.
+        Those are the rows with any other status than the good ones of `unigrn.status.Status`.
         """
-        from unigrn.solution import FAILED, Status
+        from unigrn.status import FAILED, Status
 
         good = [status.message for status in Status if status not in FAILED]
         reached = self.certificate["status"].isin(good).to_numpy(bool)
@@ -782,10 +782,7 @@ def _known(table: pd.DataFrame, column: str, names: Iterable[str], what: str) ->
 
 
 def _checked_edges(
-    edges: pd.DataFrame,
-    regulators: np.ndarray,
-    targets: np.ndarray,
-    groups: tuple[str, ...] | None,
+    edges: pd.DataFrame, regulators: np.ndarray, targets: np.ndarray, groups: tuple[str, ...] | None
 ) -> pd.DataFrame:
     """Give the edges with their names checked and their columns in order."""
     import pandas as pd

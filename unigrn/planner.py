@@ -18,18 +18,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from unigrn import __version__
+from unigrn.backend import over_fits, precision
+from unigrn.check import check_number, check_whole
 from unigrn.data import Data
-from unigrn.losses import check_number, check_whole
 from unigrn.moments import padded
-from unigrn.problem import (
-    COARSE,
-    FINE,
-    Batch,
-    Problem,
-    batches,
-    build,
-    chunk_size,
-)
+from unigrn.problem import COARSE, FINE, Batch, Problem, batches, build, chunk_size
 from unigrn.solution import Solution
 from unigrn.solvers import (
     batching,
@@ -88,8 +81,12 @@ class Rung:
 
 def _each(capability: str, *slots: str) -> Callable[[Spec], list[str]]:
     def lacking(spec: Spec) -> list[str]:
-        return [f"{t.kind} {t.formula} has no {capability}" for slot in slots
-                for t in parts(getattr(spec, slot)) if getattr(t, capability) is None]
+        return [
+            f"{t.kind} {t.formula} has no {capability}"
+            for slot in slots
+            for t in parts(getattr(spec, slot))
+            if getattr(t, capability) is None
+        ]
 
     return lacking
 
@@ -103,8 +100,9 @@ def _started(spec: Spec) -> list[str]:
         return []
     if spec.restarts > 1:
         return [f"{spec.restarts} restarts need a start that draws"]
-    return [f"there is also the block {b}, which has no start" for b in spec.blocks
-            if b not in NUISANCE]
+    return [
+        f"there is also the block {b}, which has no start" for b in spec.blocks if b not in NUISANCE
+    ]
 
 
 def _no_shift(spec: Spec) -> list[str]:
@@ -129,8 +127,9 @@ def _one_start(spec: Spec) -> list[str]:
 def _no_copies(spec: Spec) -> list[str]:
     if not spec.permutations:
         return []
-    return ["permuted copies of all cells alike leave a method without regulators' expression "
-            "unchanged"]
+    return [
+        "permuted copies of all cells alike leave a method without regulators' expression unchanged"
+    ]
 
 
 def _swept(spec: Spec) -> list[str]:
@@ -140,28 +139,34 @@ def _swept(spec: Spec) -> list[str]:
         if step.sample is not None and AXES.get(b, ("",))[-1] not in ("targets", "regulators"):
             out.append(f"block {b} has no columns of targets or regulators to sample")
         if step.kind == "point":
-            out += [f"{t.kind} {t.formula} is no sum of squares in {b}" for t in spec.terms
-                    if b in t.blocks and (t.kind == "constraint" or b not in t.linear)]
+            out += [
+                f"{t.kind} {t.formula} is no sum of squares in {b}"
+                for t in spec.terms
+                if b in t.blocks and (t.kind == "constraint" or b not in t.linear)
+            ]
             continue
-        out += [f"{t.kind} {t.formula} has neither squares nor a lipschitz constant in {b}"
-                for t in palm.smooth_terms(spec, b)
-                if b not in t.linear and (t.lipschitz is None or t.block != b)]
+        out += [
+            f"{t.kind} {t.formula} has neither squares nor a lipschitz constant in {b}"
+            for t in palm.smooth_terms(spec, b)
+            if b not in t.linear and (t.lipschitz is None or t.block != b)
+        ]
         kinks, sets = palm.proximal_terms(spec, b), palm.constraints(spec, b)
         if kinks and joint_prox(kinks) is None:
             out.append(f"no rule gives the joint prox of {' + '.join(t.formula for t in kinks)}")
         if sets and joint_project(sets) is None:
-            out.append("no rule gives the projection onto "
-                       f"{' ∩ '.join(t.formula for t in sets)}")
-        if sets and any(t.price is not None or (t.budget is not None and kinks)
-                        for t in (*kinks, *sets)):
-            out.append("no rule joins the prox of "
-                       f"{' + '.join(t.formula for t in kinks)} and {sets[0].formula}")
+            out.append(f"no rule gives the projection onto {' ∩ '.join(t.formula for t in sets)}")
+        if sets and any(
+            t.price is not None or (t.budget is not None and kinks) for t in (*kinks, *sets)
+        ):
+            out.append(
+                "no rule joins the prox of "
+                f"{' + '.join(t.formula for t in kinks)} and {sets[0].formula}"
+            )
     return out
 
 
 def _separates(spec: Spec) -> list[str]:
-    return [f"{t.kind} {t.formula} couples the targets" for t in spec.terms
-            if t.separable is None]
+    return [f"{t.kind} {t.formula} couples the targets" for t in spec.terms if t.separable is None]
 
 
 def _has_prox(spec: Spec) -> list[str]:
@@ -172,25 +177,35 @@ def _has_prox(spec: Spec) -> list[str]:
 def _lipschitz_or_kink(spec: Spec) -> list[str]:
     if any(t.kink for t in parts(spec.regularizer)):
         return []
-    return [f"{t.kind} {t.formula} has no lipschitz constant" for t in parts(spec.loss)
-            if t.lipschitz is None]
+    return [
+        f"{t.kind} {t.formula} has no lipschitz constant"
+        for t in parts(spec.loss)
+        if t.lipschitz is None
+    ]
 
 
 def _smooth(spec: Spec) -> list[str]:
-    return [f"regularizer {t.formula} is not differentiable" for t in parts(spec.regularizer)
-            if t.kink]
+    return [
+        f"regularizer {t.formula} is not differentiable" for t in parts(spec.regularizer) if t.kink
+    ]
 
 
 def _reachable(spec: Spec) -> list[str]:
-    return [f"constraint {t.formula} has no bijector" for t in parts(spec.constraint)
-            if t.allows is None and t.bijector is None]
+    return [
+        f"constraint {t.formula} has no bijector"
+        for t in parts(spec.constraint)
+        if t.allows is None and t.bijector is None
+    ]
 
 
 def _bags_rows(spec: Spec) -> list[str]:
     if spec.ensemble is None:
         return []
-    return [f"loss {t.formula} does not use cell weights, which bags need"
-            for t in parts(spec.loss) if not t.weighted]
+    return [
+        f"loss {t.formula} does not use cell weights, which bags need"
+        for t in parts(spec.loss)
+        if not t.weighted
+    ]
 
 
 def _free_draws(spec: Spec) -> list[str]:
@@ -206,8 +221,11 @@ def _has_evidence(spec: Spec) -> list[str]:
     terms = parts(spec.loss)
     if len(terms) == 1 and terms[0].evidence is not None and spec.regularizer is None:
         return []
-    return [f"{t.kind} {t.formula} has no evidence" for t in terms + parts(spec.regularizer)
-            if t.evidence is None] or ["an evidence loss stands alone"]
+    return [
+        f"{t.kind} {t.formula} has no evidence"
+        for t in terms + parts(spec.regularizer)
+        if t.evidence is None
+    ] or ["an evidence loss stands alone"]
 
 
 SEPARATES = Requirement("separates over targets", _separates)
@@ -223,7 +241,7 @@ def _closed(spec: Slots, moments, tasks, entries, options) -> Fit:
 
 def _evidence(spec: Slots, moments, tasks, entries, options) -> Fit:
     view, prior = batching.moment_views(moments, tasks, entries)
-    return batching.over_fits(lambda v, p: evidence.solve(spec.loss, v, p), view, prior)
+    return over_fits(lambda v, p: evidence.solve(spec.loss, v, p), view, prior)
 
 
 def _proximal(spec: Slots, view: View, prior: PriorView, options) -> Fit:
@@ -233,7 +251,7 @@ def _proximal(spec: Slots, view: View, prior: PriorView, options) -> Fit:
     def one(v, p):
         return proximal.solve(pieces, spec.start(v, p, v.key), v, p, tolerance, most)
 
-    return batching.over_fits(one, view, prior)
+    return over_fits(one, view, prior)
 
 
 def _proximal_moments(spec: Slots, moments, tasks, entries, options) -> Fit:
@@ -251,7 +269,7 @@ def _gradient_rows(spec: Slots, rows, tasks, entries, options) -> Fit:
     def one(v, p):
         return gradient.solve(pieces, bijector, spec.start(v, p, v.key), v, p, tolerance, most)
 
-    return batching.over_fits(one, *batching.row_views(*rows, key, tasks, entries))
+    return over_fits(one, *batching.row_views(*rows, key, tasks, entries))
 
 
 def _stochastic_rows(spec: Slots, rows, tasks, entries, options) -> Fit:
@@ -261,7 +279,7 @@ def _stochastic_rows(spec: Slots, rows, tasks, entries, options) -> Fit:
     def one(v, p):
         return stochastic.solve(pieces.smooth, spec.start(v, p, v.key), v, p, tolerance, most)
 
-    return batching.over_fits(one, *batching.row_views(*rows, key, tasks, entries))
+    return over_fits(one, *batching.row_views(*rows, key, tasks, entries))
 
 
 def _unconstrained(spec: Slots):
@@ -282,8 +300,9 @@ def _gradient_fits(shape, terms, view: View, prior: PriorView, keys, options) ->
         found = gradient.solve(pieces, bijector, start, view, prior, tolerance, most)
         params = Blocks(theta=found.theta, **found.by_entry, **found.by_target)
         value = pieces.smooth(params, view, prior)
-        return palm.Outcome(params, found.status, found.residual, found.iterations, value,
-                            jnp.zeros(0, value.dtype))
+        return palm.Outcome(
+            params, found.status, found.residual, found.iterations, value, jnp.zeros(0, value.dtype)
+        )
 
     return palm.over_starts(one, keys)
 
@@ -302,8 +321,9 @@ def _palm_network(shape, terms, view, prior, keys, options, history, report):
         done, stretch = 0, 1
         while True:
             began = time.perf_counter()
-            states = palm.advance(shape, terms, states, view, prior, keys, limits,
-                                  np.int32(done + stretch))
+            states = palm.advance(
+                shape, terms, states, view, prior, keys, limits, np.int32(done + stretch)
+            )
             done = int(jnp.max(states.count))
             report(done, int(most))
             if bool(jnp.all(states.done)) or done >= int(most):
@@ -314,75 +334,118 @@ def _palm_network(shape, terms, view, prior, keys, options, history, report):
 
 RUNGS = (
     # Exact, one factorisation a fit: a quadratic in theta once constraints have deleted entries.
-    Rung("closed form", "moments", _closed, (
-        SEPARATES,
-        Requirement("only the block theta", _only_theta),
-        Requirement("moments do", _no_shift),
-        Requirement("every term is quadratic", _each("quadratic", "loss", "regularizer")),
-        DELETES,
-    ), COARSE),
+    Rung(
+        "closed form",
+        "moments",
+        _closed,
+        (
+            SEPARATES,
+            Requirement("only the block theta", _only_theta),
+            Requirement("moments do", _no_shift),
+            Requirement("every term is quadratic", _each("quadratic", "loss", "regularizer")),
+            DELETES,
+        ),
+        COARSE,
+    ),
     # Hyperparameters of a Gaussian model by their own fixed point, one factorisation a fit.
-    Rung("evidence maximisation", "moments", _evidence, (
-        SEPARATES, Requirement("the loss is an evidence", _has_evidence), DELETES,
-    ), double=True),  # the residual variance is a small difference of large sums
+    Rung(
+        "evidence maximisation",
+        "moments",
+        _evidence,
+        (SEPARATES, Requirement("the loss is an evidence", _has_evidence), DELETES),
+        double=True,
+    ),  # the residual variance is a small difference of large sums
     # A quadratic loss with a penalty or set that has a prox: cost independent of the cells.
-    Rung("proximal gradient on moments", "moments", _proximal_moments, (
-        SEPARATES,
-        Requirement("only the block theta", _only_theta),
-        Requirement("moments do", _no_shift),
-        Requirement("the loss is quadratic", _each("quadratic", "loss")),
-        Requirement("regularizer and constraint have a joint prox", _has_prox),
-    )),
+    Rung(
+        "proximal gradient on moments",
+        "moments",
+        _proximal_moments,
+        (
+            SEPARATES,
+            Requirement("only the block theta", _only_theta),
+            Requirement("moments do", _no_shift),
+            Requirement("the loss is quadratic", _each("quadratic", "loss")),
+            Requirement("regularizer and constraint have a joint prox", _has_prox),
+        ),
+    ),
     # Other smooth losses: rows are needed, steps come from the constant or from backtracking.
-    Rung("proximal gradient on rows", "rows", _proximal_rows, (
-        SEPARATES,
-        STARTED,
-        Requirement("the loss has a lipschitz constant, or a kink rules gradients out",
-                    _lipschitz_or_kink),
-        Requirement("regularizer and constraint have a joint prox", _has_prox),
-        Requirement("bags are weights", _bags_rows),
-        Requirement("shared draws", _free_draws),
-        QUIET,
-        ONE,
-    )),
+    Rung(
+        "proximal gradient on rows",
+        "rows",
+        _proximal_rows,
+        (
+            SEPARATES,
+            STARTED,
+            Requirement(
+                "the loss has a lipschitz constant, or a kink rules gradients out",
+                _lipschitz_or_kink,
+            ),
+            Requirement("regularizer and constraint have a joint prox", _has_prox),
+            Requirement("bags are weights", _bags_rows),
+            Requirement("shared draws", _free_draws),
+            QUIET,
+            ONE,
+        ),
+    ),
     # Anything differentiable, target by target.
-    Rung("gradient (optax L-BFGS)", "rows", _gradient_rows, (
-        SEPARATES,
-        STARTED,
-        Requirement("every regularizer is differentiable", _smooth),
-        Requirement("the constraint deletes or has a bijector", _reachable),
-        Requirement("bags are weights", _bags_rows),
-        Requirement("shared draws", _free_draws),
-        QUIET,
-        ONE,
-    )),
+    Rung(
+        "gradient (optax L-BFGS)",
+        "rows",
+        _gradient_rows,
+        (
+            SEPARATES,
+            STARTED,
+            Requirement("every regularizer is differentiable", _smooth),
+            Requirement("the constraint deletes or has a bijector", _reachable),
+            Requirement("bags are weights", _bags_rows),
+            Requirement("shared draws", _free_draws),
+            QUIET,
+            ONE,
+        ),
+    ),
     # A loss that draws noise, such as a sampled ELBO: only its mean gradient is known.
-    Rung("stochastic gradient (optax Adam)", "rows", _stochastic_rows, (
-        SEPARATES,
-        Requirement("the loss draws noise", _draws_noise),
-        STARTED,
-        Requirement("every regularizer is differentiable", _smooth),
-        DELETES,
-        Requirement("bags are weights", _bags_rows),
-        Requirement("shared draws", _free_draws),
-        ONE,
-    )),
+    Rung(
+        "stochastic gradient (optax Adam)",
+        "rows",
+        _stochastic_rows,
+        (
+            SEPARATES,
+            Requirement("the loss draws noise", _draws_noise),
+            STARTED,
+            Requirement("every regularizer is differentiable", _smooth),
+            DELETES,
+            Requirement("bags are weights", _bags_rows),
+            Requirement("shared draws", _free_draws),
+            ONE,
+        ),
+    ),
     # Several blocks, or coupled targets: each block exactly or linearised, in turn.
-    Rung("PALM over blocks of the whole network", "network", _palm_network, (
-        Requirement("every block has a step, and what the step needs", _swept),
-        STARTED,
-        Requirement("no bags", _no_bags),
-        Requirement("no permuted copies", _no_copies),
-        QUIET,
-    ), pads=True),
+    Rung(
+        "PALM over blocks of the whole network",
+        "network",
+        _palm_network,
+        (
+            Requirement("every block has a step, and what the step needs", _swept),
+            STARTED,
+            Requirement("no bags", _no_bags),
+            Requirement("no permuted copies", _no_copies),
+            QUIET,
+        ),
+        pads=True,
+    ),
     # Anything differentiable that couples the targets: the whole network is one problem.
-    Rung("gradient (optax L-BFGS) on the whole network", "network", _gradient_network, (
-        STARTED,
-        Requirement("every regularizer is differentiable", _smooth),
-        Requirement("the constraint deletes or has a bijector", _reachable),
-        Requirement("no bags", _no_bags),
-        QUIET,
-    )),
+    Rung(
+        "gradient (optax L-BFGS) on the whole network",
+        "network",
+        _gradient_network,
+        (
+            STARTED,
+            Requirement("every regularizer is differentiable", _smooth),
+            Requirement("the constraint deletes or has a bijector", _reachable),
+            Requirement("no bags", _no_bags),
+            QUIET,
+        ),
+    ),
 )
 
 
@@ -417,7 +480,8 @@ class Plan:
     def sparse(self) -> bool:
         """True where zeros mean that there is no edge."""
         return any(t.kink for t in parts(self.spec.regularizer)) or any(
-            t.budget is not None for t in parts(self.spec.constraint))
+            t.budget is not None for t in parts(self.spec.constraint)
+        )
 
     @property
     def dtype(self) -> str:
@@ -456,11 +520,11 @@ class Plan:
                 **{k: v for k, v in data.origin.items() if v not in (None, [], 0)},
                 "cells": int(data.cells),
                 "genes": len(data.genes),
-                "groups": None if data.groups is None else dict(
-                    zip(data.groups, map(int, data.group_sizes), strict=True)),
+                "groups": None
+                if data.groups is None
+                else dict(zip(data.groups, map(int, data.group_sizes), strict=True)),
             },
-            "versions": {"unigrn": __version__, "jax": jax.__version__,
-                         "numpy": np.__version__},
+            "versions": {"unigrn": __version__, "jax": jax.__version__, "numpy": np.__version__},
         }
 
     def explain(self) -> str:
@@ -472,10 +536,13 @@ class Plan:
         lines += [f"  holds: {need.text}" for need in self.rung.needs]
         for rung, lacking in self.refused:
             lines.append(f"  not {rung.name}: {'; '.join(lacking)}")
-        lines += ["", f"problem: {q:,} regulators x {p:,} targets, "
-                  f"{len(problem.candidate):,} candidate edges, {data.cells:,} cells"
-                  + (f" in {groups} groups" if data.groups is not None else "")
-                  + (f", {self.bags} bags" if self.bags > 1 else "")]
+        lines += [
+            "",
+            f"problem: {q:,} regulators x {p:,} targets, "
+            f"{len(problem.candidate):,} candidate edges, {data.cells:,} cells"
+            + (f" in {groups} groups" if data.groups is not None else "")
+            + (f", {self.bags} bags" if self.bags > 1 else ""),
+        ]
         for name, count in problem.dropped.items():
             if count:
                 lines.append(f"  deleted by {name}: {count:,} entries")
@@ -494,8 +561,10 @@ class Plan:
             total = len(batch.targets) * (1 + self.spec.permutations)
             step = self.chunk(batch, total)
             calls = groups * math.ceil(total / step)
-            lines.append(f"  {len(batch.targets):,} x {batch.k}: {calls} "
-                         f"call{'s' if calls > 1 else ''} of {self.bags} x {step} fits")
+            lines.append(
+                f"  {len(batch.targets):,} x {batch.k}: {calls} "
+                f"call{'s' if calls > 1 else ''} of {self.bags} x {step} fits"
+            )
             flops += float((batch.sizes.astype(float) ** 3 / 3).sum()) * self.bags * groups
         lines += self._reading()
         if self.rung.reads == "moments":
@@ -504,23 +573,30 @@ class Plan:
 
     def _sweeping(self) -> list[str]:
         """Lines on a method that takes the whole network at once."""
-        lines = ["the whole network is one problem"
-                 + (f", {self.spec.restarts} starts" if self.spec.restarts > 1 else "")]
+        lines = [
+            "the whole network is one problem"
+            + (f", {self.spec.restarts} starts" if self.spec.restarts > 1 else "")
+        ]
         if self.rung.pads:
             lines += [f"  step {s}" for s in self.spec.steps]
-            rules = [f"changes by at most {self.tolerance:g} (1 + |objective|)"
-                     if self.tolerance >= 0 else None,
-                     f"changes by less than {self.absolute:g}"
-                     if self.absolute is not None else None]
+            rules = [
+                f"changes by at most {self.tolerance:g} (1 + |objective|)"
+                if self.tolerance >= 0
+                else None,
+                f"changes by less than {self.absolute:g}" if self.absolute is not None else None,
+            ]
             rules = " or ".join(r for r in rules if r)
             after = f"after {self.max_iterations:,} sweeps"
-            lines.append(f"  stops where the objective {rules}, or {after}" if rules
-                         else f"  stops {after}")
+            lines.append(
+                f"  stops where the objective {rules}, or {after}" if rules else f"  stops {after}"
+            )
         some, (inputs, terms, each) = self.together(), self.footprint
         # While the terms are prepared they stand beside what they are made of.
         size = inputs + terms + max(terms, some * each)
-        lines.append(f"memory: about {size / 1e6:,.0f} MB for {some} start"
-                     f"{'s' if some > 1 else ''} at a time")
+        lines.append(
+            f"memory: about {size / 1e6:,.0f} MB for {some} start"
+            f"{'s' if some > 1 else ''} at a time"
+        )
         return lines
 
     def widths(self, cells: int) -> tuple[int, int, int]:
@@ -531,15 +607,19 @@ class Plan:
     @cached_property
     def footprint(self) -> tuple[int, int, int]:
         """Bytes that a whole network takes: data and prior, prepared terms, and each start."""
-        from unigrn.run import precision
-
         q, p, cells = self.widths(int(self.data.group_sizes.max()))
         item = np.dtype(self.dtype).itemsize
 
         def begin(x, y, weight, layers, sign, mask, key):
             view = View(None, x, y, weight, key)
-            prior = PriorView(mask, sum(layers.values(), jnp.zeros_like(mask, weight.dtype)), sign,
-                              mask, mask, layers)
+            prior = PriorView(
+                mask,
+                sum(layers.values(), jnp.zeros_like(mask, weight.dtype)),
+                sign,
+                mask,
+                mask,
+                layers,
+            )
             terms = tuple(t.prepare(view, prior) for t in self.spec.terms)
             return (view, prior), terms, Slots(self.spec.shape, terms).start(view, prior, key)
 
@@ -548,11 +628,18 @@ class Plan:
 
         with precision(self.dtype):
             held = jax.eval_shape(
-                begin, array(cells, q), array(cells, p), array(cells),
+                begin,
+                array(cells, q),
+                array(cells, p),
+                array(cells),
                 {name: array(q, p) for name in self.problem.prior.layers},
-                array(q, p, dtype=np.int32), array(q, p, dtype=bool), jax.random.key(0))
-        inputs, terms, each = (sum(v.size * v.dtype.itemsize for v in jax.tree.leaves(part))
-                               for part in held)
+                array(q, p, dtype=np.int32),
+                array(q, p, dtype=bool),
+                jax.random.key(0),
+            )
+        inputs, terms, each = (
+            sum(v.size * v.dtype.itemsize for v in jax.tree.leaves(part)) for part in held
+        )
         # A sweep holds about a dozen arrays of the network's size, and one piece of a product.
         return inputs, terms, each + 12 * q * p * item + min(p * p, columns.CHUNK) * item
 
@@ -565,7 +652,7 @@ class Plan:
 
     def solve(self, seed: int = 0) -> Solution:
         """Run the plan. The same seed gives the same solution."""
-        from unigrn.run import precision, run
+        from unigrn.run import run
 
         seed = check_whole("seed", seed)
         with precision(self.dtype):
@@ -598,9 +685,11 @@ class Plan:
             held = ", whatever the number of cells"
         size = systems * padded(q + 1) * (padded(q + 1) + padded(width * copies)) * item
         work = 2.0 * q * (q * grams + p * copies) * data.cells * self.bags
-        return [f"memory: moments {size / 1e6:,.0f} MB{held}",
-                f"arithmetic: {work / 1e9:,.2f} GFLOP for the moments ({grams} "
-                f"pass{'es' if grams > 1 else ''} over the cells)"]
+        return [
+            f"memory: moments {size / 1e6:,.0f} MB{held}",
+            f"arithmetic: {work / 1e9:,.2f} GFLOP for the moments ({grams} "
+            f"pass{'es' if grams > 1 else ''} over the cells)",
+        ]
 
     def chunk(self, batch: Batch, total: int) -> int:
         """Targets in one compiled call."""
@@ -660,8 +749,10 @@ def plan(
     if data.weights is not None:
         lost = [t.formula for t in parts(spec.loss) if not t.weighted]
         if lost:
-            raise PlanError(f"the cells have weights, which the loss {lost[0]} does not say it "
-                            "uses; wrap it by unigrn.loss(function, weighted=True)")
+            raise PlanError(
+                f"the cells have weights, which the loss {lost[0]} does not say it "
+                "uses; wrap it by unigrn.loss(function, weighted=True)"
+            )
     sweeps = (spec.sweeps or Sweeps()) if rung.pads else None
     if tolerance is not None:
         tolerance = check_number("tolerance", tolerance)
@@ -675,6 +766,15 @@ def plan(
     problem = build(spec, data, regulators, targets)
     for term in spec.terms:
         term.check(problem.prior)
-    return Plan(spec, data, problem, rung, refused, tolerance, max_iterations,
-                dict(hyperparameters or {}), None if sweeps is None else sweeps.absolute,
-                bool(history))
+    return Plan(
+        spec,
+        data,
+        problem,
+        rung,
+        refused,
+        tolerance,
+        max_iterations,
+        dict(hyperparameters or {}),
+        None if sweeps is None else sweeps.absolute,
+        bool(history),
+    )

@@ -904,8 +904,11 @@ class AlignmentReport:
     def lines(self) -> list[str]:
         """One line per entry, without those that count nothing or that the summary has said."""
         said = _SUMMED if any(entry.kind == "summary" for entry in self.entries) else ()
-        return [str(entry) for entry in self.entries
-                if entry.kind == "summary" or (entry.count > 0 and entry.kind not in said)]
+        return [
+            str(entry)
+            for entry in self.entries
+            if entry.kind == "summary" or (entry.count > 0 and entry.kind not in said)
+        ]
 
     def to_dict(self) -> dict:
         """Return every entry, also those that count nothing, in plain types for JSON."""

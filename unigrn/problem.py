@@ -79,9 +79,13 @@ class Problem:
 
         p = self.prior
         view = PriorView(
-            pad(p.support, False, bool), pad(p.weight, 0, dtype), pad(p.sign, 0, np.int32),
-            pad(p.self_edge, False, bool), pad(True, False, bool),
-            {name: pad(v, 0, dtype) for name, v in p.layers.items()})
+            pad(p.support, False, bool),
+            pad(p.weight, 0, dtype),
+            pad(p.sign, 0, np.int32),
+            pad(p.self_edge, False, bool),
+            pad(True, False, bool),
+            {name: pad(v, 0, dtype) for name, v in p.layers.items()},
+        )
         return Entries(pad(self.candidate, len(self.regulators), np.int32), view)
 
 
@@ -97,21 +101,32 @@ def build(
     if spec.prior is None:
         needs = [t for t in spec.terms if t.needs_prior]
         if needs:
-            raise ValueError(f"the {needs[0].kind} {needs[0].formula} needs a prior: give "
-                             "Spec(prior=...)")
+            raise ValueError(
+                f"the {needs[0].kind} {needs[0].formula} needs a prior: give Spec(prior=...)"
+            )
         regulators, targets, report = _without_prior(data, regulators, targets)
     else:
         regulators, targets, report = resolve(
-            spec.prior, data.genes, regulators=regulators, targets=targets,
-            hard_mask=spec.hard_mask, self_edges=_keeps_self_edges(spec, masks))
+            spec.prior,
+            data.genes,
+            regulators=regulators,
+            targets=targets,
+            hard_mask=spec.hard_mask,
+            self_edges=_keeps_self_edges(spec, masks),
+        )
     q, p = len(regulators), len(targets)
     if spec.hard_mask:
         aligned = spec.prior.align(regulators, targets)
         candidate = aligned.index.astype(np.int64)
         target = np.repeat(np.arange(p), np.diff(aligned.indptr))
-        view = PriorView(np.ones(len(candidate), bool), aligned.weight, aligned.sign,
-                         regulators[candidate] == targets[target],
-                         np.ones(len(candidate), bool), dict(aligned.layers))
+        view = PriorView(
+            np.ones(len(candidate), bool),
+            aligned.weight,
+            aligned.sign,
+            regulators[candidate] == targets[target],
+            np.ones(len(candidate), bool),
+            dict(aligned.layers),
+        )
     else:
         candidate = np.tile(np.arange(q), p)
         target = np.repeat(np.arange(p), q)
@@ -123,13 +138,16 @@ def build(
         dropped[type(term).__name__] = int((keep & ~allowed).sum())
         keep &= allowed
     candidate, target = candidate[keep], target[keep]
-    view = PriorView(*(getattr(view, f)[keep] for f in
-                       ("support", "weight", "sign", "self_edge", "valid")),
-                     {name: v[keep] for name, v in view.layers.items()})
+    view = PriorView(
+        *(getattr(view, f)[keep] for f in ("support", "weight", "sign", "self_edge", "valid")),
+        {name: v[keep] for name, v in view.layers.items()},
+    )
     indptr = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=p))])
     if not len(candidate):
-        raise ValueError("no target has a candidate regulator once the constraint "
-                         f"{spec.constraint.formula} is applied; give a prior with other edges")
+        raise ValueError(
+            "no target has a candidate regulator once the constraint "
+            f"{spec.constraint.formula} is applied; give a prior with other edges"
+        )
     return Problem(regulators, targets, indptr, candidate, target, view, report, dropped)
 
 
@@ -147,8 +165,10 @@ def _check_layers(spec: Spec) -> None:
             continue
         known = {} if spec.prior is None else spec.prior.layers
         if layer not in known:
-            raise ValueError(f"{term.formula} asks for the prior layer {layer!r}; the layers are: "
-                             f"{', '.join(known) or 'none'}")
+            raise ValueError(
+                f"{term.formula} asks for the prior layer {layer!r}; the layers are: "
+                f"{', '.join(known) or 'none'}"
+            )
 
 
 def _without_prior(data: Data, regulators, targets):
@@ -161,12 +181,17 @@ def _without_prior(data: Data, regulators, targets):
         names = np.unique(np.asarray([str(n) for n in names], dtype=str))
         found = np.isin(names, data.genes)
         if not found.any():
-            raise ValueError(f"none of the {len(names)} requested {what} is measured; requested: "
-                             f"{', '.join(names[:3])}; measured: {', '.join(data.genes[:3])}")
+            raise ValueError(
+                f"none of the {len(names)} requested {what} is measured; requested: "
+                f"{', '.join(names[:3])}; measured: {', '.join(data.genes[:3])}"
+            )
         if not found.all():
-            report = report.add(f"{what} not measured", int((~found).sum()),
-                                f"{(~found).sum()} of {len(names)} requested {what} are not "
-                                "measured", tuple(names[~found][:5].tolist()))
+            report = report.add(
+                f"{what} not measured",
+                int((~found).sum()),
+                f"{(~found).sum()} of {len(names)} requested {what} are not measured",
+                tuple(names[~found][:5].tolist()),
+            )
         chosen.append(names[found])
     return *chosen, report
 
@@ -187,8 +212,14 @@ def _dense_view(spec: Spec, regulators: np.ndarray, targets: np.ndarray) -> Prio
             layers[name][rows, aligned.index] = values
     self_edge = targets[:, None] == regulators[None, :]
     flat = {name: v.ravel() for name, v in layers.items()}
-    return PriorView((weight > 0).ravel(), weight.ravel(), sign.ravel(), self_edge.ravel(),
-                     np.ones(p * q, bool), flat)
+    return PriorView(
+        (weight > 0).ravel(),
+        weight.ravel(),
+        sign.ravel(),
+        self_edge.ravel(),
+        np.ones(p * q, bool),
+        flat,
+    )
 
 
 @dataclass(frozen=True, eq=False)

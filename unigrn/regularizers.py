@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unigrn.losses import check_number, check_whole, of_kind
+from unigrn.check import check_number, check_whole
+from unigrn.losses import of_kind
 from unigrn.terms import (
     Array,
     Blocks,
@@ -260,7 +261,7 @@ class Laplacian(Regularizer):
             return self
         weight = jnp.ones_like(data.y[:, 0]) if data.weight is None else data.weight
         weight = weight[:, None]
-        centred = (data.y - jnp.sum(weight * data.y, axis=0, keepdims=True) / jnp.sum(weight))
+        centred = data.y - jnp.sum(weight * data.y, axis=0, keepdims=True) / jnp.sum(weight)
         centred = centred * jnp.sqrt(weight)
         length = jnp.sqrt(jnp.sum(centred**2, axis=0, keepdims=True))
         size = jnp.sqrt(jnp.sum(weight * data.y**2, axis=0, keepdims=True))
@@ -283,8 +284,11 @@ class Laplacian(Regularizer):
         matrix = self.prepare(data, prior).matrix
         return 2 * self.strength * jnp.max(jnp.sum(jnp.abs(matrix), axis=1))
 
-    formula = property(lambda self: "κ Σ |w_gh| ‖θ_g − sign(w_gh) θ_h‖²" if self.signed
-                       else "κ Σ w_gh ‖θ_g − θ_h‖²")
+    formula = property(
+        lambda self: (
+            "κ Σ |w_gh| ‖θ_g − sign(w_gh) θ_h‖²" if self.signed else "κ Σ w_gh ‖θ_g − θ_h‖²"
+        )
+    )
 
 
 def laplacian(strength: float, threshold: float = 0.95, signed: bool = True) -> Laplacian:
@@ -434,7 +438,8 @@ class EvidenceFiltering(_FromPrior):
             raise ValueError(
                 f"the largest confidence in a prior edge is {top:g}, and a missing edge has 1: the "
                 "collaborative filter needs a confidence above 1; raise evidence (the multiplier "
-                f"of an edge by the number of its sources, got {[float(w) for w in self.weights]})")
+                f"of an edge by the number of its sources, got {[float(w) for w in self.weights]})"
+            )
 
     def prepare(self, data: View, prior: PriorView) -> Collaborative:
         """Work out P, c, b and the floor of the price."""
@@ -447,8 +452,7 @@ class EvidenceFiltering(_FromPrior):
         valid = prior.valid.astype(dtype) * self.strength
         confidence = valid * jnp.where(weighted, c, 1)
         gain = valid * jnp.where(weighted, self.boost * c, jnp.max(c) - 1)
-        return Collaborative(on.astype(dtype), confidence, gain,
-                             jnp.asarray(self.floor, dtype))
+        return Collaborative(on.astype(dtype), confidence, gain, jnp.asarray(self.floor, dtype))
 
 
 def collaborative(
@@ -498,9 +502,13 @@ def collaborative(
     if not weights:
         raise ValueError("evidence needs at least one multiplier, got none")
     return EvidenceFiltering(
-        weights, check_number("strength", strength, strict=True),
-        check_number("boost", boost, strict=True), check_number("floor", floor, strict=True),
-        check_whole("per_target", per_target, low=1), bool(released))
+        weights,
+        check_number("strength", strength, strict=True),
+        check_number("boost", boost, strict=True),
+        check_number("floor", floor, strict=True),
+        check_whole("per_target", per_target, low=1),
+        bool(released),
+    )
 
 
 @pytree
@@ -536,8 +544,11 @@ def collaborative_sketch(slope: float = 1.0, on: float = 9.0, off: float = 1.0) 
     on, off
         a1 > 0 and a2 > 0, extra confidence in edges of theta on and off the prior.
     """
-    return SketchFiltering(check_number("slope", slope), check_number("on", on, strict=True),
-                           check_number("off", off, strict=True))
+    return SketchFiltering(
+        check_number("slope", slope),
+        check_number("on", on, strict=True),
+        check_number("off", off, strict=True),
+    )
 
 
 class _Widths(Regularizer):
@@ -604,8 +615,7 @@ def gaussian_prior(on: float = 1.0, off: float = 0.01) -> GaussianPrior:
     on, off
         t^2 > 0 of edges that the prior names and of those it does not.
     """
-    return GaussianPrior(check_number("on", on, strict=True),
-                         check_number("off", off, strict=True))
+    return GaussianPrior(check_number("on", on, strict=True), check_number("off", off, strict=True))
 
 
 @pytree
@@ -667,6 +677,8 @@ def regularizer(
     if isinstance(function, Term):
         return of_kind(function, "regularizer")
     if not callable(function):
-        raise TypeError("a regularizer is a term or a function (params, data, prior) -> number, "
-                        f"got {type(function).__name__}")
+        raise TypeError(
+            "a regularizer is a term or a function (params, data, prior) -> number, "
+            f"got {type(function).__name__}"
+        )
     return FunctionRegularizer(function, hyper, bool(coupled), tuple(sorted(blocks)))

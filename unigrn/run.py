@@ -7,25 +7,23 @@ responses in all systems, bucket by bucket, in compiled calls of few shapes.
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from unigrn import progress
+from unigrn.backend import side_by_side
 from unigrn.data import Block, aligned
 from unigrn.ensembles import bag_statistics, dispersion
 from unigrn.moments import GeneStatistics, GroupSums, gather, padded, padded_rows
 from unigrn.problem import Entries, Tasks, bucket, chunk_size
-from unigrn.solution import FAILED, Solution, Status
+from unigrn.solution import Solution
 from unigrn.spec import Slots
+from unigrn.status import FAILED, Status
 from unigrn.terms import AXES, Array, PriorView, View, parts, pytree
 
 if TYPE_CHECKING:
@@ -68,9 +66,9 @@ def _fit(solve, slots, terms, source, tasks: Tasks, entries: Entries, options) -
         by_entry = dispersion(values, place >= 0)
     return Outcome(
         by_entry,
-        {} if tasks.inverse is not None else {k: by_system(v)[0]
-                                              for k, v in fit.by_target.items()},
-        *(jnp.max(by_system(v), axis=0) for v in (fit.status, fit.residual, fit.iterations)))
+        {} if tasks.inverse is not None else {k: by_system(v)[0] for k, v in fit.by_target.items()},
+        *(jnp.max(by_system(v), axis=0) for v in (fit.status, fit.residual, fit.iterations)),
+    )
 
 
 @partial(jax.jit, static_argnames=("gauge", "scores"))
@@ -124,9 +122,19 @@ class _Run:
         else:
             self._moments()
         lines, suspicions = self._remarks()
-        return Solution(self.plan, self.weights, self.statistics, self.blocks, self.status,
-                        self.residual, self.iterations, self.history, self.seed, lines,
-                        suspicions)
+        return Solution(
+            self.plan,
+            self.weights,
+            self.statistics,
+            self.blocks,
+            self.status,
+            self.residual,
+            self.iterations,
+            self.history,
+            self.seed,
+            lines,
+            suspicions,
+        )
 
     # ---------------------------------------------------------------- reading
 
@@ -146,8 +154,10 @@ class _Run:
         overall, by_group = gather(blocks, fed, len(self.genes), self.groups)
         if overall.bad is not None:
             names = self.genes[overall.bad]
-            raise ValueError(f"{len(names)} genes hold NaN or infinite values, e.g. "
-                             f"{', '.join(names[:3])}; remove or impute them first")
+            raise ValueError(
+                f"{len(names)} genes hold NaN or infinite values, e.g. "
+                f"{', '.join(names[:3])}; remove or impute them first"
+            )
         self.overall, self.by_group = overall, by_group
 
     def _scales(self) -> tuple[np.ndarray, np.ndarray]:
@@ -213,14 +223,14 @@ class _Run:
         width = self.plan.width()
         passes = [np.arange(a, min(a + width, count)) for a in range(0, count, width)]
         for number, part in enumerate(passes):
-            sums = [GroupSums(q, padded(len(part) * self.copies), dtype)
-                    for _ in range(self.groups)]
+            sums = [
+                GroupSums(q, padded(len(part) * self.copies), dtype) for _ in range(self.groups)
+            ]
             weights = [self._weights(g) for g in range(self.groups)]
 
             def feed(block: Block, sums=sums, weights=weights, part=part) -> None:
                 weight = weights[block.group](block.start, block.start + len(block.values))
-                sums[block.group].add(block.values[:, self.x], self._responses(block, part),
-                                      weight)
+                sums[block.group].add(block.values[:, self.x], self._responses(block, part), weight)
 
             self._read(feed)
             scale_x, scale_y = self._scales()
@@ -246,12 +256,14 @@ class _Run:
                 part = np.flatnonzero(self.problem.sizes == candidates)
                 weight = self.spec.ensemble.released_counts(cells, int(candidates))
                 weight = weight if own is None else weight * own
-                sums = GroupSums(q, chunk_size(len(part) * self.copies, np.inf),
-                                 self.dtype)
+                sums = GroupSums(q, chunk_size(len(part) * self.copies, np.inf), self.dtype)
                 for block in held[g]:
                     stop = block.start + len(block.values)
-                    sums.add(block.values[:, self.x], self._responses(block, part),
-                             weight[:, block.start:stop])
+                    sums.add(
+                        block.values[:, self.x],
+                        self._responses(block, part),
+                        weight[:, block.start : stop],
+                    )
                 moments = sums.finish(scale_x, np.tile(scale_y[part], self.copies))
                 self._solve(g, moments, part)
                 progress.report("fitting", g * len(sizes) + i + 1, self.groups * len(sizes))
@@ -261,16 +273,16 @@ class _Run:
         """All rows of each group: (cells, regulators) and (cells, responses), scaled."""
         held: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(self.groups)]
         part = np.arange(len(self.y))
-        self._read(lambda b: held[b.group].append((b.values[:, self.x],
-                                                   self._responses(b, part))))
+        self._read(lambda b: held[b.group].append((b.values[:, self.x], self._responses(b, part))))
         scale_x, scale_y = self._scales()
         scale_y = np.tile(scale_y, self.copies)
         out = []
         for g, rows in enumerate(held):
             middles = self._middles(g)
             ends = ((middles[self.x], scale_x), (np.tile(middles[self.y], self.copies), scale_y))
-            wide = tuple(np.empty((sum(len(r[0]) for r in rows), len(s)), self.dtype)
-                         for _, s in ends)
+            wide = tuple(
+                np.empty((sum(len(r[0]) for r in rows), len(s)), self.dtype) for _, s in ends
+            )
             start = 0
             while rows:  # block by block in double precision, and each is let go
                 block = rows.pop(0)
@@ -291,13 +303,13 @@ class _Run:
                 rows = padded_rows(len(x))
                 own = self._weights(g)(0, len(x))
                 weight = np.zeros((own.shape[0], rows), dtype)
-                weight[:, :len(x)] = own
+                weight[:, : len(x)] = own
             wide = np.zeros((rows, padded(x.shape[1] + 1)), dtype)
             # With an intercept a constant regulator is taken out, as the moments do.
             flat = self.by_group[g].constant[self.x] & ("intercept" in self.spec.blocks)
-            wide[:len(x), :x.shape[1]] = np.where(flat, 0, x)
+            wide[: len(x), : x.shape[1]] = np.where(flat, 0, x)
             tall = np.zeros((rows, padded(y.shape[1])), dtype)
-            tall[:len(y), :y.shape[1]] = y
+            tall[: len(y), : y.shape[1]] = y
             self._solve(g, (wide, tall, weight), np.arange(len(self.y)))
             self._finish_group(g)
             progress.report("fitting groups", g + 1, self.groups)
@@ -314,20 +326,25 @@ class _Run:
             return out
 
         v = problem.prior
-        prior = PriorView(dense(v.support, bool), dense(v.weight, dtype), dense(v.sign, np.int32),
-                          dense(v.self_edge, bool), dense(True, bool),
-                          {k: dense(layer, dtype) for k, layer in v.layers.items()})
+        prior = PriorView(
+            dense(v.support, bool),
+            dense(v.weight, dtype),
+            dense(v.sign, np.int32),
+            dense(v.self_edge, bool),
+            dense(True, bool),
+            {k: dense(layer, dtype) for k, layer in v.layers.items()},
+        )
         for g, (x, y) in enumerate(self._held_rows()):
             cells = plan.widths(len(x))[2]
 
             def lay(values, width, cells=cells):
                 out = np.zeros((cells, width), dtype)
-                out[:len(values), :values.shape[1]] = values
+                out[: len(values), : values.shape[1]] = values
                 return out
 
             weight = lay(self._weights(g)(0, len(x))[0][:, None], 1)[:, 0]
             for copy in range(self.copies):
-                own = y[:, copy * p:(copy + 1) * p]
+                own = y[:, copy * p : (copy + 1) * p]
                 view = View(None, lay(x, size[0]), lay(own, size[1]), weight)
                 self._network_fit(g, copy, view, prior, where, len(x))
             self._finish_group(g)
@@ -337,22 +354,36 @@ class _Run:
         """Fit one group (or one permuted copy of it) from every start, and keep what it gave."""
         plan, spec, problem = self.plan, self.spec, self.problem
         keys = jax.vmap(partial(jax.random.fold_in, self._key(g)))(
-            np.arange(spec.restarts, dtype=np.uint32))
+            np.arange(spec.restarts, dtype=np.uint32)
+        )
         absolute = -1.0 if plan.absolute is None else plan.absolute
         options = (*self.options, np.asarray(absolute, self.dtype))
         length = padded(plan.max_iterations) if plan.history else 0
         found, some = [], plan.together()
         for first in range(0, spec.restarts, some):
-            own = keys[first:first + some]
+            own = keys[first : first + some]
             fit = plan.rung.solve(
-                self.slots, spec.terms, view, prior, own, options, length,
-                lambda done, most: progress.report("sweeps of one network", done, most))
-            params, columns = _read_off(spec.gauge, spec.scores, fit.params, view,
-                                        prior, own)
-            found.append((fit, {"weight": params.theta, **columns},
-                          {b: np.asarray(params[b]) for b in params if b != "theta"}))
-        edges = {name: np.concatenate([np.asarray(c[name])[:, where[0], where[1]]
-                                       for _, c, _ in found]) for name in found[0][1]}
+                self.slots,
+                spec.terms,
+                view,
+                prior,
+                own,
+                options,
+                length,
+                lambda done, most: progress.report("sweeps of one network", done, most),
+            )
+            params, columns = _read_off(spec.gauge, spec.scores, fit.params, view, prior, own)
+            found.append(
+                (
+                    fit,
+                    {"weight": params.theta, **columns},
+                    {b: np.asarray(params[b]) for b in params if b != "theta"},
+                )
+            )
+        edges = {
+            name: np.concatenate([np.asarray(c[name])[:, where[0], where[1]] for _, c, _ in found])
+            for name in found[0][1]
+        }
         shape = (self.copies, len(problem.candidate))
         columns = edges if spec.restarts == 1 else consensus(edges)
         for name, values in columns.items():
@@ -361,7 +392,8 @@ class _Run:
             return
         value, status, residual, iterations, history = (
             np.concatenate([np.asarray(getattr(fit, n)) for fit, _, _ in found])
-            for n in ("value", "status", "residual", "iterations", "history"))
+            for n in ("value", "status", "residual", "iterations", "history")
+        )
         if spec.sweeps is not None and plan.max_iterations == spec.sweeps.most:
             # The number of sweeps is part of the method.
             status = np.where(status == Status.MAX_ITERATIONS, Status.OWN_LIMIT, status)
@@ -371,7 +403,7 @@ class _Run:
         self.residual[g, live] = residual.max()
         self.iterations[g, live] = iterations.max()
         if plan.history:
-            self.history.append(history[:, :iterations.max()])
+            self.history.append(history[:, : iterations.max()])
         real = {"regulators": len(self.x), "targets": len(self.y), "cells": cells}
         for name in found[0][2]:
             block = np.concatenate([b[name] for _, _, b in found])[best]
@@ -395,7 +427,7 @@ class _Run:
         first = np.concatenate([[1], 1 + np.cumsum([len(own) for own in rows])])
         table = np.full((padded(first[-1]), k), -1, np.int32)
         for begin, own in zip(first, rows, strict=False):
-            table[begin:begin + len(own), :own.shape[1]] = own
+            table[begin : begin + len(own), : own.shape[1]] = own
         inverse = None
         if ensemble is not None:
             inverse = np.full((len(table), bucket(int(kinds[-1]))), -1, np.int32)
@@ -414,19 +446,34 @@ class _Run:
             if not len(chosen):
                 continue
             # Fits of like size side by side: padding within a compiled call costs little.
-            chosen = np.repeat(chosen[np.argsort(problem.sizes[chosen], kind="stable")],
-                               self.copies)
+            chosen = np.repeat(
+                chosen[np.argsort(problem.sizes[chosen], kind="stable")], self.copies
+            )
             copy = np.tile(np.arange(self.copies), len(chosen) // self.copies)
             table, inverse, first = self._tables(batch.k, problem.sizes[chosen])
             step = plan.chunk(batch, len(chosen))
             for start in range(0, len(chosen), step):
                 now = slice(start, start + step)
                 own = chosen[now]
-                tasks = self._tasks(own, column[own] + copy[now] * len(part), first[now], table,
-                                    inverse, step)
-                calls.append((own, copy[now], partial(
-                    _fit, plan.rung.solve, self.slots, self.spec.terms, source, tasks,
-                    self.entries, options)))
+                tasks = self._tasks(
+                    own, column[own] + copy[now] * len(part), first[now], table, inverse, step
+                )
+                calls.append(
+                    (
+                        own,
+                        copy[now],
+                        partial(
+                            _fit,
+                            plan.rung.solve,
+                            self.slots,
+                            self.spec.terms,
+                            source,
+                            tasks,
+                            self.entries,
+                            options,
+                        ),
+                    )
+                )
         outcomes = side_by_side([call for _, _, call in calls], self.dtype)
         for (own, own_copy, _), outcome in zip(calls, outcomes, strict=True):
             self._store(group, own, own_copy, outcome)
@@ -450,16 +497,18 @@ class _Run:
             values = np.asarray(values)
             held = np.arange(values.shape[1])[None, :] < sizes[:, None]
             entry = (problem.indptr[own][:, None] + np.arange(values.shape[1]))[held]
-            out = _kept(self.found[group], name, (self.copies, len(problem.candidate)),
-                        values.dtype)
-            out[np.repeat(copy, sizes), entry] = values[:len(own)][held]
+            out = _kept(
+                self.found[group], name, (self.copies, len(problem.candidate)), values.dtype
+            )
+            out[np.repeat(copy, sizes), entry] = values[: len(own)][held]
         mine = own[real]
         for name, values in outcome.by_target.items():
-            _kept(self.blocks, name, self.status.shape)[group, mine] = \
-                np.asarray(values)[:len(own)][real]
+            _kept(self.blocks, name, self.status.shape)[group, mine] = np.asarray(values)[
+                : len(own)
+            ][real]
         for name in ("status", "residual", "iterations"):
             values = np.asarray(getattr(outcome, name))
-            getattr(self, name)[group, mine] = values[:len(own)][real]
+            getattr(self, name)[group, mine] = values[: len(own)][real]
 
     # -------------------------------------------------------------- finishing
 
@@ -476,8 +525,9 @@ class _Run:
         self.weights[group] = np.where(failed, np.nan, weights[0])
         used = np.bincount(problem.entry_target, np.nan_to_num(weights[0]) != 0, len(self.y)) > 0
         constant = self.by_group[group].constant[self.y] & ~used
-        status[constant & (status != Status.NO_CANDIDATES) & (status != Status.NOT_FINITE)] = \
+        status[constant & (status != Status.NO_CANDIDATES) & (status != Status.NOT_FINITE)] = (
             Status.CONSTANT_TARGET
+        )
         columns = {name: values[0] for name, values in found.items()}
         if self.spec.readout is not None:
             columns |= self.spec.readout({"weight": self.weights[group], **columns})
@@ -499,10 +549,12 @@ class _Run:
                 lines.append((kind, int(count), message, tuple(str(e) for e in examples[:5])))
 
         intercept = "intercept" in self.spec.blocks or all(
-            getattr(t, "intercept", True) for t in parts(self.spec.loss) if t.quadratic is not None)
+            getattr(t, "intercept", True) for t in parts(self.spec.loss) if t.quadratic is not None
+        )
         intercept = intercept and not any(
             t.quadratic is None and t.evidence is None and "intercept" not in t.blocks
-            for t in parts(self.spec.loss))
+            for t in parts(self.spec.loss)
+        )
         for group in data.origin.get("empty_groups", []):
             say("group empty", 1, f"group {group} has no cell: no edges")
         without = data.origin.get("cells_without_group", 0)
@@ -510,35 +562,62 @@ class _Run:
         for g, group in enumerate(names):
             where = "" if group is None else f" in group {group}"
             if data.group_sizes[g] == 1:
-                say("group with one cell", 1,
-                    f"one cell only{where}: every coefficient is 0 and p is undefined")
+                say(
+                    "group with one cell",
+                    1,
+                    f"one cell only{where}: every coefficient is 0 and p is undefined",
+                )
             else:
-                for what, columns, label in (("regulator", self.x, problem.regulators),
-                                             ("target", self.y, problem.targets)):
+                for what, columns, label in (
+                    ("regulator", self.x, problem.regulators),
+                    ("target", self.y, problem.targets),
+                ):
                     flat = self.by_group[g].constant[columns]
                     count = int(flat.sum())
-                    say(f"constant {what}s", count,
+                    say(
+                        f"constant {what}s",
+                        count,
                         f"{count:,} {what}{'s are' if count > 1 else ' is'} constant{where}"
-                        + (": coefficients there are 0" if intercept else ""), label[flat])
+                        + (": coefficients there are 0" if intercept else ""),
+                        label[flat],
+                    )
             for code in FAILED:
                 hit = self.status[g] == code
-                say(f"fits {code.name.lower()}", hit.sum(),
-                    f"{int(hit.sum()):,} targets{where}: {code.message}", problem.targets[hit])
+                say(
+                    f"fits {code.name.lower()}",
+                    hit.sum(),
+                    f"{int(hit.sum()):,} targets{where}: {code.message}",
+                    problem.targets[hit],
+                )
         if "p" in self.statistics:
             shown = ~np.isnan(self.weights)
             undefined = int((np.isnan(self.statistics["p"]) & shown).sum())
-            say("p undefined", undefined, f"{undefined:,} of {int(shown.sum()):,} edges have no "
-                "defined p: left empty")
+            say(
+                "p undefined",
+                undefined,
+                f"{undefined:,} of {int(shown.sum()):,} edges have no defined p: left empty",
+            )
         if self.spec.ensemble is not None:
             never = int((self.statistics["bags_drawn"][0] == 0).sum())
-            say("edges never drawn", never, f"{never:,} candidate edges were drawn in no bag: "
-                "left out")
+            say(
+                "edges never drawn",
+                never,
+                f"{never:,} candidate edges were drawn in no bag: left out",
+            )
         return lines, suspicions(self.spec, self.overall, len(self.genes))
 
 
 # How starts ended, the worst first.
-_WORST = (Status.NOT_FINITE, Status.SINGULAR, Status.MAX_ITERATIONS, Status.INACCURATE,
-          Status.OWN_LIMIT, Status.RELEASED_RULE, Status.WITHIN_NOISE, Status.CONVERGED)
+_WORST = (
+    Status.NOT_FINITE,
+    Status.SINGULAR,
+    Status.MAX_ITERATIONS,
+    Status.INACCURATE,
+    Status.OWN_LIMIT,
+    Status.RELEASED_RULE,
+    Status.WITHIN_NOISE,
+    Status.CONVERGED,
+)
 
 
 def worst(status: np.ndarray) -> int:
@@ -551,56 +630,18 @@ def consensus(edges: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Each column is (starts, entries) and becomes (1, entries).
     """
-    out = {name: values.mean(axis=0, keepdims=True, dtype=np.float64)
-           for name, values in edges.items()}
+    out = {
+        name: values.mean(axis=0, keepdims=True, dtype=np.float64) for name, values in edges.items()
+    }
     if "score" in edges:
         out["score_sd"] = edges["score"].std(axis=0, ddof=1, keepdims=True, dtype=np.float64)
     out["frequency"] = (edges["weight"] != 0).mean(axis=0, keepdims=True)
     return out
 
 
-def side_by_side(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
-    """Run compiled calls, on CPU one a core.
-
-    XLA's CPU backend runs the small steps of a loop on one core; calls from other threads take the
-    other cores. The first call goes ahead, so that each shape is compiled once.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if jax.default_backend() != "cpu":
-        return [call() for call in calls]
-    promotion = jax.config.jax_numpy_dtype_promotion
-
-    def one(call):
-        # JAX keeps its settings by thread.
-        with precision(dtype), jax.numpy_dtype_promotion(promotion):
-            return jax.block_until_ready(call())
-
-    # LAPACK's own threads would only wait for each other on systems as small as these.
-    with threadpool_limits(1, "blas"):
-        if len(calls) < 2 or cores < 2:
-            return [call() for call in calls]
-        first = calls[0]()
-        with ThreadPoolExecutor(cores) as pool:
-            return [first, *pool.map(one, calls[1:])]
-
-
-@contextlib.contextmanager
-def precision(dtype: str) -> Iterator[None]:
-    """Run JAX in double precision where asked for, and leave its settings as they were.
-
-    Products take all bits of their factors: some accelerators would round float32 to 10 bits, which
-    no stopping rule here allows for. A precision that the user set stands.
-    """
-    with contextlib.ExitStack() as settings:
-        if dtype == "float64":
-            settings.enter_context(jax.enable_x64(True))
-        if jax.config.jax_default_matmul_precision is None:
-            settings.enter_context(jax.default_matmul_precision("highest"))
-        yield
-
-
-def _kept(table: dict[str, np.ndarray], name: str, shape: tuple[int, ...],
-          dtype: Any = np.float64) -> np.ndarray:
+def _kept(
+    table: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: Any = np.float64
+) -> np.ndarray:
     """Return the named array, made on first use and filled with what is undefined."""
     if name not in table:
         whole = np.issubdtype(dtype, np.integer)
@@ -643,14 +684,20 @@ def suspicions(spec: Any, seen: GeneStatistics, genes: int) -> list[str]:
     out = []
     counts = not seen.fractional and low >= 0 and high > 1
     if "log" in spec.expects and counts:
-        out.append(f"{spec.name} expects log-normalised, imputed expression, but every value is "
-                   "a whole number: these look like raw counts; name the normalised or imputed "
-                   "layer by layer= (--layer)")
+        out.append(
+            f"{spec.name} expects log-normalised, imputed expression, but every value is "
+            "a whole number: these look like raw counts; name the normalised or imputed "
+            "layer by layer= (--layer)"
+        )
     elif "log" in spec.expects and low >= 0 and high > 100:
-        out.append(f"{spec.name} expects log-scale expression, but values reach {high:,.0f}: "
-                   "this looks unlogged; take log1p of normalised counts")
+        out.append(
+            f"{spec.name} expects log-scale expression, but values reach {high:,.0f}: "
+            "this looks unlogged; take log1p of normalised counts"
+        )
     if "imputed" in spec.expects and zeros > 0.5:
-        out.append(f"{100 * zeros:.0f} % of the values are zero: far sparser than the imputed "
-                   f"layer that {spec.name} was made for; name the layer after "
-                   "k-nearest-neighbour smoothing by layer= (--layer)")
+        out.append(
+            f"{100 * zeros:.0f} % of the values are zero: far sparser than the imputed "
+            f"layer that {spec.name} was made for; name the layer after "
+            "k-nearest-neighbour smoothing by layer= (--layer)"
+        )
     return out

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from unigrn.status import FAILED, Status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,41 +18,6 @@ if TYPE_CHECKING:
 
 class ConvergenceError(RuntimeError):
     """Some targets did not converge; raised by `Solution.require_converged` only."""
-
-
-class Status(enum.IntEnum):
-    """How a fit ended; ``.message`` says it in words."""
-
-    CONVERGED = 0
-    RELEASED_RULE = 1
-    MAX_ITERATIONS = 2
-    SINGULAR = 3
-    NOT_FINITE = 4
-    NO_CANDIDATES = 5
-    CONSTANT_TARGET = 6
-    INACCURATE = 7
-    WITHIN_NOISE = 8
-    OWN_LIMIT = 9
-
-    @property
-    def message(self) -> str:
-        """The status in words."""
-        return _MESSAGES[self]
-
-
-_MESSAGES = {
-    Status.CONVERGED: "converged",
-    Status.RELEASED_RULE: "stopped by the method's own rule",
-    Status.MAX_ITERATIONS: "not converged: iteration limit",
-    Status.SINGULAR: "singular: coefficients are not unique",
-    Status.NOT_FINITE: "failed: not finite",
-    Status.NO_CANDIDATES: "no candidate regulators",
-    Status.CONSTANT_TARGET: "target is constant",
-    Status.INACCURATE: "not accurate: ill-conditioned",
-    Status.WITHIN_NOISE: "stationary within the noise of its gradient",
-    Status.OWN_LIMIT: "ended after the method's own number of sweeps, before it converged",
-}
-FAILED = (Status.MAX_ITERATIONS, Status.SINGULAR, Status.NOT_FINITE, Status.INACCURATE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +62,13 @@ class Solution:
         NaN where a fit failed, 0 where an ensemble never drew the candidate.
         """
         problem = self.plan.problem
-        out = np.zeros((len(self.weights), len(problem.regulators), len(problem.targets)),
-                       self.weights.dtype)
+        out = np.zeros(
+            (len(self.weights), len(problem.regulators), len(problem.targets)), self.weights.dtype
+        )
         failed = self.status == Status.NOT_FINITE
-        values = np.where(np.isnan(self.weights) & ~failed[:, problem.entry_target], 0,
-                          self.weights)
+        values = np.where(
+            np.isnan(self.weights) & ~failed[:, problem.entry_target], 0, self.weights
+        )
         out[:, problem.candidate, problem.entry_target] = values
         return out
 
@@ -135,7 +103,8 @@ class Solution:
             raise ConvergenceError(
                 f"{len(bad)} of {self.status.size} fits did not converge, e.g. target "
                 f"{self.plan.problem.targets[t]!r}: {Status(self.status[g, t]).message}; raise "
-                "max_iterations, add a ridge, or loosen the tolerance")
+                "max_iterations, add a ridge, or loosen the tolerance"
+            )
         return self
 
     def network(self) -> Network:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from unigrn.losses import check_number, check_whole
+from unigrn.check import check_number, check_whole
 from unigrn.losses import loss as as_loss
 from unigrn.regularizers import regularizer as as_regularizer
 from unigrn.terms import Array, Blocks, Constraint, Loss, PriorView, Regularizer, View, parts
@@ -53,8 +53,9 @@ class Step:
             raise ValueError(f"a step is point or linear, got {self.kind!r}")
         if self.bound not in ("safe", "frobenius"):
             raise ValueError(f"bound must be safe or frobenius, got {self.bound!r}")
-        object.__setattr__(self, "weight", check_number(
-            "weight", self.weight, strict=self.kind == "linear"))
+        object.__setattr__(
+            self, "weight", check_number("weight", self.weight, strict=self.kind == "linear")
+        )
         if self.sample is not None:
             object.__setattr__(self, "sample", check_whole("sample", self.sample, low=1))
 
@@ -68,8 +69,10 @@ class Step:
         if self.kind == "point":
             return f"{self.block}: proximal point, weight {self.weight:g}{some}"
         valid = "" if self.descends else ", not a valid PALM step: it may raise the objective"
-        return (f"{self.block}: linearised, step 1 / ({self.weight:g} x {self.bound} bound)"
-                f"{some}{valid}")
+        return (
+            f"{self.block}: linearised, step 1 / ({self.weight:g} x {self.bound} bound)"
+            f"{some}{valid}"
+        )
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,11 @@ class Slots:
     """The three slots of a spec, rebuilt inside a compiled function from traced terms."""
 
     def __init__(self, shape: Shape, terms: tuple):
-        ends = [sum(shape.counts[:i + 1]) for i in range(3)]
-        slots = [terms[b - n:b] for b, n in zip(ends, shape.counts, strict=True)]
+        ends = [sum(shape.counts[: i + 1]) for i in range(3)]
+        slots = [terms[b - n : b] for b, n in zip(ends, shape.counts, strict=True)]
         self.loss, self.regularizer, self.constraint = (
-            sum(s[1:], s[0]) if s else None for s in slots)
+            sum(s[1:], s[0]) if s else None for s in slots
+        )
         self.blocks = tuple(sorted({"theta", *(b for t in terms for b in t.blocks)}))
         self.terms = terms
         self.steps, self._start = shape.steps, shape.start
@@ -200,15 +204,20 @@ class Spec:
         object.__setattr__(self, "loss", as_loss(self.loss))
         if self.regularizer is not None:
             object.__setattr__(self, "regularizer", as_regularizer(self.regularizer))
-        for slot, kind in (("loss", Loss), ("regularizer", Regularizer),
-                           ("constraint", Constraint)):
+        for slot, kind in (
+            ("loss", Loss),
+            ("regularizer", Regularizer),
+            ("constraint", Constraint),
+        ):
             term = getattr(self, slot)
             if term is not None and getattr(term, "kind", None) != kind.kind:
-                got = f"{term.kind} ({term.formula})" if hasattr(term, "kind") else \
-                    type(term).__name__
+                got = (
+                    f"{term.kind} ({term.formula})"
+                    if hasattr(term, "kind")
+                    else type(term).__name__
+                )
                 raise TypeError(f"Spec({slot}=...) takes a {slot}, got a {got}")
-        object.__setattr__(self, "permutations",
-                           check_whole("permutations", self.permutations))
+        object.__setattr__(self, "permutations", check_whole("permutations", self.permutations))
         object.__setattr__(self, "restarts", check_whole("restarts", self.restarts, low=1))
         if self.scale not in SCALES:
             raise ValueError(f"scale must be one of {SCALES}, got {self.scale!r}")
@@ -228,8 +237,10 @@ class Spec:
         """The steps of a sweep: as declared, else exact where a block allows it."""
         if self.sweeps is not None and self.sweeps.steps:
             return self.sweeps.steps
-        return tuple(Step(b, "point", 0.5) if self._all_squares(b) else Step(b, "linear", 1.01)
-                     for b in sorted(self.blocks, key=lambda b: (b == "theta", b)))
+        return tuple(
+            Step(b, "point", 0.5) if self._all_squares(b) else Step(b, "linear", 1.01)
+            for b in sorted(self.blocks, key=lambda b: (b == "theta", b))
+        )
 
     def _all_squares(self, block: str) -> bool:
         own = [t for t in self.terms if block in t.blocks]
@@ -258,8 +269,12 @@ class Spec:
         """Numbers of the terms and of the ensemble, by name."""
         out: dict[str, Any] = {"scale": self.scale, "permutations": self.permutations}
         if self.sweeps is not None:
-            out["sweeps"] = {"steps": [str(s) for s in self.steps], "most": self.sweeps.most,
-                             "relative": self.sweeps.relative, "absolute": self.sweeps.absolute}
+            out["sweeps"] = {
+                "steps": [str(s) for s in self.steps],
+                "most": self.sweeps.most,
+                "relative": self.sweeps.relative,
+                "absolute": self.sweeps.absolute,
+            }
         if self.restarts > 1:
             out["restarts"] = self.restarts
         for term in self.terms:

@@ -67,8 +67,9 @@ def pytree(cls: type) -> type:
 
     def flatten_with_keys(term):
         children, aux = flatten(term)
-        return [(jax.tree_util.GetAttrKey(n), c) for n, c in zip(leaves, children, strict=True)], \
-            aux
+        return [
+            (jax.tree_util.GetAttrKey(n), c) for n, c in zip(leaves, children, strict=True)
+        ], aux
 
     def unflatten(aux, children):
         term = object.__new__(cls)
@@ -96,7 +97,8 @@ class Blocks(Mapping):
         blocks = self.__dict__.get("_blocks", {})
         if name not in blocks:
             raise AttributeError(
-                f"there is no parameter block {name!r}; the blocks are {', '.join(blocks)}")
+                f"there is no parameter block {name!r}; the blocks are {', '.join(blocks)}"
+            )
         return blocks[name]
 
     def __reduce__(self):
@@ -200,8 +202,9 @@ class Quadratic:
         def join(a, b):
             return b if a is None else a if b is None else a + b
 
-        return Quadratic(*(join(getattr(self, f.name), getattr(other, f.name))
-                           for f in dataclasses.fields(self)))
+        return Quadratic(
+            *(join(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
+        )
 
     def times(self, factor: Array) -> Quadratic:
         """Return this quadratic multiplied by a number."""
@@ -211,8 +214,11 @@ class Quadratic:
         """Evaluate at ``theta``."""
         out = jnp.sum(self.diagonal * theta * theta) + self.constant
         if moments is not None:
-            fit = (jnp.sum(theta * (moments.gram @ theta))
-                   - 2 * jnp.sum(moments.cross * theta) + jnp.sum(moments.square))
+            fit = (
+                jnp.sum(theta * (moments.gram @ theta))
+                - 2 * jnp.sum(moments.cross * theta)
+                + jnp.sum(moments.square)
+            )
             out = out + self.scale * fit
         if self.matrix is not None:
             out = out + jnp.sum(theta * (self.matrix @ theta))
@@ -238,8 +244,9 @@ class Squares:
 
     def times(self, factor: Array) -> Squares:
         """Return these squares multiplied by a number."""
-        return Squares(self.design, self.target, self.weight, self.scale * factor,
-                       self.ridge * factor)
+        return Squares(
+            self.design, self.target, self.weight, self.scale * factor, self.ridge * factor
+        )
 
     def __add__(self, other: Squares) -> Squares:
         ridge = self.ridge + other.ridge
@@ -248,13 +255,17 @@ class Squares:
             return Squares(one.design, one.target, one.weight, one.scale, ridge)
         # Rows of both, one under the other.
         roots = [jnp.sqrt(jnp.asarray(s.scale, s.design.dtype)) for s in (self, other)]
-        design, target = (jnp.concatenate([r * getattr(s, n) for r, s in
-                                           zip(roots, (self, other), strict=True)], axis=a)
-                          for n, a in (("design", 1), ("target", 0)))
+        design, target = (
+            jnp.concatenate(
+                [r * getattr(s, n) for r, s in zip(roots, (self, other), strict=True)], axis=a
+            )
+            for n, a in (("design", 1), ("target", 0))
+        )
         weight = None
         if self.weight is not None or other.weight is not None:
-            weight = jnp.concatenate([jnp.ones_like(s.target) if s.weight is None else s.weight
-                                      for s in (self, other)])
+            weight = jnp.concatenate(
+                [jnp.ones_like(s.target) if s.weight is None else s.weight for s in (self, other)]
+            )
         return Squares(design, target, weight, 1.0, ridge)
 
     def value(self, block: Array) -> Array:
@@ -264,7 +275,8 @@ class Squares:
             return out
         residual = (self.target - self.design.T @ block) ** 2
         return out + self.scale * jnp.sum(
-            residual if self.weight is None else self.weight * residual)
+            residual if self.weight is None else self.weight * residual
+        )
 
 
 class Term:
@@ -378,9 +390,24 @@ class Constraint(Term):
 
 def capabilities() -> tuple[str, ...]:
     """Names of everything a term may offer."""
-    return ("quadratic", "absolute", "price", "interval", "allows", "budget", "evidence",
-            "squares", "prox", "project", "lipschitz", "separable", "bijector", "convex",
-            "weighted", "noisy")
+    return (
+        "quadratic",
+        "absolute",
+        "price",
+        "interval",
+        "allows",
+        "budget",
+        "evidence",
+        "squares",
+        "prox",
+        "project",
+        "lipschitz",
+        "separable",
+        "bijector",
+        "convex",
+        "weighted",
+        "noisy",
+    )
 
 
 def parts(term: Term | None) -> tuple[Term, ...]:
@@ -495,15 +522,19 @@ class Scaled(Term):
     def squares(self):
         """Scale the squares."""
         inner = self.term.squares
-        return inner and (lambda block, params, data, prior:
-                          inner(block, params, data, prior).times(self.factor))
+        return inner and (
+            lambda block, params, data, prior: inner(block, params, data, prior).times(self.factor)
+        )
 
     @property
     def prox(self):
         """prox_{t (c f)} = prox_{(t c) f}."""
         inner = self.term.prox
-        return inner and (lambda v, step, data, prior, params=None:
-                          inner(v, step * self.factor, data, prior, params))
+        return inner and (
+            lambda v, step, data, prior, params=None: inner(
+                v, step * self.factor, data, prior, params
+            )
+        )
 
     @property
     def lipschitz(self):
@@ -519,8 +550,11 @@ class Sum(Term):
     terms: tuple[Term, ...]
 
     kind = property(lambda self: self.terms[0].kind)
-    formula = property(lambda self: (" ∩ " if self.kind == "constraint" else " + ").join(
-        t.formula for t in self.terms))
+    formula = property(
+        lambda self: (" ∩ " if self.kind == "constraint" else " + ").join(
+            t.formula for t in self.terms
+        )
+    )
 
     @property
     def blocks(self):
@@ -551,8 +585,9 @@ class Sum(Term):
     @property
     def linear(self):
         """Blocks in which every summand that uses them is linear."""
-        return tuple(b for b in self.blocks
-                     if all(b in t.linear for t in self.terms if b in t.blocks))
+        return tuple(
+            b for b in self.blocks if all(b in t.linear for t in self.terms if b in t.blocks)
+        )
 
     @property
     def squares(self):
@@ -674,8 +709,11 @@ def joint_project(terms: tuple[Term, ...]):
     budgets = tuple(t for t in terms if t.budget is not None)
     inner = tuple(t for t in terms if t.budget is None)
     where = [t.within for t in budgets]
-    if any(t.interval is None for t in inner) or (len(where) > 1 and "all" in where) or \
-            len(set(where)) < len(where):
+    if (
+        any(t.interval is None for t in inner)
+        or (len(where) > 1 and "all" in where)
+        or len(set(where)) < len(where)
+    ):
         return None
 
     def project(v, prior):
@@ -705,8 +743,7 @@ def largest(size: Array, count: Array) -> Array:
     bits = jnp.finfo(size.dtype).bits
     whole = {32: jnp.int32, 64: jnp.int64}[bits]
     # Behind a barrier: worked out anew for each use, the sizes could be rounded differently.
-    code = jax.lax.optimization_barrier(
-        jax.lax.bitcast_convert_type(jnp.maximum(size, 0), whole))
+    code = jax.lax.optimization_barrier(jax.lax.bitcast_convert_type(jnp.maximum(size, 0), whole))
     count = jnp.asarray(count).astype(jnp.int32)
 
     def narrow(_, between):
@@ -755,14 +792,16 @@ def joint_prox(terms: tuple[Term, ...]):
     priced = tuple(t for t in terms if t.price is not None)
     absolute = tuple(t for t in terms if t.absolute is not None)
     quadratic = tuple(t for t in terms if t.quadratic is not None)
-    known = [t.price is not None or t.absolute is not None or t.quadratic is not None
-             for t in terms]
+    known = [
+        t.price is not None or t.absolute is not None or t.quadratic is not None for t in terms
+    ]
     # A price given the other blocks is a sum over entries whatever couples those.
     if not all(known) or any(t.separable != "entries" for t in absolute + quadratic):
         return None
     if len(priced) == len(terms):
         return lambda v, step, data, prior, params=None: hard_threshold(
-            v, step, sum(t.price(params, data, prior) for t in priced))
+            v, step, sum(t.price(params, data, prior) for t in priced)
+        )
 
     def prox(v, step, data, prior, params=None):
         amount = sum((t.absolute(data, prior) for t in absolute), jnp.zeros_like(v))
@@ -775,8 +814,12 @@ def joint_prox(terms: tuple[Term, ...]):
         if not priced:
             return best
         price = sum(t.price(params, data, prior) for t in priced)
-        cost = (amount * jnp.abs(best) + shrink * best**2 - 2 * shift * best
-                + (best**2 - 2 * best * v) / (2 * step))
+        cost = (
+            amount * jnp.abs(best)
+            + shrink * best**2
+            - 2 * shift * best
+            + (best**2 - 2 * best * v) / (2 * step)
+        )
         return jnp.where(-cost > price, best, 0)
 
     return prox
@@ -792,9 +835,11 @@ def interval_bijector(interval):
         below, above = jnp.isfinite(low), jnp.isfinite(high)
         lo, hi = jnp.where(below, low, 0), jnp.where(above, high, 0)
         both = lo + (hi - lo) * jax.nn.sigmoid(z)
-        return jnp.where(below & above, both,
-                         jnp.where(below, lo + jax.nn.softplus(z),
-                                   jnp.where(above, hi - jax.nn.softplus(z), z)))
+        return jnp.where(
+            below & above,
+            both,
+            jnp.where(below, lo + jax.nn.softplus(z), jnp.where(above, hi - jax.nn.softplus(z), z)),
+        )
 
     return forward
 

@@ -46,8 +46,12 @@ def simulate(targets, regulators, cells, factors, density, seed=0):
     theta = np.where(evidence > 0, rng.normal(size=shape), 0) * (rng.random(shape) < 0.7)
     a = rng.normal(size=(regulators, cells))
     y = a.T @ theta + 0.3 * rng.normal(size=(cells, targets))
-    start = Blocks(theta=theta, A=a, U=0.1 * rng.normal(size=(factors, targets)),
-                   V=0.1 * rng.normal(size=(factors, regulators)))
+    start = Blocks(
+        theta=theta,
+        A=a,
+        U=0.1 * rng.normal(size=(factors, targets)),
+        V=0.1 * rng.normal(size=(factors, regulators)),
+    )
     return evidence, y, start
 
 
@@ -63,8 +67,7 @@ def gigaflops(targets, regulators, cells, factors, steps) -> float:
     each makes the right-hand side. Norms: the cheaper of their two forms.
     """
     n, m, k = targets, regulators, factors
-    norms = sum(min(1.2 * r * r * c + r * r * k, 2 * k * k * r * c)
-                for r, c in ((m, n), (n, m)))
+    norms = sum(min(1.2 * r * r * c + r * r * k, 2 * k * k * r * c) for r, c in ((m, n), (n, m)))
     factor = (4 * steps + 2 * 2) * k * n * m + norms
     expression = 2 * n * m * cells * 4 + 2 * m * m * (n + 2 * cells)
     return (factor + expression + 3 * 2 * k * n * m) / 1e9
@@ -87,10 +90,17 @@ def unigrn(size, dtype, steps):
     n, m, cells, k, sweeps, density, _ = SIZES[size]
     evidence, y, start = simulate(n, m, cells, k, density)
     ones = np.ones_like(evidence, dtype)
-    prior = PriorView(evidence > 0, evidence.astype(dtype), ones.astype(np.int32), ones < 0,
-                      ones > 0, {"prior": evidence.astype(dtype)})
+    prior = PriorView(
+        evidence > 0,
+        evidence.astype(dtype),
+        ones.astype(np.int32),
+        ones < 0,
+        ones > 0,
+        {"prior": evidence.astype(dtype)},
+    )
     spec = netrex_cf(None, factors=k, evidence=(3.0,), steps=steps).replace(
-        start=lambda *_: jax.tree.map(lambda v: v.astype(dtype), start))
+        start=lambda *_: jax.tree.map(lambda v: v.astype(dtype), start)
+    )
     view = View(None, y[:, :m].astype(dtype), y.astype(dtype), np.ones(cells, dtype))
     with jax.enable_x64(dtype == "float64"), threadpool_limits(1, "blas"):
         keys = jax.random.split(jax.random.key(0), 1)
@@ -100,8 +110,9 @@ def unigrn(size, dtype, steps):
             terms, states = palm.begin(spec.shape, spec.terms, view, prior, keys)
             jax.block_until_ready(states)
             began = time.perf_counter()
-            states = palm.advance(spec.shape, terms, states, view, prior, keys, limits,
-                                  np.int32(until))
+            states = palm.advance(
+                spec.shape, terms, states, view, prior, keys, limits, np.int32(until)
+            )
             jax.block_until_ready(states)
             return time.perf_counter() - began, states
 
@@ -132,19 +143,26 @@ def main(arguments: list[str] | None = None) -> int:
     results = []
     for size in given.size:
         n, m, cells, k, sweeps, _, beside = SIZES[size]
-        print(f"\n{size}: {n} targets, {m} regulators, {cells} cells, {k} factors; "
-              f"{sweeps} sweeps")
+        print(f"\n{size}: {n} targets, {m} regulators, {cells} cells, {k} factors; {sweeps} sweeps")
         reference = plain(size) if beside else None
         for dtype in ("float32", "float64"):
             fast = rate(dtype)
             for steps in ("safe", "released"):
                 cold, warm, state = unigrn(size, dtype, steps)
-                row = {"size": size, "dtype": dtype, "steps": steps, "first_call_s": cold,
-                       "sweep_s": warm, "peak_GB": peak()}
+                row = {
+                    "size": size,
+                    "dtype": dtype,
+                    "steps": steps,
+                    "first_call_s": cold,
+                    "sweep_s": warm,
+                    "peak_GB": peak(),
+                }
                 row["bound_s"] = gigaflops(n, m, cells, k, 5 if dtype == "float32" else 11) / fast
-                text = (f"  unigrn {dtype} {steps:8s} first call {cold:6.2f} s, sweep "
-                        f"{1e3 * warm:8.2f} ms, {warm / row['bound_s']:.1f} x its products at "
-                        f"{fast:.0f} GFLOP/s")
+                text = (
+                    f"  unigrn {dtype} {steps:8s} first call {cold:6.2f} s, sweep "
+                    f"{1e3 * warm:8.2f} ms, {warm / row['bound_s']:.1f} x its products at "
+                    f"{fast:.0f} GFLOP/s"
+                )
                 if size in RELEASED:
                     row["released_over_unigrn"] = RELEASED[size] / warm
                     text += f"; released {RELEASED[size] / warm:.0f} x slower"
@@ -155,8 +173,12 @@ def main(arguments: list[str] | None = None) -> int:
                         theirs = reference[1]
                         row["difference"] = max(
                             float(np.abs(a - b).max() / np.abs(b).max())
-                            for a, b in ((state.theta.T, theirs.S), (state.A, theirs.A),
-                                         (state.U.T @ state.V, theirs.X.T @ theirs.Y)))
+                            for a, b in (
+                                (state.theta.T, theirs.S),
+                                (state.A, theirs.A),
+                                (state.U.T @ state.V, theirs.X.T @ theirs.Y),
+                            )
+                        )
                         text += f"; largest difference {row['difference']:.1e}"
                 print(text, flush=True)
                 results.append(row)

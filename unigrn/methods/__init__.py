@@ -75,9 +75,11 @@ def get(name: str) -> Method:
     if name not in _HOME:
         near = difflib.get_close_matches(name, _HOME, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"there is no method {name!r}{hint} The methods are: "
-                         f"{', '.join(_HOME)}" if hint else
-                         f"there is no method {name!r}; the methods are: {', '.join(_HOME)}")
+        raise ValueError(
+            f"there is no method {name!r}{hint} The methods are: {', '.join(_HOME)}"
+            if hint
+            else f"there is no method {name!r}; the methods are: {', '.join(_HOME)}"
+        )
     return registry()[name]
 
 
@@ -90,22 +92,28 @@ def bind(
     """
     if isinstance(method, Spec):
         if hyper:
-            raise ValueError(f"a Spec has its hyperparameters in its terms, got "
-                             f"{', '.join(sorted(hyper))}; give the method's function instead")
+            raise ValueError(
+                f"a Spec has its hyperparameters in its terms, got "
+                f"{', '.join(sorted(hyper))}; give the method's function instead"
+            )
         return None, {}
     if isinstance(method, str):
         method = get(method).function
     if not callable(method):
-        raise TypeError("method is a name, a function (prior, **hyper) -> Spec or a Spec, got "
-                        f"{type(method).__name__}")
+        raise TypeError(
+            "method is a name, a function (prior, **hyper) -> Spec or a Spec, got "
+            f"{type(method).__name__}"
+        )
     known = list(inspect.signature(method).parameters.values())[1:]
     free = any(p.kind is p.VAR_KEYWORD for p in known)
     defaults = {p.name: p.default for p in known if p.kind is not p.VAR_KEYWORD}
     unknown = [k for k in sorted(hyper) if k not in defaults and not free]
     if unknown:
         shown = ", ".join(f"{k}={v!r}" for k, v in defaults.items()) or "none"
-        raise ValueError(f"{getattr(method, '__name__', 'the method')} has no parameter "
-                         f"{unknown[0]!r}; its parameters are: {shown}")
+        raise ValueError(
+            f"{getattr(method, '__name__', 'the method')} has no parameter "
+            f"{unknown[0]!r}; its parameters are: {shown}"
+        )
     missing = [k for k, v in defaults.items() if v is inspect.Parameter.empty and k not in hyper]
     if missing:
         raise ValueError(f"{getattr(method, '__name__', 'the method')} needs {missing[0]!r}")

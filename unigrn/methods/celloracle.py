@@ -13,10 +13,14 @@ from unigrn.prior import Prior
 from unigrn.regularizers import ridge
 from unigrn.spec import Spec
 
-UNCALIBRATED = ("uncalibrated: dispersion over bags, as the released program writes it; it shrinks "
-                "as bags grow, whatever the evidence")
-FDR = ("share of the edges at least as strong that targets related to none of their candidates "
-       "would give; it does not tell a regulator from one correlated with it")
+UNCALIBRATED = (
+    "uncalibrated: dispersion over bags, as the released program writes it; it shrinks "
+    "as bags grow, whatever the evidence"
+)
+FDR = (
+    "share of the edges at least as strong that targets related to none of their candidates "
+    "would give; it does not tell a regulator from one correlated with it"
+)
 
 
 def celloracle(
@@ -65,10 +69,13 @@ def celloracle(
         prior=prior,
         name="celloracle",
         scale="regulators",
-        notes={"weight": "mean coefficient over the bags that drew the regulator, in units of the "
-                         "target per standard deviation of the regulator",
-               "bags_drawn": "number of bags that drew the regulator",
-               "p": UNCALIBRATED, "fdr": FDR},
+        notes={
+            "weight": "mean coefficient over the bags that drew the regulator, in units of the "
+            "target per standard deviation of the regulator",
+            "bags_drawn": "number of bags that drew the regulator",
+            "p": UNCALIBRATED,
+            "fdr": FDR,
+        },
         expects=("log", "imputed"),
         permutations=permutations,
     )
@@ -113,11 +120,14 @@ def celloracle_bayesian(
         name="celloracle_bayesian",
         scale="regulators",
         readout=posterior_p,
-        notes={"weight": "posterior mean, in units of the target per standard deviation of the "
-                         "regulator",
-               "variance": "posterior variance given the fitted precisions",
-               "p": "two-sided posterior tail probability; unreliable where cells do not exceed "
-                    "regulators", "fdr": FDR},
+        notes={
+            "weight": "posterior mean, in units of the target per standard deviation of the "
+            "regulator",
+            "variance": "posterior variance given the fitted precisions",
+            "p": "two-sided posterior tail probability; unreliable where cells do not exceed "
+            "regulators",
+            "fdr": FDR,
+        },
         expects=("log", "imputed"),
         permutations=permutations,
     )

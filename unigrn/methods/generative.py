@@ -68,16 +68,21 @@ def linear_gaussian(
         prior=prior,
         name="linear_gaussian",
         scale="both",
-        notes={"weight": "posterior mean, in standard deviations of the target per standard "
-                         "deviation of the regulator",
-               "variance": "posterior variance under the mean-field approximation",
-               "score": "|mean| over posterior standard deviation"},
+        notes={
+            "weight": "posterior mean, in standard deviations of the target per standard "
+            "deviation of the regulator",
+            "variance": "posterior variance under the mean-field approximation",
+            "score": "|mean| over posterior standard deviation",
+        },
     )
     if form == "map":
         return spec
-    return spec.replace(loss=expected_gaussian(noise_variance, draws),
-                        regularizer=kl_gaussian(on, off), start=Start(),
-                        readout=posterior)
+    return spec.replace(
+        loss=expected_gaussian(noise_variance, draws),
+        regularizer=kl_gaussian(on, off),
+        start=Start(),
+        readout=posterior,
+    )
 
 
 @dataclass(frozen=True)
@@ -88,15 +93,21 @@ class Start:
         """Return mean 0 and the prior's variance."""
         widths = next((t for t in terms if isinstance(t, KlGaussian)), None)
         if widths is None:
-            raise ValueError("the start of linear_gaussian needs a term kl_gaussian(...) that is "
-                             "not multiplied by a number")
-        return Blocks(theta=jnp.zeros_like(prior.weight),
-                      log_variance=jnp.log(widths.variance(prior)))
+            raise ValueError(
+                "the start of linear_gaussian needs a term kl_gaussian(...) that is "
+                "not multiplied by a number"
+            )
+        return Blocks(
+            theta=jnp.zeros_like(prior.weight), log_variance=jnp.log(widths.variance(prior))
+        )
 
 
 def posterior(columns: dict[str, Any]) -> dict[str, np.ndarray]:
     """Return variance and score from the fitted blocks, and drop the logarithm."""
     log_variance = np.asarray(columns["log_variance"], np.float64)
     mean = np.abs(np.asarray(columns["weight"], np.float64))
-    return {"log_variance": None, "variance": np.exp(log_variance),
-            "score": mean / np.exp(0.5 * log_variance)}
+    return {
+        "log_variance": None,
+        "variance": np.exp(log_variance),
+        "score": mean / np.exp(0.5 * log_variance),
+    }

@@ -38,8 +38,10 @@ def masked_lasso(
         prior=prior,
         name="masked_lasso",
         scale="both",
-        notes={"weight": "coefficient, in standard deviations of the target per standard "
-                         "deviation of the regulator"},
+        notes={
+            "weight": "coefficient, in standard deviations of the target per standard "
+            "deviation of the regulator"
+        },
     )
 
 
@@ -67,8 +69,10 @@ def masked_ridge(prior: Prior | None, alpha: float = 0.1) -> Spec:
         prior=prior,
         name="masked_ridge",
         scale="both",
-        notes={"weight": "coefficient, in standard deviations of the target per standard "
-                         "deviation of the regulator"},
+        notes={
+            "weight": "coefficient, in standard deviations of the target per standard "
+            "deviation of the regulator"
+        },
     )
 
 

@@ -73,24 +73,27 @@ def netrex(
         raise ValueError(f"total must be at least keep = {keep:g}, got {total!r}")
     return Spec(
         loss=0.5 * component_analysis(),
-        regularizer=laplacian(kappa, threshold, signed) + ridge(ridge_network)
+        regularizer=laplacian(kappa, threshold, signed)
+        + ridge(ridge_network)
         + ridge(ridge_activity, "A"),
         constraint=box(-bound_network, bound_network)
         + box(-bound_activity, bound_activity, "A")
-        + budget(share=keep, within="prior") + budget(share=total, less=keep, within="new"),
+        + budget(share=keep, within="prior")
+        + budget(share=total, less=keep, within="new"),
         prior=prior,
         name="netrex",
         scale=scale,
         start=Start(),
-        sweeps=Sweeps((Step("theta", "linear", 1.01), Step("A", "linear", 1.01)), sweeps,
-                      tolerance, absolute),
+        sweeps=Sweeps(
+            (Step("theta", "linear", 1.01), Step("A", "linear", 1.01)), sweeps, tolerance, absolute
+        ),
         gauge=positive_activity,
         scores=Ranks(),
         notes={
             "weight": "coefficient of the regulator's hidden activity, signed so that activity "
-                      "and expression of the regulator correlate positively",
+            "and expression of the regulator correlate positively",
             "score": "mean over 20 bootstraps of the cells of the edge's rank by 1 - RSS / RSS "
-                     "without it; 1 is best, 0 worst",
+            "without it; 1 is best, 0 worst",
             "confidence": "max(0, 1 - RSS / RSS without the edge), mean over the bootstraps",
         },
     )
@@ -135,10 +138,15 @@ class Ranks:
         def read(explained):
             values = jnp.where(edge, explained, -1).reshape(-1)
             order = jnp.argsort(-values)  # a stable sort: of ties, the first entry
-            rank = jnp.zeros(edge.size, jnp.int32).at[order].set(
-                jnp.arange(edge.size, dtype=jnp.int32))
+            rank = (
+                jnp.zeros(edge.size, jnp.int32)
+                .at[order]
+                .set(jnp.arange(edge.size, dtype=jnp.int32))
+            )
             return explained, rank.astype(dtype).reshape(edge.shape)
 
         explained, rank = drop_one(params, data, self.draws, 1.0, read)
-        return {"score": jnp.where(edge, 1 - rank / last, jnp.nan),
-                "confidence": jnp.where(edge, explained, jnp.nan)}
+        return {
+            "score": jnp.where(edge, 1 - rank / last, jnp.nan),
+            "confidence": jnp.where(edge, explained, jnp.nan),
+        }

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from unigrn.losses import check_whole, component_analysis
+from unigrn.check import check_whole
+from unigrn.losses import component_analysis
 from unigrn.prior import Prior
 from unigrn.regularizers import Collaborative, collaborative, collaborative_sketch, l0, ridge
 from unigrn.solvers import columns
@@ -18,12 +19,12 @@ STEPS = ("safe", "released")
 RANKS = ("factors", "confidence")
 NOTES = {
     "weight": "coefficient of the regulator's hidden activity, signed so that activity and "
-              "expression of the regulator correlate positively",
+    "expression of the regulator correlate positively",
     "score": "edges rank by it: R = V'U divided by its sum over the target's regulators, or the "
-             "confidence, as asked for",
+    "confidence, as asked for",
     "affinity": "R = V'U, near 1 where the filter is sure of the edge and near 0 elsewhere",
     "confidence": "max(0, 1 - RSS / RSS without the edge), mean over 20 half-size bootstraps of "
-                  "the cells",
+    "the cells",
     "score_sd": "standard deviation of the score over starts",
     "frequency": "share of the starts that have the edge",
 }
@@ -107,19 +108,33 @@ def netrex_cf(
     if sample is not None:
         sample = check_whole("sample", sample, low=1)
     # Half the Frobenius bound is not a valid step length.
-    network = Step("theta", "linear", 1.01, "safe") if steps == "safe" else \
-        Step("theta", "linear", 0.5, "frobenius")
+    network = (
+        Step("theta", "linear", 1.01, "safe")
+        if steps == "safe"
+        else Step("theta", "linear", 0.5, "frobenius")
+    )
     return Spec(
         loss=component_analysis(),
-        regularizer=ridge(ridge_network) + ridge(ridge_activity, "A")
+        regularizer=ridge(ridge_network)
+        + ridge(ridge_activity, "A")
         + collaborative(evidence, strength, boost, floor, per_target, steps == "released")
-        + ridge(ridge_factors, "U") + ridge(ridge_factors, "V"),
+        + ridge(ridge_factors, "U")
+        + ridge(ridge_factors, "V"),
         prior=prior,
         name="netrex_cf",
         scale=scale,
         start=Start(check_whole("factors", factors, low=1)),
-        sweeps=Sweeps((Step("A", weight=0.5), network, Step("U", weight=1.0, sample=sample),
-                       Step("V", weight=1.0, sample=sample)), sweeps, tolerance, absolute),
+        sweeps=Sweeps(
+            (
+                Step("A", weight=0.5),
+                network,
+                Step("U", weight=1.0, sample=sample),
+                Step("V", weight=1.0, sample=sample),
+            ),
+            sweeps,
+            tolerance,
+            absolute,
+        ),
         restarts=runs,
         gauge=positive_activity,
         scores=Scores(rank),
@@ -170,14 +185,24 @@ def netrex_cf_sketch(
     """
     return Spec(
         loss=component_analysis(),
-        regularizer=ridge(ridge_network) + ridge(ridge_activity, "A") + l0(cost)
+        regularizer=ridge(ridge_network)
+        + ridge(ridge_activity, "A")
+        + l0(cost)
         + collaborative_sketch(slope, on, off),
         prior=prior,
         name="netrex_cf_sketch",
         scale=scale,
         start=Start(check_whole("factors", factors, low=1)),
-        sweeps=Sweeps((Step("A", weight=0.5), Step("theta", "linear", 1.01),
-                       Step("U", weight=1.0), Step("V", weight=1.0)), sweeps, tolerance),
+        sweeps=Sweeps(
+            (
+                Step("A", weight=0.5),
+                Step("theta", "linear", 1.01),
+                Step("U", weight=1.0),
+                Step("V", weight=1.0),
+            ),
+            sweeps,
+            tolerance,
+        ),
         restarts=runs,
         gauge=positive_activity,
         scores=Scores(),
@@ -209,8 +234,10 @@ class Start:
         """Return the blocks."""
         filtering = next((t for t in terms if isinstance(t, Collaborative)), None)
         if filtering is None:
-            raise ValueError("the start of netrex_cf needs a term collaborative(...) that is not "
-                             "multiplied by a number: give it another strength instead")
+            raise ValueError(
+                "the start of netrex_cf needs a term collaborative(...) that is not "
+                "multiplied by a number: give it another strength instead"
+            )
         u, v = self.factorise(filtering, prior, key)
         # Before they are balanced, which leaves rounding where V'U is 0.
         ranked = jnp.where(prior.valid, v.T @ u, -jnp.inf)
@@ -230,7 +257,8 @@ class Start:
         q, p = wanted.shape
         dtype = wanted.dtype
         v = jax.random.normal(key, (self.factors, q), dtype) / jnp.sqrt(
-            jnp.asarray(self.factors, dtype))
+            jnp.asarray(self.factors, dtype)
+        )
         u = jnp.zeros((self.factors, p), dtype)
 
         def solve(design, target, weight, block):
@@ -251,8 +279,11 @@ class Start:
 
         def body(_, state):
             theta, _ = state
-            a = columns.step(Squares(theta, y.T, None, 1.0, self.ridge),
-                             jnp.zeros((theta.shape[0], y.shape[0]), y.dtype), 0.0)
+            a = columns.step(
+                Squares(theta, y.T, None, 1.0, self.ridge),
+                jnp.zeros((theta.shape[0], y.shape[0]), y.dtype),
+                0.0,
+            )
             gram, right = a @ a.T, mask * (a @ y)
 
             def apply(x):
@@ -271,8 +302,10 @@ def balanced(u: Array, v: Array) -> tuple[Array, Array]:
     left, size, right = jnp.linalg.svd(rv @ ru.T, full_matrices=False)
     root = jnp.sqrt(size)[:, None]
     missing = u.shape[0] - size.shape[0]  # more factors than rows or columns: the others are 0
-    return (jnp.pad(root * (qu @ right.T).T, ((0, missing), (0, 0))),
-            jnp.pad(root * (qv @ left).T, ((0, missing), (0, 0))))
+    return (
+        jnp.pad(root * (qu @ right.T).T, ((0, missing), (0, 0))),
+        jnp.pad(root * (qv @ left).T, ((0, missing), (0, 0))),
+    )
 
 
 def _top(values: Array, count: Array, axis: int) -> Array:

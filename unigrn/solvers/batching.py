@@ -6,17 +6,11 @@ one batch axis N = S T.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from unigrn.problem import Entries, Tasks
 from unigrn.terms import Array, Moments, PriorView, View, pytree
-
-# What XLA's CPU backend leaves to LAPACK.
-LAPACK = {"cholesky", "eig", "eigh", "geqrf", "hessenberg", "householder_product", "lu", "qr",
-          "schur", "svd", "triangular_solve", "tridiagonal", "tridiagonal_solve"}
 
 
 @pytree
@@ -46,8 +40,10 @@ def positions(tasks: Tasks, entries: Entries) -> tuple[Array, Array, PriorView]:
 def grid(tasks: Tasks) -> tuple[Array, Array]:
     """System and target of each fit, (N,)."""
     systems, targets = tasks.row.shape
-    return (jnp.repeat(jnp.arange(systems, dtype=jnp.int32), targets),
-            jnp.tile(tasks.target, systems))
+    return (
+        jnp.repeat(jnp.arange(systems, dtype=jnp.int32), targets),
+        jnp.tile(tasks.target, systems),
+    )
 
 
 def scalars(moments: Moments, tasks: Tasks, index: Array) -> Moments:
@@ -70,9 +66,7 @@ def with_gram(small: Moments, moments: Moments, tasks: Tasks, index: Array) -> M
     return Moments(gram, small.cross, small.square, small.count, small.mean_x, small.mean_y)
 
 
-def moment_views(
-    moments: Moments, tasks: Tasks, entries: Entries
-) -> tuple[View, PriorView]:
+def moment_views(moments: Moments, tasks: Tasks, entries: Entries) -> tuple[View, PriorView]:
     """Return views of all fits of a batch, with their moments."""
     index, _, prior = positions(tasks, entries)
     small = scalars(moments, tasks, index)
@@ -92,29 +86,3 @@ def row_views(
     response = jnp.take(y, t, axis=1).T
     keys = jax.vmap(lambda i, j: jax.random.fold_in(jax.random.fold_in(key, i), j))(s, t)
     return View(None, own, response, None if weight is None else weight[s], keys), prior
-
-
-def over_fits(solve: Any, view: View, prior: PriorView) -> Any:
-    """Map a solver of one fit over the batch.
-
-    On CPU a solver with LAPACK work is mapped fit after fit. LAPACK work on a whole batch is spread
-    over the very threads that run it, and where all of them wait, they wait for ever (jaxlib 0.10).
-    """
-    if jax.default_backend() == "cpu":
-        one = jax.tree.map(lambda v: jax.eval_shape(lambda a: a[0], v), (view, prior))
-        if uses_lapack(jax.make_jaxpr(solve)(*one).jaxpr):
-            return jax.lax.map(lambda each: solve(*each), (view, prior))
-    return jax.vmap(solve)(view, prior)
-
-
-def uses_lapack(program: Any) -> bool:
-    """Whether a program (a jaxpr) calls LAPACK, in loops and branches too."""
-    for step in program.eqns:
-        if step.primitive.name in LAPACK:
-            return True
-        for value in jax.tree.leaves(tuple(step.params.values()),
-                                     is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns") and uses_lapack(inner):
-                return True
-    return False

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from unigrn.problem import Entries, Tasks
-from unigrn.solution import Status
 from unigrn.solvers import batching, linear
 from unigrn.solvers.batching import Fit
+from unigrn.status import Status
 from unigrn.terms import Moments, Quadratic, View
 
 
@@ -36,8 +36,13 @@ def solve(loss, regularizer, moments: Moments, tasks: Tasks, entries: Entries) -
         # (G + D / s) theta = c; without data (s = 0) the minimum is at 0.
         live = q.scale[:, None] > 0
         found = linear.solve_gathered(
-            moments.gram, moments.cross, index, valid, *batching.grid(tasks),
-            jnp.where(live, q.diagonal / jnp.where(live, q.scale[:, None], 1), 1))
+            moments.gram,
+            moments.cross,
+            index,
+            valid,
+            *batching.grid(tasks),
+            jnp.where(live, q.diagonal / jnp.where(live, q.scale[:, None], 1), 1),
+        )
         theta = jnp.where(live, found.x, 0)
     else:
         gram = batching.with_gram(small, moments, tasks, index).gram
@@ -79,6 +84,7 @@ def _apply_gram(theta, moments: Moments, tasks: Tasks, index) -> jax.Array:
     q = moments.gram.shape[1]
     rows = jnp.arange(theta.shape[0])[:, None]
     wide = jnp.zeros((theta.shape[0], q), theta.dtype).at[rows, index].add(theta)
-    wide = jnp.matmul(wide.reshape(systems, targets, q), moments.gram,
-                      precision=jax.lax.Precision.HIGHEST)
+    wide = jnp.matmul(
+        wide.reshape(systems, targets, q), moments.gram, precision=jax.lax.Precision.HIGHEST
+    )
     return jnp.take_along_axis(wide.reshape(-1, q), index, axis=1)

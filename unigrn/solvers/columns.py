@@ -44,8 +44,7 @@ def frobenius(squares: Squares) -> Array:
     k = design.shape[0]
     ridge = jnp.broadcast_to(jnp.asarray(squares.ridge, design.dtype), (k, 1))
     own = _dot(design**2, weight)  # diagonals of D diag(w_c) D'
-    return jnp.sqrt(_squared_norms(design, weight)
-                    + jnp.sum(2 * ridge * own + ridge**2, axis=0))
+    return jnp.sqrt(_squared_norms(design, weight) + jnp.sum(2 * ridge * own + ridge**2, axis=0))
 
 
 def _squared_norms(design: Array, weight: Array) -> Array:
@@ -53,6 +52,7 @@ def _squared_norms(design: Array, weight: Array) -> Array:
     k, r = design.shape
     total = jnp.zeros(weight.shape[1], design.dtype)
     if 2 * r > k * k:
+
         def row(i, total):
             one = lax.dynamic_slice_in_dim(design, i, 1, 0)
             return total + jnp.sum(_dot(one * design, weight) ** 2, axis=0)
@@ -64,8 +64,9 @@ def _squared_norms(design: Array, weight: Array) -> Array:
     for low, high in zip(ends[:-1], ends[1:], strict=True):
         alike = _dot(design[:, low:high].T, design[:, :high]) ** 2
         twice = np.where(np.arange(high) < low, 2, 1).astype(design.dtype)
-        total = total + jnp.sum(weight[low:high] * _dot(alike * twice[None, :], weight[:high]),
-                                axis=0)
+        total = total + jnp.sum(
+            weight[low:high] * _dot(alike * twice[None, :], weight[:high]), axis=0
+        )
     return total
 
 
@@ -112,8 +113,9 @@ def step(squares: Squares, block: Array, weight: float, most: int | None = None)
         return _dot(design, weights * _dot(transposed, x)) + shift * x
 
     tolerance = float(jnp.finfo(dtype).eps) ** 0.83  # 1e-13, or 2e-6 in single precision
-    return conjugate_gradients(apply, right, block, tolerance,
-                               4 * block.shape[0] + 16 if most is None else most)
+    return conjugate_gradients(
+        apply, right, block, tolerance, 4 * block.shape[0] + 16 if most is None else most
+    )
 
 
 def conjugate_gradients(apply, right: Array, start: Array, tolerance: float, most: int) -> Array:

@@ -19,8 +19,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from unigrn.solution import Status
 from unigrn.solvers.batching import Fit
+from unigrn.status import Status
 from unigrn.terms import PriorView, View
 
 
@@ -62,8 +62,13 @@ def solve(loss, view: View, prior: PriorView) -> Fit:
         return theta, a, lam, step + 1, done
 
     first = (1 / (m.square / m.count + 2.220446049250313e-16)).astype(dtype)
-    state = (jnp.zeros_like(m.cross), first, jnp.ones((), dtype), jnp.zeros((), jnp.int32),
-             jnp.zeros((), bool))
+    state = (
+        jnp.zeros_like(m.cross),
+        first,
+        jnp.ones((), dtype),
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((), bool),
+    )
     _, a, lam, steps, done = jax.lax.while_loop(proceed, body, state)
     theta = v @ coefficients(a, lam)
     variance = jnp.sum(v**2 / (a * e + lam)[None, :], axis=1)
@@ -72,5 +77,11 @@ def solve(loss, view: View, prior: PriorView) -> Fit:
     finite = jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(variance))
     status = jnp.where(done, Status.RELEASED_RULE, Status.MAX_ITERATIONS)
     status = jnp.where(finite, status, Status.NOT_FINITE)
-    return Fit(jnp.where(prior.valid, theta, 0), status.astype(jnp.int32), residual, steps,
-               {"variance": variance}, {"noise_precision": a, "weight_precision": lam})
+    return Fit(
+        jnp.where(prior.valid, theta, 0),
+        status.astype(jnp.int32),
+        residual,
+        steps,
+        {"variance": variance},
+        {"noise_precision": a, "weight_precision": lam},
+    )

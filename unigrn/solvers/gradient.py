@@ -11,14 +11,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unigrn.solution import Status
 from unigrn.solvers.batching import Fit
 from unigrn.solvers.split import Split, stationarity
+from unigrn.status import Status
 from unigrn.terms import Array, Blocks, PriorView, View
 
 
 def solve(
-    parts: Split, bijector, start: Blocks, view: View, prior: PriorView, tolerance: Array,
+    parts: Split,
+    bijector,
+    start: Blocks,
+    view: View,
+    prior: PriorView,
+    tolerance: Array,
     most: Array,
 ) -> Fit:
     """Solve one fit, or one whole network, from ``start``."""
@@ -79,8 +84,9 @@ def solve(
     begin = (start, solver.init(start), jnp.zeros((), jnp.int32), residual_at(start).astype(dtype))
     z, _, steps, residual = jax.lax.while_loop(proceed, body, begin)
     params = natural(z)
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in
-                                jax.tree.leaves((params, residual, at_zero))]))
+    finite = jnp.all(
+        jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves((params, residual, at_zero))])
+    )
     status = jnp.where(residual <= tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
     status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
     return Fit(params.theta, status, residual, steps, *blocks_by_shape(params))

@@ -24,13 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-__all__ = [
-    "Solved",
-    "cholesky_batch_last",
-    "solve_gathered",
-    "solve_spd",
-    "solve_spd_batch_last",
-]
+__all__ = ["Solved", "cholesky_batch_last", "solve_gathered", "solve_spd", "solve_spd_batch_last"]
 
 # Measured on two cores with 512-bit vectors: larger blocks compile longer and run no faster.
 BLOCK = 4
@@ -433,9 +427,7 @@ def _gathered_library(gram, cross, index, valid, system, target, ridge, residual
     return solved._replace(residual=_relative(off, scale))
 
 
-def solve_gathered(
-    gram, cross, index, valid, system, target, ridge, *, tile=TILE, residual=False
-):
+def solve_gathered(gram, cross, index, valid, system, target, ridge, *, tile=TILE, residual=False):
     """Solve ``(G[s][I, I] + diag(ridge)) x = H[s][I, t]`` for many (s, I, t) at once.
 
     Parameters

@@ -18,9 +18,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from unigrn.solution import Status
 from unigrn.solvers import columns
 from unigrn.spec import Slots, Step
+from unigrn.status import Status
 from unigrn.terms import (
     AXES,
     Array,
@@ -63,14 +63,20 @@ class Outcome:
 def smooth_terms(spec: Any, block: str) -> tuple[Term, ...]:
     """Terms that a linearised step of the block meets by their gradient."""
     by_prox = {id(t) for t in proximal_terms(spec, block)}
-    return tuple(t for t in parts(spec.loss) + parts(spec.regularizer)
-                 if block in t.blocks and id(t) not in by_prox)
+    return tuple(
+        t
+        for t in parts(spec.loss) + parts(spec.regularizer)
+        if block in t.blocks and id(t) not in by_prox
+    )
 
 
 def proximal_terms(spec: Any, block: str) -> tuple[Term, ...]:
     """Terms that a linearised step meets by their prox: what has a kink, and nuisance ridges."""
-    return tuple(t for t in parts(spec.regularizer) if t.block == block and t.prox is not None
-                 and (t.kink or block != "theta"))
+    return tuple(
+        t
+        for t in parts(spec.regularizer)
+        if t.block == block and t.prox is not None and (t.kink or block != "theta")
+    )
 
 
 def constraints(spec: Any, block: str) -> tuple[Term, ...]:
@@ -97,8 +103,13 @@ def _point(spec, step: Step, params, view, prior, chosen) -> Array:
     if chosen is None:
         return columns.step(squares, block, step.weight)
     weight = squares.weight
-    some = Squares(squares.design, squares.target[:, chosen],
-                   None if weight is None else weight[:, chosen], squares.scale, squares.ridge)
+    some = Squares(
+        squares.design,
+        squares.target[:, chosen],
+        None if weight is None else weight[:, chosen],
+        squares.scale,
+        squares.ridge,
+    )
     return block.at[:, chosen].set(columns.step(some, block[:, chosen], step.weight))
 
 
@@ -156,14 +167,14 @@ def _draw(spec, prior: PriorView, key, count) -> dict[str, Array]:
         valid = valid_columns(step.block, prior)
         own = jax.random.fold_in(jax.random.fold_in(key, count), i)
         order = jnp.argsort(jnp.where(valid, jax.random.uniform(own, valid.shape), 2))
-        chosen[step.block] = order[:step.sample]
+        chosen[step.block] = order[: step.sample]
     return chosen
 
 
 def over_starts(one, *arrays):
     """Map a function over the restarts.
 
-    On CPU one after the other, as fits with LAPACK work are, see `batching.over_fits`.
+    On CPU one after the other, as fits with LAPACK work are, see `backend.over_fits`.
     """
     if jax.default_backend() == "cpu":
         return jax.lax.map(lambda each: one(*each), arrays)
@@ -180,8 +191,14 @@ def begin(slots, terms, view: View, prior: PriorView, keys, history: int = 0):
         params = spec.start(view, prior, key)
         value = objective(spec, params, view, prior)
         zero = jnp.zeros((), jnp.int32)
-        return State(params, value, jnp.full_like(value, jnp.inf), zero, zero > 0,
-                     jnp.full((history,), jnp.nan, value.dtype))
+        return State(
+            params,
+            value,
+            jnp.full_like(value, jnp.inf),
+            zero,
+            zero > 0,
+            jnp.full((history,), jnp.nan, value.dtype),
+        )
 
     return ready, over_starts(one, keys)
 
@@ -233,14 +250,19 @@ def finish(slots, terms, states: State, view, prior, options) -> Outcome:
         def moved(b):
             size = jnp.sqrt(jnp.sum(params[b] ** 2))
             return jnp.sqrt(jnp.sum((after[b] - params[b]) ** 2)) / jnp.maximum(
-                size, jnp.finfo(size.dtype).tiny)
+                size, jnp.finfo(size.dtype).tiny
+            )
 
         residual = jnp.max(jnp.stack([moved(s.block) for s in spec.steps]))
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in
-                                    jax.tree.leaves((params, state.value))]))
+        finite = jnp.all(
+            jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves((params, state.value))])
+        )
         still = residual <= jnp.sqrt(jnp.maximum(relative, 0))
-        status = jnp.where(state.done & still, Status.CONVERGED,
-                           jnp.where(state.done, Status.RELEASED_RULE, Status.MAX_ITERATIONS))
+        status = jnp.where(
+            state.done & still,
+            Status.CONVERGED,
+            jnp.where(state.done, Status.RELEASED_RULE, Status.MAX_ITERATIONS),
+        )
         status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
         return Outcome(params, status, residual, state.count, state.value, state.history)
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from unigrn.solution import Status
 from unigrn.solvers.batching import Fit
 from unigrn.solvers.split import Split, stationarity
+from unigrn.status import Status
 from unigrn.terms import Array, Blocks, PriorView, View
 
 
@@ -85,8 +85,15 @@ def solve(
         x_next, y_next = choose(new, x), choose(ahead, y)
         g_next = choose(gradient(ahead), gy)
         residual = jnp.where(accept, residual_at(new, g_new, bound), jnp.inf)
-        return (x_next, y_next, g_next, jnp.where(accept, following, momentum),
-                jnp.where(accept, bound, 2 * bound), step + 1, residual.astype(dtype))
+        return (
+            x_next,
+            y_next,
+            g_next,
+            jnp.where(accept, following, momentum),
+            jnp.where(accept, bound, 2 * bound),
+            step + 1,
+            residual.astype(dtype),
+        )
 
     def proceed(state):
         *_, step, residual = state

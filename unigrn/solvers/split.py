@@ -36,8 +36,9 @@ def split(loss: Any, regularizer: Any, constraint: Any) -> Split:
 
     kink_prox = joint_prox(kinks) if kinks else (lambda v, step, data, prior: v)
     if kink_prox is None:
-        return Split(smooth, None, "no rule gives the joint prox of "
-                     + " + ".join(t.formula for t in kinks))
+        return Split(
+            smooth, None, "no rule gives the joint prox of " + " + ".join(t.formula for t in kinks)
+        )
     if constraint is None:
         return Split(smooth, kink_prox, accelerate=not priced)
     if constraint.project is None:
@@ -45,8 +46,12 @@ def split(loss: Any, regularizer: Any, constraint: Any) -> Split:
     deletes = constraint.allows is not None
     joins = constraint.interval is not None and (deletes or not priced)
     if kinks and (any(t.separable != "entries" for t in kinks) or not joins):
-        return Split(smooth, None, "no rule joins the prox of "
-                     f"{' + '.join(t.formula for t in kinks)} and {constraint.formula}")
+        return Split(
+            smooth,
+            None,
+            "no rule joins the prox of "
+            f"{' + '.join(t.formula for t in kinks)} and {constraint.formula}",
+        )
 
     def prox(v, step, data, prior):
         return constraint.project(kink_prox(v, step, data, prior), prior)
@@ -55,7 +60,12 @@ def split(loss: Any, regularizer: Any, constraint: Any) -> Split:
 
 
 def stationarity(
-    theta: Array, gradient: Array, step: Array, at_zero: Array, prox: Any, data: View,
+    theta: Array,
+    gradient: Array,
+    step: Array,
+    at_zero: Array,
+    prox: Any,
+    data: View,
     prior: PriorView,
 ) -> Array:
     """Distance from optimality: |theta - prox(theta - t g)|_inf / t, relative to |grad(0)|_inf."""

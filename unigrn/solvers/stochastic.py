@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unigrn.solution import Status
 from unigrn.solvers.batching import Fit
 from unigrn.solvers.gradient import blocks_by_shape
+from unigrn.status import Status
 from unigrn.terms import Array, Blocks, PriorView, View
 
 LENGTH = 0.05  # of the first steps, in units of the parameters
@@ -53,7 +53,8 @@ def solve(
 
     zero = jnp.zeros((), jnp.int32)
     _, params, _, steps = jax.lax.while_loop(
-        lambda carry: carry[3] < most, body, (start, start, solver.init(start), zero))
+        lambda carry: carry[3] < most, body, (start, start, solver.init(start), zero)
+    )
     keys = jax.random.split(check, CHECKS)
     draws = jax.lax.map(lambda k: gradient(params, k), keys)
     at_start = jax.tree.map(lambda g: jnp.max(jnp.abs(g), initial=0), gradient(start, keys[0]))
@@ -67,11 +68,15 @@ def solve(
 
     judged = [judge(g) for g in jax.tree.leaves(draws)]
     residual = (jnp.max(jnp.stack([r for r, _ in judged])) / scale).astype(dtype)
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in
-                                jax.tree.leaves((params, residual))]))
+    finite = jnp.all(
+        jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves((params, residual))])
+    )
     within = jnp.all(jnp.stack([n for _, n in judged]))
-    status = jnp.where(residual <= tolerance, Status.CONVERGED,
-                       jnp.where(within, Status.WITHIN_NOISE, Status.MAX_ITERATIONS))
+    status = jnp.where(
+        residual <= tolerance,
+        Status.CONVERGED,
+        jnp.where(within, Status.WITHIN_NOISE, Status.MAX_ITERATIONS),
+    )
     status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
     params = params.replace(theta=params.theta * mask)
     return Fit(params.theta, status, residual, steps, *blocks_by_shape(params))

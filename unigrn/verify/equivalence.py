@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from unigrn.losses import check_whole
+from unigrn.check import check_whole
 from unigrn.solvers.split import split
 from unigrn.spec import Spec
 from unigrn.terms import Blocks
@@ -94,8 +94,10 @@ class Equivalence:
         scale = self.scale(instance) if callable(self.scale) else self.scale
         shift = self.shift(instance) if callable(self.shift) else self.shift
         if not scale > 0:
-            raise ValueError("scale must be > 0, or minimisers of one formulation are none of the "
-                             f"other; got {scale!r}")
+            raise ValueError(
+                "scale must be > 0, or minimisers of one formulation are none of the "
+                f"other; got {scale!r}"
+            )
         p, q = self.first, self.second
         out: list[Finding] = []
 
@@ -119,8 +121,9 @@ class Equivalence:
                 here, other = p.gradient(instance, u), q.gradient(there, v)
                 ahead = p.variables(instance, _elsewhere(point))
                 ahead = jax.tree.map(np.subtract, ahead, u)
-                image = jax.tree.map(np.subtract, self.to(
-                    instance, jax.tree.map(np.add, u, ahead)), v)
+                image = jax.tree.map(
+                    np.subtract, self.to(instance, jax.tree.map(np.add, u, ahead)), v
+                )
                 slopes = [dot(g, d) for g, d in ((here, ahead), (other, image))]
                 size = dot(jax.tree.map(np.abs, here), jax.tree.map(np.abs, ahead))
                 note("gradient", abs(scale * slopes[0] - slopes[1]), scale * size)
@@ -141,8 +144,10 @@ class Equivalence:
         if "minimiser" in kinds and p.minimiser is not None and q.minimiser is not None:
             u, v = p.minimiser(instance), q.minimiser(there)
             if u is not None and v is not None:
-                for f, at, best, other in ((q, there, v, self.to(instance, u)),
-                                           (p, instance, u, self.back(instance, v))):
+                for f, at, best, other in (
+                    (q, there, v, self.to(instance, u)),
+                    (p, instance, u, self.back(instance, v)),
+                ):
                     least, found = float(f.objective(at, best)), float(f.objective(at, other))
                     note("minimiser", abs(found - least), least)
                     if f.violation is not None:
@@ -194,8 +199,11 @@ class Report:
         verdict = "holds" if self.holds else "REFUTED" if self.refuted else "NOT SHOWN"
         lines = [f"{self.name}: {verdict} on {self.examples} examples (seed {self.seed})"]
         kinds = sorted(self.worst, key=lambda k: (*KINDS, k).index(k))  # a check's own kinds last
-        lines += [f"  {kind:12s} worst {self.worst[kind]:.1e} of {self.tolerance:.0e}, "
-                  f"{self.counts[kind]} comparisons" for kind in kinds]
+        lines += [
+            f"  {kind:12s} worst {self.worst[kind]:.1e} of {self.tolerance:.0e}, "
+            f"{self.counts[kind]} comparisons"
+            for kind in kinds
+        ]
         if self.counterexample is not None:
             lines.append(f"  {self.reason}; the smallest counterexample:")
             lines += [f"    {item!r}" for item in self.counterexample]
@@ -215,8 +223,12 @@ def largest(tree: Any) -> float:
 
 def dot(a: Any, b: Any) -> float:
     """Inner product of two trees of arrays."""
-    return float(sum(np.sum(np.asarray(x) * np.asarray(y)) for x, y in
-                     zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)))
+    return float(
+        sum(
+            np.sum(np.asarray(x) * np.asarray(y))
+            for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        )
+    )
 
 
 def _elsewhere(point: Point) -> Point:
@@ -248,9 +260,14 @@ def search(
     drawn = 0
 
     @fixed_seed(seed)
-    @settings(max_examples=examples, deadline=None, database=None,
-              phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
-              report_multiple_bugs=False)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
     @given(strategies.tuples(*drawn_from))
     def run(drawings):
         nonlocal drawn
@@ -262,8 +279,9 @@ def search(
                 worst[finding.kind] = max(worst.get(finding.kind, 0.0), deviation)
             if deviation > tolerance:
                 failed.append(drawings)
-                reasons.append(f"{finding.kind} differs by {deviation:.1e}, more than "
-                               f"{tolerance:.0e}")
+                reasons.append(
+                    f"{finding.kind} differs by {deviation:.1e}, more than {tolerance:.0e}"
+                )
                 raise _Parted(reasons[-1])
 
     try:
@@ -356,8 +374,17 @@ def equivalent(
     else:
         one, two = formulation(first), formulation(second)
         _same_before(first, second)
-        joined = Equivalence(one, two, to, back, data or (lambda instance: instance), scale,
-                             shift, relation, tolerance)
+        joined = Equivalence(
+            one,
+            two,
+            to,
+            back,
+            data or (lambda instance: instance),
+            scale,
+            shift,
+            relation,
+            tolerance,
+        )
     unknown = [k for k in kinds if k not in KINDS]
     if unknown:
         raise ValueError(f"kinds are {', '.join(KINDS)}; got {unknown[0]!r}")
@@ -367,11 +394,18 @@ def equivalent(
     if name is None:
         name = f"{joined.first.name} = {joined.second.name}"
     with jax.enable_x64(True):
-        return search(name, lambda i, p: joined.compare(i, p, kinds),
-                      (instances if instances is not None else draw.instances(),
-                       points if points is not None else draw.points()),
-                      joined.tolerance, examples, check_whole("seed", seed),
-                      () if kinds == KINDS else tuple(kinds))
+        return search(
+            name,
+            lambda i, p: joined.compare(i, p, kinds),
+            (
+                instances if instances is not None else draw.instances(),
+                points if points is not None else draw.points(),
+            ),
+            joined.tolerance,
+            examples,
+            check_whole("seed", seed),
+            () if kinds == KINDS else tuple(kinds),
+        )
 
 
 def _same_before(first: Any, second: Any) -> None:
@@ -379,9 +413,11 @@ def _same_before(first: Any, second: Any) -> None:
     for name, what in (("scale", "the units of the genes"), ("ensemble", "the bags")):
         own = [str(getattr(s, name)) if isinstance(s, Spec) else "None" for s in (first, second)]
         if own[0] != own[1]:
-            raise TypeError(f"the formulations differ in {what} ({name}: {own[0]} and {own[1]}), "
-                            "which is done before the problem is stated; compare "
-                            f"spec.replace({name}=None), or state the whole as a Formulation")
+            raise TypeError(
+                f"the formulations differ in {what} ({name}: {own[0]} and {own[1]}), "
+                "which is done before the problem is stated; compare "
+                f"spec.replace({name}=None), or state the whole as a Formulation"
+            )
 
 
 def formulation(problem: Any) -> Formulation:
@@ -389,12 +425,13 @@ def formulation(problem: Any) -> Formulation:
     if isinstance(problem, Formulation):
         return problem
     if not isinstance(problem, Spec):
-        raise TypeError("an equivalence joins Specs or Formulations, got "
-                        f"{type(problem).__name__}")
+        raise TypeError(f"an equivalence joins Specs or Formulations, got {type(problem).__name__}")
     extra = [b for b in problem.blocks if b != "theta"]
     if extra:
-        raise TypeError(f"{problem.name} has the block {extra[0]} beside theta: state it as a "
-                        "Formulation, whose variables say how blocks are drawn")
+        raise TypeError(
+            f"{problem.name} has the block {extra[0]} beside theta: state it as a "
+            "Formulation, whose variables say how blocks are drawn"
+        )
     return of_spec(problem)
 
 

@@ -103,8 +103,9 @@ class Instance:
         if self.weights == "ones":
             return np.ones(self.cells)
         if self.weights == "counts":
-            return np.bincount(rng.integers(0, self.cells, self.cells),
-                               minlength=self.cells).astype(float)
+            return np.bincount(
+                rng.integers(0, self.cells, self.cells), minlength=self.cells
+            ).astype(float)
         out = np.where(rng.random(self.cells) < 0.4, 0, rng.uniform(0.1, 3, self.cells))
         out[0] = 1
         return out
@@ -114,22 +115,36 @@ class Instance:
         """The prior of the whole network; no gene regulates itself."""
         rng = np.random.default_rng((self.seed, 5))
         shape = (REGULATORS, TARGETS)
-        named = {"mixed": rng.random(shape) < 0.5, "full": np.ones(shape, bool),
-                 "empty": np.zeros(shape, bool),
-                 "one": np.arange(REGULATORS)[:, None] == rng.integers(0, REGULATORS, TARGETS)}
+        named = {
+            "mixed": rng.random(shape) < 0.5,
+            "full": np.ones(shape, bool),
+            "empty": np.zeros(shape, bool),
+            "one": np.arange(REGULATORS)[:, None] == rng.integers(0, REGULATORS, TARGETS),
+        }
         support = named[self.support]
         weight = np.where(support, rng.choice([0.25, 1.0, 3.0], shape), 0)
         share = rng.choice([0, 0.5, 1], shape)
         sign = np.where(support, rng.integers(-1, 2, shape), 0).astype(np.int32)
-        return PriorView(support, weight, sign, np.zeros(shape, bool), np.ones(shape, bool),
-                         {"motif": share * weight, "chip": (1 - share) * weight})
+        return PriorView(
+            support,
+            weight,
+            sign,
+            np.zeros(shape, bool),
+            np.ones(shape, bool),
+            {"motif": share * weight, "chip": (1 - share) * weight},
+        )
 
     def column(self, target: int) -> PriorView:
         """Return the prior of one target."""
         v = self.prior
-        return PriorView(v.support[:, target], v.weight[:, target], v.sign[:, target],
-                         v.self_edge[:, target], v.valid[:, target],
-                         {k: w[:, target] for k, w in v.layers.items()})
+        return PriorView(
+            v.support[:, target],
+            v.weight[:, target],
+            v.sign[:, target],
+            v.self_edge[:, target],
+            v.valid[:, target],
+            {k: w[:, target] for k, w in v.layers.items()},
+        )
 
     def rows(self, target: int | None = None) -> View:
         """Return the data as rows; of one target or of all."""
@@ -141,8 +156,16 @@ class Instance:
         count = w.sum()
         mean_x, mean_y = w @ x / count, w @ y / count
         x, y = x - mean_x, y - mean_y
-        return View(Moments((x.T * w) @ x, (x.T * w) @ y, w @ y**2, np.asarray(count), mean_x,
-                            np.asarray(mean_y)))
+        return View(
+            Moments(
+                (x.T * w) @ x,
+                (x.T * w) @ y,
+                w @ y**2,
+                np.asarray(count),
+                mean_x,
+                np.asarray(mean_y),
+            )
+        )
 
     def rng(self, salt: int) -> np.random.Generator:
         """Further random numbers of this instance."""
@@ -190,8 +213,11 @@ class Point:
 
 def described(item: Any) -> str:
     """How to make it again: the fields that differ from their defaults."""
-    told = [f"{f.name}={getattr(item, f.name)!r}" for f in dataclasses.fields(item)
-            if getattr(item, f.name) != f.default]
+    told = [
+        f"{f.name}={getattr(item, f.name)!r}"
+        for f in dataclasses.fields(item)
+        if getattr(item, f.name) != f.default
+    ]
     return f"{type(item).__name__}({', '.join(told)})"
 
 
@@ -248,17 +274,27 @@ def fitted(spec: Spec, instance: Instance, **options: Any) -> np.ndarray | None:
         return None
     layers = []
     for name, values in instance.prior.layers.items():
-        some = [(NAMES[i], NAMES[REGULATORS + j], values[i, j], instance.prior.sign[i, j])
-                for i, j in edges if values[i, j] > 0]
+        some = [
+            (NAMES[i], NAMES[REGULATORS + j], values[i, j], instance.prior.sign[i, j])
+            for i, j in edges
+            if values[i, j] > 0
+        ]
         if some:
-            table = dict(zip(("source", "target", "weight", "sign"), zip(*some, strict=True),
-                             strict=True))
+            table = dict(
+                zip(("source", "target", "weight", "sign"), zip(*some, strict=True), strict=True)
+            )
             layers.append(unigrn.Prior.from_edges(_frame(table), name=name))
     prior = unigrn.prior.Prior.combine(layers) if layers else None
-    data = unigrn.Data.from_arrays(np.c_[instance.x, instance.y], NAMES, dtype="float64",
-                                   weights=instance.weight)
-    solution = unigrn.fit(spec.replace(prior=prior), data, regulators=NAMES[:REGULATORS],
-                          targets=NAMES[REGULATORS:], **options)
+    data = unigrn.Data.from_arrays(
+        np.c_[instance.x, instance.y], NAMES, dtype="float64", weights=instance.weight
+    )
+    solution = unigrn.fit(
+        spec.replace(prior=prior),
+        data,
+        regulators=NAMES[:REGULATORS],
+        targets=NAMES[REGULATORS:],
+        **options,
+    )
     return solution.theta[0]
 
 

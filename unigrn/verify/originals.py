@@ -912,12 +912,7 @@ def lasso_kkt_violation(
 
 
 def elastic_net_kkt_violation(
-    X: np.ndarray,
-    y: np.ndarray,
-    b: np.ndarray,
-    l1: float,
-    l2: float,
-    noise_variance: float = 1.0,
+    X: np.ndarray, y: np.ndarray, b: np.ndarray, l1: float, l2: float, noise_variance: float = 1.0
 ) -> float:
     """How far b is from minimising ||yc - Xc b||^2 / (2 s2) + l1 ||b||_1 + (l2 / 2) ||b||^2.
 

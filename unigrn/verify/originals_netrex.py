@@ -1050,12 +1050,7 @@ def netrex_start(problem: Netrex) -> tuple[np.ndarray, np.ndarray]:
 
 
 def netrex_project(
-    U: np.ndarray,
-    prior: np.ndarray,
-    keep: int,
-    add: int,
-    bound: float,
-    ranking: str = "exact",
+    U: np.ndarray, prior: np.ndarray, keep: int, add: int, bound: float, ranking: str = "exact"
 ) -> np.ndarray:
     """Nearest matrix in the box with at most ``keep`` nonzeros on the prior and ``add`` off it.
 

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from unigrn.losses import check_whole, component_analysis
+from unigrn.check import check_whole
+from unigrn.losses import component_analysis
 from unigrn.regularizers import Collaborative, ridge
 from unigrn.solvers import palm
 from unigrn.spec import Spec, Step, Sweeps
@@ -48,8 +49,9 @@ def replay_netrex_cf(npz_path: str | os.PathLike, iterations: int) -> dict[str, 
         orders["V"].append(file[f"order{2 * k + 1:04d}_Y"])
     recorded = len(orders["V"])
     if iterations > recorded:
-        raise ValueError(f"{os.fspath(npz_path)!r} records {recorded} iterations, got "
-                         f"iterations={iterations}")
+        raise ValueError(
+            f"{os.fspath(npz_path)!r} records {recorded} iterations, got iterations={iterations}"
+        )
     spec = _released(file)
     values = file["in_E"].T.astype(np.float64)
     genes, regulators = file["it0000_init_S"].shape
@@ -62,12 +64,20 @@ def replay_netrex_cf(npz_path: str | os.PathLike, iterations: int) -> dict[str, 
         keys = jax.random.split(jax.random.key(0), 1)
         terms, states = palm.begin(spec.shape, spec.terms, view, prior, keys, recorded)
         # Without its start the shape is that of every recording: compiled once a size.
-        states = palm.advance(spec.replace(start=None).shape, terms, states, view, prior, keys,
-                              limits, np.int32(iterations), orders)
+        states = palm.advance(
+            spec.replace(start=None).shape,
+            terms,
+            states,
+            view,
+            prior,
+            keys,
+            limits,
+            np.int32(iterations),
+            orders,
+        )
         params = jax.tree.map(lambda v: np.asarray(v[0]), states.params)
         history = np.asarray(states.history[0])[:iterations]
-    return {"S": params.theta.T, "A": params.A, "X": params.U, "Y": params.V,
-            "objective": history}
+    return {"S": params.theta.T, "A": params.A, "X": params.U, "Y": params.V, "objective": history}
 
 
 class Recorded:
@@ -89,13 +99,28 @@ def _released(file: dict[str, np.ndarray]) -> Spec:
     rho = float(file["in_reg"])
     return Spec(
         loss=component_analysis(),
-        regularizer=ridge(float(file["in_lambda_s"])) + ridge(float(file["in_lambda_a"]), "A")
-        + Collaborative(p, lam * alpha, lam * beta, floor) + ridge(rho, "U") + ridge(rho, "V"),
+        regularizer=ridge(float(file["in_lambda_s"]))
+        + ridge(float(file["in_lambda_a"]), "A")
+        + Collaborative(p, lam * alpha, lam * beta, floor)
+        + ridge(rho, "U")
+        + ridge(rho, "V"),
         name="netrex_cf",
-        start=Recorded(Blocks(theta=file["it0000_init_S"].T, A=file["it0000_init_A"],
-                              U=file["it0000_init_X"], V=file["it0000_init_Y"])),
-        sweeps=Sweeps((Step("A", weight=0.5), Step("theta", "linear", 0.5, "frobenius"),
-                       Step("U", weight=1.0), Step("V", weight=1.0))),
+        start=Recorded(
+            Blocks(
+                theta=file["it0000_init_S"].T,
+                A=file["it0000_init_A"],
+                U=file["it0000_init_X"],
+                V=file["it0000_init_Y"],
+            )
+        ),
+        sweeps=Sweeps(
+            (
+                Step("A", weight=0.5),
+                Step("theta", "linear", 0.5, "frobenius"),
+                Step("U", weight=1.0),
+                Step("V", weight=1.0),
+            )
+        ),
     )
 
 
@@ -108,10 +133,23 @@ def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         with file:
             found = {k: file[k] for k in file.files if k.startswith(("in_", "it0000_", "order"))}
     except (zipfile.BadZipFile, ValueError, EOFError) as problem:
-        raise ValueError(f"{name!r} is no recorded run (an .npz file of plain arrays): "
-                         f"{problem}") from None
-    needed = [f"in_{n}" for n in ("E", "P_model", "lam", "alpha", "beta", "eta_model", "reg",
-                                  "lambda_a", "lambda_s")]
+        raise ValueError(
+            f"{name!r} is no recorded run (an .npz file of plain arrays): {problem}"
+        ) from None
+    needed = [
+        f"in_{n}"
+        for n in (
+            "E",
+            "P_model",
+            "lam",
+            "alpha",
+            "beta",
+            "eta_model",
+            "reg",
+            "lambda_a",
+            "lambda_s",
+        )
+    ]
     needed += [f"it0000_init_{b}" for b in "SAXY"]
     missing = [n for n in needed if n not in found]
     if missing:

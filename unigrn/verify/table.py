@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unigrn import progress
-from unigrn.losses import check_whole
+from unigrn.check import check_whole
 from unigrn.verify.claims import Claim, claims
 from unigrn.verify.equivalence import Report
 
@@ -43,8 +43,9 @@ class Row:
             "tolerance": self.report.tolerance,
             "seed": self.report.seed,
             "holds": self.holds,
-            "false_variants": [{"name": name, "refuted": report.refuted}
-                               for name, report in self.variants.items()],
+            "false_variants": [
+                {"name": name, "refuted": report.refuted} for name, report in self.variants.items()
+            ],
             "counterexample": None if self.report.holds else str(self.report),
         }
 
@@ -58,15 +59,14 @@ def chosen(names: Iterable[str]) -> list[Claim]:
         if not own:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"there is no claim {name!r}{hint}; the claims are: "
-                             f"{', '.join(known)}")
+            raise ValueError(
+                f"there is no claim {name!r}{hint}; the claims are: {', '.join(known)}"
+            )
         out += [c for c in own if c not in out]
     return out or list(known.values())
 
 
-def verify(
-    names: Iterable[str] = (), examples: int | None = None, seed: int = 0
-) -> list[Row]:
+def verify(names: Iterable[str] = (), examples: int | None = None, seed: int = 0) -> list[Row]:
     """Check claims and refute their false variants.
 
     Parameters
@@ -91,8 +91,7 @@ def verify(
 
 def markdown() -> str:
     """Return the claims as the table that stands in README.md."""
-    lines = ["| claim | in one line | evidence | wrong variants | proof |",
-             "|---|---|---|---|---|"]
+    lines = ["| claim | in one line | evidence | wrong variants | proof |", "|---|---|---|---|---|"]
     for claim in claims().values():
         proof = f"[page](proofs/{claim.page}.md)" + (", Coq" if claim.theorem else "")
         proof += f" ({claim.covers})" if claim.covers else ""

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from unigrn.losses import check_whole
+from unigrn.check import check_whole
 from unigrn.spec import Spec
 from unigrn.verify.checks import capabilities, functions, whole
 from unigrn.verify.checks.report import Absent, CheckReport, Fault, Result, Skip, SpecError
@@ -30,7 +30,10 @@ SPEC_CHECKS = whole.CHECKS
 
 
 def check_spec(
-    spec: Any, examples: int = 20, seed: int = 0, only: tuple[str, ...] | None = None,
+    spec: Any,
+    examples: int = 20,
+    seed: int = 0,
+    only: tuple[str, ...] | None = None,
     **hyperparameters: Any,
 ) -> CheckReport:
     """Check that a declared method keeps what its terms promise.
@@ -87,20 +90,27 @@ def check_spec(
 
 
 def _results(spec, build, examples, seed, only) -> Iterator[Result]:
-    chosen = [[c for c in checks if only is None or c.__name__ in only]
-              for checks in (TERM_CHECKS, SPEC_CHECKS)]
+    chosen = [
+        [c for c in checks if only is None or c.__name__ in only]
+        for checks in (TERM_CHECKS, SPEC_CHECKS)
+    ]
     coupled = not spec.separable
     pads = "PALM" in rung_name(spec)
     instances, why = instances_for(spec, examples, seed)
     cases, world, unknown = [], None, {}
     if len(instances) < 3:
-        yield Result("instances", spec.name, "failed",
-                     f"check of the terms refuses nearly all small instances: {why}")
+        yield Result(
+            "instances",
+            spec.name,
+            "failed",
+            f"check of the terms refuses nearly all small instances: {why}",
+        )
     else:
         shapes, unknown = shapes_of(spec, coupled)
         world = World(spec, instances, seed, shapes, coupled)
-        single = World(spec, [dataclasses.replace(i, cells=1) for i in instances], seed, shapes,
-                       coupled)
+        single = World(
+            spec, [dataclasses.replace(i, cells=1) for i in instances], seed, shapes, coupled
+        )
         cases = [Case(t, spec, world, single, pads, unknown) for t in spec.terms]
     for case, check in itertools.product(cases, chosen[0]):
         if case.broken:
@@ -125,5 +135,9 @@ def _made(check: Callable, subject: Any, about: str) -> Iterator[Result]:
     except Fault as fault:
         yield Result(check.__name__, about, "failed", str(fault))
     except Exception as error:  # a user's term may raise anything: tell it, and go on
-        yield Result(check.__name__, about, "failed",
-                     f"{about}: the check of {check.__name__} stops at {first_line(error)}")
+        yield Result(
+            check.__name__,
+            about,
+            "failed",
+            f"{about}: the check of {check.__name__} stops at {first_line(error)}",
+        )

@@ -52,17 +52,24 @@ def quadratic(case: Case) -> str:
         raise
     m = None if view is None else view.moments
     got = _quadratic_values(q, theta, m)
-    agree(case, got, case.values, "the quadratic of {term} gives {b} where the term is {a}: it "
-          "must equal the term, constant included")
+    agree(
+        case,
+        got,
+        case.values,
+        "the quadratic of {term} gives {b} where the term is {a}: it "
+        "must equal the term, constant included",
+    )
     if m is not None:
         try:
             by_moments = case.at(view=view)
         except Exception as error:
             if "proximal" in rung_name(case.spec):
-                raise Fault(f"{case.name} has a quadratic but cannot be evaluated on moments, "
-                            f"which its solver does ({first_line(error)}): return self.quadratic("
-                            "data, prior).value(params.theta, data.moments) where data.moments "
-                            "is not None") from error
+                raise Fault(
+                    f"{case.name} has a quadratic but cannot be evaluated on moments, "
+                    f"which its solver does ({first_line(error)}): return self.quadratic("
+                    "data, prior).value(params.theta, data.moments) where data.moments "
+                    "is not None"
+                ) from error
             return ""
         agree(case, by_moments, case.values, "{term} is {a} on rows and {b} on moments")
     return ""
@@ -83,8 +90,9 @@ def absolute(case: Case) -> str:
     if (c < 0).any():
         raise Fault(f"absolute of {case.name} gives the weight {c.min():.6g}: weights are >= 0")
     want = sum_all(np.abs(_theta(case)) * c[:, None])
-    agree(case, want, case.values, "absolute of {term} says sum c |theta| = {b} where the term is "
-          "{a}")
+    agree(
+        case, want, case.values, "absolute of {term} says sum c |theta| = {b} where the term is {a}"
+    )
     return ""
 
 
@@ -94,8 +102,12 @@ def price(case: Case) -> str:
     h, theta = case.offer("price"), _theta(case)
     values = case.at(still(case).replace(theta=theta))
     want = sum_all((theta != 0) * h[:, None])
-    agree(case, want, values - values[:, 1:2], "price of {term} says that the edges cost {b} more "
-          "than theta = 0, and they cost {a}")
+    agree(
+        case,
+        want,
+        values - values[:, 1:2],
+        "price of {term} says that the edges cost {b} more than theta = 0, and they cost {a}",
+    )
     return ""
 
 
@@ -105,8 +117,10 @@ def interval(case: Case) -> str:
     low, high = case.offer("interval")
     theta, values = _theta(case), case.values
     if low.shape != theta[:, 0].shape or high.shape != low.shape or (low > high).any():
-        raise Fault(f"interval of {case.name} must give lower <= upper of the shape of theta, got "
-                    f"shapes {low.shape[1:]} and {high.shape[1:]}")
+        raise Fault(
+            f"interval of {case.name} must give lower <= upper of the shape of theta, got "
+            f"shapes {low.shape[1:]} and {high.shape[1:]}"
+        )
     _member(case, "interval", (low[:, None] <= theta) & (theta <= high[:, None]), values)
     inside = np.clip(theta, low[:, None], high[:, None])
     _member(case, "interval", np.ones_like(inside, bool), _values_at(case, inside))
@@ -125,10 +139,14 @@ def _member(case: Case, name: str, inside: np.ndarray, values: np.ndarray) -> No
     if len(wrong):
         n, r = wrong[0]
         if inside[n, r]:
-            raise Fault(f"{case.name} is {values[n, r]:.6g} at a point that its {name} allows: it "
-                        "must be exactly 0 on the set")
-        raise Fault(f"{case.name} is 0 at a point that its {name} forbids: its value is the "
-                    "distance from the set, positive outside")
+            raise Fault(
+                f"{case.name} is {values[n, r]:.6g} at a point that its {name} allows: it "
+                "must be exactly 0 on the set"
+            )
+        raise Fault(
+            f"{case.name} is 0 at a point that its {name} forbids: its value is the "
+            "distance from the set, positive outside"
+        )
 
 
 def allows(case: Case) -> str:
@@ -167,9 +185,15 @@ def squares(case: Case) -> str:
         base = still(case)
         values = case.at(base.replace(**{block: points[block]}))
         got = np.asarray(sum_of_squares(term, block, params, points[block], view, prior))
-        agree(case, got - got[:, :1], values - values[:, :1], "squares of {term} in " + block
-              + " change by {b} where the term changes by {a}: they may differ by what does not "
-              f"depend on {block} only")
+        agree(
+            case,
+            got - got[:, :1],
+            values - values[:, :1],
+            "squares of {term} in "
+            + block
+            + " change by {b} where the term changes by {a}: they may differ by what does not "
+            f"depend on {block} only",
+        )
     return ""
 
 
@@ -209,9 +233,15 @@ def prox(case: Case) -> str:
         for rival in _rivals(case, u, v):
             other = cost(rival)
             better = np.where(case.world.plain[:, None], (best - other) / scale, 0)
-            refute(case, better - LOOSE, f"prox of {{term}} does not minimise term(u) + |u - v|^2 "
-                   f"/ (2 step) at step {step:g}: {{best}} where another u gives {{other}}; check "
-                   "the factor of the step", best=best, other=other)
+            refute(
+                case,
+                better - LOOSE,
+                f"prox of {{term}} does not minimise term(u) + |u - v|^2 "
+                f"/ (2 step) at step {step:g}: {{best}} where another u gives {{other}}; check "
+                "the factor of the step",
+                best=best,
+                other=other,
+            )
         if np.isnan(u).any():
             raise Fault(f"prox of {case.name} is not a number at step {step:g}")
     return ""
@@ -224,25 +254,45 @@ def project(case: Case) -> str:
     u = case.offer("project", v)
     size = 1 + lengths(v)
     left = _values_at(case, u)
-    refute(case, left - TIGHT * size, "project of {term} gives a point that is not feasible: the "
-           "term is {left} there, which must be 0", left=left)
+    refute(
+        case,
+        left - TIGHT * size,
+        "project of {term} gives a point that is not feasible: the "
+        "term is {left} there, which must be 0",
+        left=left,
+    )
     moved = lengths(case.offer("project", u) - u)
-    refute(case, moved - TIGHT * size, "project of {term} is not idempotent: a second projection "
-           "moves the point by {moved}; a feasible point stays where it is", moved=moved)
+    refute(
+        case,
+        moved - TIGHT * size,
+        "project of {term} is not idempotent: a second projection "
+        "moves the point by {moved}; a feasible point stays where it is",
+        moved=moved,
+    )
     distance = lengths(u - v)
     for rival in itertools.chain(_rivals(case, u, v), _thinned(case, v), (v,)):
         nearer = distance - lengths(rival - v)
         nearer = np.where(_values_at(case, rival) <= 0, nearer, -1)
-        refute(case, nearer - LOOSE * size, "project of {term} is not the nearest feasible point: "
-               "it moves v by {moved}, another feasible point is {nearer} nearer", moved=distance,
-               nearer=nearer)
+        refute(
+            case,
+            nearer - LOOSE * size,
+            "project of {term} is not the nearest feasible point: "
+            "it moves v by {moved}, another feasible point is {nearer} nearer",
+            moved=distance,
+            nearer=nearer,
+        )
     if case.term.convex:
         for other in (np.roll(v, 1, 1), v + 0.1 * case.rng.normal(size=v.shape)):
             apart, after = lengths(other - v), lengths(case.offer("project", other) - u)
-            refute(case, after - apart - TIGHT * (size + apart), "project of {term} expands: "
-                   "points {apart} apart are {after} apart afterwards, which a projection onto a "
-                   "convex set never does; leave convex out, or mend the projection", apart=apart,
-                   after=after)
+            refute(
+                case,
+                after - apart - TIGHT * (size + apart),
+                "project of {term} expands: "
+                "points {apart} apart are {after} apart afterwards, which a projection onto a "
+                "convex set never does; leave convex out, or mend the projection",
+                apart=apart,
+                after=after,
+            )
     return ""
 
 
@@ -257,8 +307,10 @@ def feasible(case: Case) -> str:
         raise Absent
     values = case.values
     if (values < 0).any():
-        raise Fault(f"{case.name} is {values.min():.6g} at a point: a constraint is a distance, "
-                    "0 where the point is feasible")
+        raise Fault(
+            f"{case.name} is {values.min():.6g} at a point: a constraint is a distance, "
+            "0 where the point is feasible"
+        )
     if case.term.project is None:
         if (values > 0).all():
             raise Skip("no feasible point was found")
@@ -268,8 +320,10 @@ def feasible(case: Case) -> str:
     moved = moved.reshape(*moved.shape[:2], -1).max(2)
     wrong = (moved > 1e-6) & (values == 0)
     if wrong.any():
-        raise Fault(f"{case.name} is 0 at a point that its projection moves by "
-                    f"{moved[wrong].max():.6g}: its value must be positive off the set")
+        raise Fault(
+            f"{case.name} is 0 at a point that its projection moves by "
+            f"{moved[wrong].max():.6g}: its value must be positive off the set"
+        )
     return ""
 
 
@@ -288,10 +342,16 @@ def lipschitz(case: Case) -> str:
         turn = turn - start
         size = lengths(turn)
         over = size - bound * (1 + LOOSE) - 1e-11 * (1 + lengths(start))
-        refute(case, np.where(case.world.plain[:, None], over, -1), "lipschitz of {term} gives "
-               "{bound}, but gradients in " + block + " differ by {size} times the distance: "
-               "return a bound on the largest eigenvalue of the second derivative (|theta|^2 has "
-               "2)", bound=bound, size=size)
+        refute(
+            case,
+            np.where(case.world.plain[:, None], over, -1),
+            "lipschitz of {term} gives "
+            "{bound}, but gradients in " + block + " differ by {size} times the distance: "
+            "return a bound on the largest eigenvalue of the second derivative (|theta|^2 has "
+            "2)",
+            bound=bound,
+            size=size,
+        )
         way = np.where(size.reshape(*way.shape[:2], *axes) > 0, turn, way)
     return ""
 
@@ -311,13 +371,17 @@ def separable(case: Case) -> str:
         # One entry alone, of each instance; then all, then none.
         alone = np.arange(entries) == np.arange(POINTS)[:, None]
         alone[entries] = True
-        values = case.at(base.replace(
-            theta=np.where(alone.reshape(1, POINTS, *shape[2:]), theta, 0)))
+        values = case.at(
+            base.replace(theta=np.where(alone.reshape(1, POINTS, *shape[2:]), theta, 0))
+        )
         zero = 0 if term.kind == "constraint" else values[:, entries + 1, None]
-        agree(case, join(values[:, :entries] - zero)[:, None], values[:, entries, None]
-              - (0 if term.kind == "constraint" else zero),
-              "{term} says that it is a sum over entries, but changes by {a} where the entries "
-              "alone add up to {b}: declare separable = 'targets'")
+        agree(
+            case,
+            join(values[:, :entries] - zero)[:, None],
+            values[:, entries, None] - (0 if term.kind == "constraint" else zero),
+            "{term} says that it is a sum over entries, but changes by {a} where the entries "
+            "alone add up to {b}: declare separable = 'targets'",
+        )
     if term.noisy:
         return ""
     try:
@@ -326,8 +390,11 @@ def separable(case: Case) -> str:
         if case.coupled:
             raise
         return str(reason)
-    if case.coupled and term.kind != "constraint" and not set(term.blocks) <= {
-            "theta", "intercept"}:
+    if (
+        case.coupled
+        and term.kind != "constraint"
+        and not set(term.blocks) <= {"theta", "intercept"}
+    ):
         return ""
     each = []
     for t in range(TARGETS):
@@ -335,9 +402,14 @@ def separable(case: Case) -> str:
         if term.evidence is not None:
             raise Skip("works on moments of one target only")
         each.append(np.asarray(look(term, points, view, prior, False)[0]))
-    agree(case, join(np.stack(each, -1)), whole, "{term} says that targets separate, but on the "
-          "whole network it is {b} and target by target {a}: declare separable = None "
-          "(coupled=True for a function), or sum over targets")
+    agree(
+        case,
+        join(np.stack(each, -1)),
+        whole,
+        "{term} says that targets separate, but on the "
+        "whole network it is {b} and target by target {a}: declare separable = None "
+        "(coupled=True for a function), or sum over targets",
+    )
     return ""
 
 
@@ -349,19 +421,24 @@ def bijector(case: Case) -> str:
     u = case.offer("bijector", z)
     left = _values_at(case, u)
     if not np.isfinite(u).all() or (left > TIGHT).any():
-        raise Fault(f"bijector of {case.name} leaves the feasible set: the term is "
-                    f"{np.nanmax(left):.6g} there, which must be 0")
+        raise Fault(
+            f"bijector of {case.name} leaves the feasible set: the term is "
+            f"{np.nanmax(left):.6g} there, which must be 0"
+        )
     if case.term.interval is None:
         return ""
     low, high = case.offer("interval")
     least, most = u.min(1), u.max(1)
-    short = np.where(np.isfinite(low), least - low > 1e-6, least > -39) \
-        | np.where(np.isfinite(high), high - most > 1e-6, most < 39)
+    short = np.where(np.isfinite(low), least - low > 1e-6, least > -39) | np.where(
+        np.isfinite(high), high - most > 1e-6, most < 39
+    )
     if short.any():
         n = np.unravel_index(np.argmax(short), short.shape)
-        raise Fault(f"bijector of {case.name} does not cover the feasible set: it reaches from "
-                    f"{least[n]:.6g} to {most[n]:.6g}, the interval from {low[n]:.6g} to "
-                    f"{high[n]:.6g}")
+        raise Fault(
+            f"bijector of {case.name} does not cover the feasible set: it reaches from "
+            f"{least[n]:.6g} to {most[n]:.6g}, the interval from {low[n]:.6g} to "
+            f"{high[n]:.6g}"
+        )
     return ""
 
 
@@ -380,11 +457,31 @@ def convex(case: Case) -> str:
         middle = case.at(base.replace(**{block: t.reshape(lead) * a + (1 - t.reshape(lead)) * b}))
         chord = t * ends + (1 - t) * other
         over = (middle - chord) / (1 + np.abs(ends) + np.abs(other)) - LOOSE
-        refute(case, np.where(case.world.plain[:, None], over, -1), "{term} says that it is convex,"
-               " but between two points it is {middle} where the chord is {chord}: leave convex "
-               "out", middle=middle, chord=chord)
+        refute(
+            case,
+            np.where(case.world.plain[:, None], over, -1),
+            "{term} says that it is convex,"
+            " but between two points it is {middle} where the chord is {chord}: leave convex "
+            "out",
+            middle=middle,
+            chord=chord,
+        )
     return ""
 
 
-CHECKS = (quadratic, absolute, price, interval, allows, budget, squares, prox, project, feasible,
-          lipschitz, separable, bijector, convex)
+CHECKS = (
+    quadratic,
+    absolute,
+    price,
+    interval,
+    allows,
+    budget,
+    squares,
+    prox,
+    project,
+    feasible,
+    lipschitz,
+    separable,
+    bijector,
+    convex,
+)

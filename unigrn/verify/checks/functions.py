@@ -25,8 +25,10 @@ from unigrn.verify.checks.world import (
 )
 from unigrn.verify.instances import CELLS, REGULATORS, TARGETS, Instance
 
-FOLLOW = ("make constants by jnp.ones_like(params.theta) or plain Python numbers, and cast by "
-          ".astype(params.theta.dtype)")
+FOLLOW = (
+    "make constants by jnp.ones_like(params.theta) or plain Python numbers, and cast by "
+    ".astype(params.theta.dtype)"
+)
 PAD = 2  # entries and targets of padding; cells are padded by one more
 
 
@@ -40,40 +42,54 @@ def hyperparameters(case: Case) -> str:
     try:
         hash(structure)
     except TypeError as error:
-        raise Fault(f"{case.name} has a static field that cannot be hashed ({error}): static "
-                    "fields take names and truth values, numbers are array leaves") from error
+        raise Fault(
+            f"{case.name} has a static field that cannot be hashed ({error}): static "
+            "fields take names and truth values, numbers are array leaves"
+        ) from error
     if structure == jax.tree.structure(0):
-        raise Fault(f"{kind} is no pytree, so JAX cannot take it as an argument: decorate the "
-                    "class with unigrn.terms.pytree")
+        raise Fault(
+            f"{kind} is no pytree, so JAX cannot take it as an argument: decorate the "
+            "class with unigrn.terms.pytree"
+        )
     for path, leaf in jax.tree.leaves_with_path(term):
         if np.asarray(leaf).dtype.kind not in "fiub":
-            raise Fault(f"{case.name}: the field {jax.tree_util.keystr(path)} is "
-                        f"{type(leaf).__name__}, no number: declare it with unigrn.terms.static()")
+            raise Fault(
+                f"{case.name}: the field {jax.tree_util.keystr(path)} is "
+                f"{type(leaf).__name__}, no number: declare it with unigrn.terms.static()"
+            )
     for item in dataclasses.fields(base) if dataclasses.is_dataclass(base) else ():
         value = getattr(base, item.name)
         if item.metadata.get("static") and isinstance(value, float | np.floating | np.ndarray):
-            raise Fault(f"{case.name}: the hyperparameter {item.name} = {value!r} is static, so "
-                        "another value compiles everything again: declare it as a plain field, "
-                        "without static()")
+            raise Fault(
+                f"{case.name}: the hyperparameter {item.name} = {value!r} is static, so "
+                "another value compiles everything again: declare it as a plain field, "
+                "without static()"
+            )
     function = getattr(base, "function", None)
     baked = dict(getattr(function, "keywords", None) or {})
     if inspect.isfunction(function):
         baked |= inspect.getclosurevars(function).nonlocals
     for name, value in baked.items():
         if isinstance(value, float):
-            raise Fault(f"{case.name}: the number {name} = {value!r} is baked into the function, "
-                        "so another value compiles everything again: make it an argument and pass "
-                        f"unigrn.{term.kind}(function, {name}={value!r})")
+            raise Fault(
+                f"{case.name}: the number {name} = {value!r} is baked into the function, "
+                "so another value compiles everything again: make it an argument and pass "
+                f"unigrn.{term.kind}(function, {name}={value!r})"
+            )
     try:
         jax.tree.unflatten(structure, [object()] * len(leaves))
         again = jax.tree.unflatten(structure, leaves)
     except Exception as error:  # a check in __post_init__ may raise anything
-        raise Fault(f"{kind} cannot be rebuilt by JAX, which puts placeholders into the fields "
-                    f"({first_line(error)}): check arguments in a constructor function, not in "
-                    "__post_init__") from error
+        raise Fault(
+            f"{kind} cannot be rebuilt by JAX, which puts placeholders into the fields "
+            f"({first_line(error)}): check arguments in a constructor function, not in "
+            "__post_init__"
+        ) from error
     if type(again) is not type(term) or jax.tree.structure(again) != structure:
-        raise Fault(f"{kind} changes when JAX takes it apart and puts it together again: "
-                    "decorate the class with unigrn.terms.pytree")
+        raise Fault(
+            f"{kind} changes when JAX takes it apart and puts it together again: "
+            "decorate the class with unigrn.terms.pytree"
+        )
     if dataclasses.is_dataclass(base):
         _told_apart(base, kind)
     return ""
@@ -86,9 +102,11 @@ def _told_apart(base: Term, kind: str) -> None:
     for f in fields:
         object.__setattr__(twin, f.name, getattr(base, f.name))
     if jax.tree.structure(twin) == jax.tree.structure(base):
-        raise Fault(f"the structure of {kind} equals that of any dataclass with like fields, so "
-                    "one term may run the compiled program of another: decorate the class with "
-                    "unigrn.terms.pytree instead of register_dataclass")
+        raise Fault(
+            f"the structure of {kind} equals that of any dataclass with like fields, so "
+            "one term may run the compiled program of another: decorate the class with "
+            "unigrn.terms.pytree instead of register_dataclass"
+        )
 
 
 @functools.cache
@@ -107,29 +125,37 @@ def value(case: Case) -> str:
         raise Skip(case.broken)
     given = one_point(case, to=lambda v: v)
     for dtype in ("float64", "float32"):
-        cast = jax.tree.map(lambda v, d=dtype: np.asarray(v, d) if v.dtype == np.float64 else v,
-                            given)
+        cast = jax.tree.map(
+            lambda v, d=dtype: np.asarray(v, d) if v.dtype == np.float64 else v, given
+        )
         try:
             seen = jax.eval_shape(lambda t, a: t(*a), term, cast)
         except Exception as error:
             if dtype == "float32":
-                raise Fault(f"{case.name} works in float64 and not in float32 "
-                            f"({first_line(error)}): {FOLLOW}") from error
+                raise Fault(
+                    f"{case.name} works in float64 and not in float32 "
+                    f"({first_line(error)}): {FOLLOW}"
+                ) from error
             raise Fault(_advice(case, error, given)) from error
         if not hasattr(seen, "shape"):
             case.broken = "its value is no number"
             raise Fault(f"{case.name} returns {type(seen).__name__}, not one real number")
         if seen.shape != ():
             case.broken = "its value is no scalar"
-            raise Fault(f"the value of {case.name} has shape {seen.shape}, not (): a term returns "
-                        "one number, usually jnp.sum(...)")
+            raise Fault(
+                f"the value of {case.name} has shape {seen.shape}, not (): a term returns "
+                "one number, usually jnp.sum(...)"
+            )
         if not jnp.issubdtype(seen.dtype, jnp.floating):
             case.broken = "its value is not real"
-            raise Fault(f"the value of {case.name} is {seen.dtype}, not a real number: return a "
-                        f"float of the dtype of params.theta")
+            raise Fault(
+                f"the value of {case.name} is {seen.dtype}, not a real number: return a "
+                f"float of the dtype of params.theta"
+            )
         if seen.dtype != dtype and not seen.weak_type:
-            raise Fault(f"{case.name} gives {seen.dtype} where data and parameters are {dtype}: "
-                        + FOLLOW)
+            raise Fault(
+                f"{case.name} gives {seen.dtype} where data and parameters are {dtype}: " + FOLLOW
+            )
     return ""
 
 
@@ -138,21 +164,29 @@ def _advice(case: Case, error: Exception, given: tuple) -> str:
     case.broken = "JAX cannot trace it"
     name, text, errors = case.name, first_line(error), jax.errors
     if isinstance(error, errors.TracerBoolConversionError):
-        return (f"{name} decides by Python's if, and, or, max on a value that JAX traces: use "
-                f"jnp.where or jnp.maximum ({text})")
+        return (
+            f"{name} decides by Python's if, and, or, max on a value that JAX traces: use "
+            f"jnp.where or jnp.maximum ({text})"
+        )
     if isinstance(error, errors.TracerArrayConversionError):
         return f"{name} calls NumPy on a value that JAX traces: use jax.numpy ({text})"
     if isinstance(error, errors.NonConcreteBooleanIndexError):
-        return (f"the shape of an array in {name} depends on the data, as in theta[mask]: use "
-                f"jnp.where(mask, theta, 0) ({text})")
+        return (
+            f"the shape of an array in {name} depends on the data, as in theta[mask]: use "
+            f"jnp.where(mask, theta, 0) ({text})"
+        )
     if isinstance(error, errors.ConcretizationTypeError | errors.TracerIntegerConversionError):
-        return (f"{name} turns a value that JAX traces into a Python number, or into a shape: use "
-                f"jax.numpy throughout, and float() nowhere ({text})")
+        return (
+            f"{name} turns a value that JAX traces into a Python number, or into a shape: use "
+            f"jax.numpy throughout, and float() nowhere ({text})"
+        )
     try:
         view = dataclasses.replace(given[1], weight=jnp.ones(CELLS[0]))
         jax.eval_shape(lambda t, a: t(*a), case.term, (given[0], view, given[2]))
-        return (f"{name} uses data.weight, which is None unless the loss says that it is weighted: "
-                "declare weighted=True, or allow for None")
+        return (
+            f"{name} uses data.weight, which is None unless the loss says that it is weighted: "
+            "declare weighted=True, or allow for None"
+        )
     except Exception as second:  # the weights were not the reason
         del second
     where = "the whole network" if case.coupled else "one target (theta has one axis)"
@@ -171,8 +205,10 @@ def purity(case: Case) -> str:
     except Exception as error:
         raise Fault(f"{case.name} cannot be called directly: {first_line(error)}") from error
     if not np.array_equal(a, b, equal_nan=True):
-        raise Fault(f"{case.name} is not pure: {float(a):.6g}, then {float(b):.6g} for the same "
-                    "inputs; use neither global state nor counters, and draw noise from data.key")
+        raise Fault(
+            f"{case.name} is not pure: {float(a):.6g}, then {float(b):.6g} for the same "
+            "inputs; use neither global state nor counters, and draw noise from data.key"
+        )
     after = jax.tree.leaves(first)
     if len(after) != len(kept) or any(u is not v for u, v in zip(kept, after, strict=True)):
         raise Fault(f"{case.name} changes its inputs: make new arrays instead")
@@ -191,14 +227,28 @@ def compilation(case: Case) -> str:
         raise Fault(_advice(case, error, one_point(case))) from error
     direct = np.array([[case.term(*one_point(case))], [case.term(*one_point(case, 1, 2))]])
     mapped = np.array([[values[0, 0]], [values[1, 2]]])
-    agree(case, mapped, direct, "{term} is {a} when called, and {b} when "
-          "compiled by jax.jit and mapped by jax.vmap: compute with jax.numpy only, from the "
-          "arguments only", 1e-8, slice(None))
+    agree(
+        case,
+        mapped,
+        direct,
+        "{term} is {a} when called, and {b} when "
+        "compiled by jax.jit and mapped by jax.vmap: compute with jax.numpy only, from the "
+        "arguments only",
+        1e-8,
+        slice(None),
+    )
     if type(case.term).prepare not in (Term.prepare, Scaled.prepare):
         points, view, prior = one_point(case, 1, 2)
         ready = case.term.prepare(view, prior)(points, view, prior)
-        agree(case, np.array([[ready]]), mapped[1:], "{term} is {a}, and {b} after prepare(): "
-              "prepare may only work out what no parameter changes", 1e-8, slice(None))
+        agree(
+            case,
+            np.array([[ready]]),
+            mapped[1:],
+            "{term} is {a}, and {b} after prepare(): "
+            "prepare may only work out what no parameter changes",
+            1e-8,
+            slice(None),
+        )
     return ""
 
 
@@ -213,24 +263,32 @@ def gradient(case: Case) -> str:
     try:
         values, turn = case.at(base, slopes=True)
     except Exception as error:
-        raise Fault(f"{case.name} has no gradient that JAX can compute: {first_line(error)}; use "
-                    "differentiable operations, or offer a prox") from error
+        raise Fault(
+            f"{case.name} has no gradient that JAX can compute: {first_line(error)}; use "
+            "differentiable operations, or offer a prox"
+        ) from error
     size = 1 + np.abs(values)
     want = sum(np.sum(turn[b] * way[b], tuple(range(2, way[b].ndim))) for b in free)
     wrong, found = np.full(values.shape, np.inf), None
     for h in (1e-4, 1e-6):
-        ends = [case.at(base.replace(**{b: base[b] + s * h * way[b] for b in free}))
-                for s in (1, -1)]
+        ends = [
+            case.at(base.replace(**{b: base[b] + s * h * way[b] for b in free})) for s in (1, -1)
+        ]
         rise = (ends[0] - ends[1]) / (2 * h)
-        gap = np.abs(rise - want) / (1e-4 * (1 + np.abs(want) + np.abs(rise))
-                                     + 1e-14 * size / h)
+        gap = np.abs(rise - want) / (1e-4 * (1 + np.abs(want) + np.abs(rise)) + 1e-14 * size / h)
         found = rise if found is None else np.where(gap < wrong, rise, found)
         wrong = np.fmin(wrong, gap)
     wrong = np.where(case.world.plain[:, None], wrong - 1, -1)
     if np.mean(wrong > 0) > 0.01:  # a kink may lie between two ends, now and then
-        refute(case, wrong, "the gradient of {term} is not its slope: {want} along a direction in "
-               f"{', '.join(free)} where differences give {{found}}; look for stop_gradient, a "
-               "custom derivative, or a jump that needs a prox", want=want, found=found)
+        refute(
+            case,
+            wrong,
+            "the gradient of {term} is not its slope: {want} along a direction in "
+            f"{', '.join(free)} where differences give {{found}}; look for stop_gradient, a "
+            "custom derivative, or a jump that needs a prox",
+            want=want,
+            found=found,
+        )
     return ""
 
 
@@ -241,26 +299,33 @@ def finite(case: Case) -> str:
         values, turn = look(case.term, *given, case.smooth)
         arrays = {"value": np.asarray(values)}
         if case.smooth:
-            arrays |= {f"gradient in {b}": np.asarray(v) for b, v in turn.items()
-                       if not (case.term.kink and b == case.term.block)}
+            arrays |= {
+                f"gradient in {b}": np.asarray(v)
+                for b, v in turn.items()
+                if not (case.term.kink and b == case.term.block)
+            }
         for name, array in arrays.items():
             bad = ~np.isfinite(array.reshape(*array.shape[:2], -1)).all(2)
             if bad.any():
                 n, r = np.argwhere(bad)[0]
                 at = "theta = 0" if r == 1 else "a point"
                 facts = what or _odd(world.instances[n])
-                raise Fault(f"the {name} of {case.name} is not finite at {at} on {facts}: guard "
-                            "divisions, logarithms and roots by jnp.where, inside and outside; "
-                            f"see it by {world.instances[n]!r}")
+                raise Fault(
+                    f"the {name} of {case.name} is not finite at {at} on {facts}: guard "
+                    "divisions, logarithms and roots by jnp.where, inside and outside; "
+                    f"see it by {world.instances[n]!r}"
+                )
     return ""
 
 
 def _odd(instance: Instance) -> str:
-    facts = [f"{instance.support} support" if instance.support in ("empty", "full") else "",
-             "a constant target" if instance.constant_target else "",
-             f"a {instance.columns} regulator" if instance.columns != "plain" else "",
-             f"values of size {instance.scale:g}" if instance.scale != 1 else "",
-             "cells of weight 0" if instance.weights == "some zero" else ""]
+    facts = [
+        f"{instance.support} support" if instance.support in ("empty", "full") else "",
+        "a constant target" if instance.constant_target else "",
+        f"a {instance.columns} regulator" if instance.columns != "plain" else "",
+        f"values of size {instance.scale:g}" if instance.scale != 1 else "",
+        "cells of weight 0" if instance.weights == "some zero" else "",
+    ]
     return " and ".join(f for f in facts if f) or "ordinary data"
 
 
@@ -270,12 +335,19 @@ def permutation(case: Case) -> str:
         raise Skip("noise goes by position")
     values = case.values
     axes = {"regulators": REGULATORS, "cells": CELLS[0]} | (
-        {"targets": TARGETS} if case.coupled else {})
+        {"targets": TARGETS} if case.coupled else {}
+    )
     for axis, length in axes.items():
         for order in (np.roll(np.arange(length), 1), np.arange(length)[::-1]):
             moved = transform(case, {axis: lambda v, a, o=order: np.take(v, o, a)})
-            agree(case, case.at(*moved), values, "{term} depends on the order of the " + axis
-                  + " ({a}, and {b} in another order): let no position in an array mean anything")
+            agree(
+                case,
+                case.at(*moved),
+                values,
+                "{term} depends on the order of the "
+                + axis
+                + " ({a}, and {b} in another order): let no position in an array mean anything",
+            )
     return ""
 
 
@@ -287,15 +359,22 @@ def padding(case: Case) -> str:
     try:
         wide = case.at(points, view, prior)
     except Exception as error:
-        raise Fault(f"{case.name} works for one size only ({first_line(error)}): hyperparameters "
-                    "hold no array over regulators, targets or cells; take these from the prior "
-                    "and the data") from error
+        raise Fault(
+            f"{case.name} works for one size only ({first_line(error)}): hyperparameters "
+            "hold no array over regulators, targets or cells; take these from the prior "
+            "and the data"
+        ) from error
     got, want = wide, case.values
     if case.coupled:  # a constant for every padded target moves no solution
         got, want = got - got[:, :1], want - want[:, :1]
-    agree(case, got, want, "{term} changes when padded entries are added ({a} to {b}): sum over "
-          "entries instead of taking their mean, and let an entry with prior 0 and theta 0 cost "
-          "nothing (prior.valid is False there)")
+    agree(
+        case,
+        got,
+        want,
+        "{term} changes when padded entries are added ({a} to {b}): sum over "
+        "entries instead of taking their mean, and let an entry with prior 0 and theta 0 cost "
+        "nothing (prior.valid is False there)",
+    )
     return ""
 
 
@@ -323,13 +402,19 @@ def weighted(case: Case) -> str:
     x[:, cells - 1], y[:, cells - 1] = 40.0, -70.0
     weight = np.broadcast_to(np.pad(counts, (0, PAD + 1)), view.weight.shape).astype(float)
     once = case.at(points, dataclasses.replace(view, x=x, y=y, weight=weight), prior)
-    points, view, prior = transform(case, {
-        **wide, "cells": lambda v, a: pad_by(1)(np.take(v, rows, a), a)})
+    points, view, prior = transform(
+        case, {**wide, "cells": lambda v, a: pad_by(1)(np.take(v, rows, a), a)}
+    )
     weight = np.broadcast_to(np.pad(np.ones(len(rows)), (0, 1)), view.weight.shape)
     twice = case.at(points, dataclasses.replace(view, weight=weight), prior)
-    agree(case, once, twice, "{term} says that it is weighted, but cells of weight 2 and 0 give "
-          "{b}, and the same cells taken twice and not at all {a}: multiply each cell's loss by "
-          "data.weight")
+    agree(
+        case,
+        once,
+        twice,
+        "{term} says that it is weighted, but cells of weight 2 and 0 give "
+        "{b}, and the same cells taken twice and not at all {a}: multiply each cell's loss by "
+        "data.weight",
+    )
     return ""
 
 
@@ -340,16 +425,30 @@ def noisy(case: Case) -> str:
     other = case.at(view=dataclasses.replace(view, key=case.world.fresh))
     moves = not np.array_equal(values, other, equal_nan=True)
     if moves and not case.term.noisy:
-        raise Fault(f"{case.name} draws noise from data.key ({values[0, 0]:.6g} with one key, "
-                    f"{other[0, 0]:.6g} with another) without saying so: declare noisy = True, "
-                    "which brings it to a stochastic solver")
+        raise Fault(
+            f"{case.name} draws noise from data.key ({values[0, 0]:.6g} with one key, "
+            f"{other[0, 0]:.6g} with another) without saying so: declare noisy = True, "
+            "which brings it to a stochastic solver"
+        )
     if case.term.noisy and not moves:
-        raise Fault(f"{case.name} says that it is noisy, but data.key changes nothing: leave noisy "
-                    "out, and exact solvers take it")
+        raise Fault(
+            f"{case.name} says that it is noisy, but data.key changes nothing: leave noisy "
+            "out, and exact solvers take it"
+        )
     if not case.term.noisy:
         raise Absent
     return ""
 
 
-CHECKS = (hyperparameters, value, purity, compilation, gradient, finite, permutation, padding,
-          weighted, noisy)
+CHECKS = (
+    hyperparameters,
+    value,
+    purity,
+    compilation,
+    gradient,
+    finite,
+    permutation,
+    padding,
+    weighted,
+    noisy,
+)

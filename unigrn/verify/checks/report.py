@@ -61,21 +61,33 @@ class CheckReport:
 
     def __str__(self) -> str:
         failed = len(self.failures)
-        lines = [f"{self.name}: {f'{failed} FAILED' if failed else 'passed'} "
-                 f"({len(self.results)} checks, {self.examples} examples, seed {self.seed})"]
+        lines = [
+            f"{self.name}: {f'{failed} FAILED' if failed else 'passed'} "
+            f"({len(self.results)} checks, {self.examples} examples, seed {self.seed})"
+        ]
         for name in dict.fromkeys(r.name for r in self.results):
             own = [r for r in self.results if r.name == name]
-            counts = [f"{n} {o}" for o in ("passed", "skipped", "failed")
-                      if (n := sum(r.outcome == o for r in own))]
+            counts = [
+                f"{n} {o}"
+                for o in ("passed", "skipped", "failed")
+                if (n := sum(r.outcome == o for r in own))
+            ]
             notes = dict.fromkeys(r.message for r in own if not r.failed and r.message)
-            lines.append(f"  {name:14s} {', '.join(counts)}"
-                         + (f" ({'; '.join(notes)})" if notes else ""))
+            lines.append(
+                f"  {name:14s} {', '.join(counts)}" + (f" ({'; '.join(notes)})" if notes else "")
+            )
         lines += [f"  FAILED {r.name}: {r.message}" for r in self.failures]
         return "\n".join(lines)
 
     def raise_(self) -> CheckReport:
         """Return self, or raise `SpecError` with all failures."""
         if self.failures:
-            raise SpecError("\n".join([f"{self.name}: {len(self.failures)} checks failed",
-                                       *(f"{r.name}: {r.message}" for r in self.failures)]))
+            raise SpecError(
+                "\n".join(
+                    [
+                        f"{self.name}: {len(self.failures)} checks failed",
+                        *(f"{r.name}: {r.message}" for r in self.failures),
+                    ]
+                )
+            )
         return self

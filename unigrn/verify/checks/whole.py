@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from unigrn.planner import PlanError, select
-from unigrn.solution import Status
 from unigrn.spec import Spec
+from unigrn.status import Status
 from unigrn.terms import AXES, Blocks
 from unigrn.verify.checks.report import Absent, Fault, Skip
 from unigrn.verify.checks.world import (
@@ -31,8 +31,14 @@ from unigrn.verify.instances import CELLS, NAMES, REGULATORS, TARGETS
 class Whole:
     """A method: its terms as cases, and what planned and solved it."""
 
-    def __init__(self, spec: Spec, build: Callable[..., Spec] | None, cases: list[Case],
-                 world: World | None, unknown: dict[str, str]):
+    def __init__(
+        self,
+        spec: Spec,
+        build: Callable[..., Spec] | None,
+        cases: list[Case],
+        world: World | None,
+        unknown: dict[str, str],
+    ):
         self.spec, self.build, self.cases = spec, build, cases
         self.world, self.unknown = world, unknown
 
@@ -60,9 +66,11 @@ def retrace(whole: Whole) -> str:
 
     first = structure()
     if structure() != first:
-        raise Fault(f"{whole.spec.name} makes its terms anew on every call, so that each call "
-                    "compiles again: define its functions at the top level of a module, and pass "
-                    "numbers by unigrn.loss(function, name=number)")
+        raise Fault(
+            f"{whole.spec.name} makes its terms anew on every call, so that each call "
+            "compiles again: define its functions at the top level of a module, and pass "
+            "numbers by unigrn.loss(function, name=number)"
+        )
     for p in list(inspect.signature(whole.build).parameters.values())[1:]:
         if not isinstance(p.default, float):
             continue
@@ -72,9 +80,11 @@ def retrace(whole: Whole) -> str:
             except ValueError:
                 continue  # out of range
             if other != first:
-                raise Fault(f"another value of {p.name} changes the structure of {whole.spec.name},"
-                            " so that it compiles again: let it be an array leaf of a term, not a "
-                            "static field or a number baked into a function")
+                raise Fault(
+                    f"another value of {p.name} changes the structure of {whole.spec.name},"
+                    " so that it compiles again: let it be an array leaf of a term, not a "
+                    "static field or a number baked into a function"
+                )
             break
     return ""
 
@@ -90,8 +100,10 @@ def blocks(whole: Whole) -> str:
     if any(t.evidence is not None for t in spec.terms):
         return "set by the evidence"
     if spec.start is None:
-        raise Fault(f"the block {extra[0]} has no start: give Spec(start=function (data, prior, "
-                    "key, terms) -> Blocks(theta=..., ...)) with all of " + ", ".join(spec.blocks))
+        raise Fault(
+            f"the block {extra[0]} has no start: give Spec(start=function (data, prior, "
+            "key, terms) -> Blocks(theta=..., ...)) with all of " + ", ".join(spec.blocks)
+        )
     coupled = not spec.separable
     try:
         found = started(spec, coupled, None)
@@ -100,21 +112,31 @@ def blocks(whole: Whole) -> str:
     lacking = [b for b in spec.blocks if b not in found]
     spare = [b for b in found if b not in spec.blocks]
     if lacking or spare:
-        raise Fault(f"the start of {spec.name} " + (
-            f"lacks the block {lacking[0]}" if lacking else
-            f"gives a block {spare[0]} that no term declares in its blocks")
-            + f"; the terms' blocks are {', '.join(spec.blocks)}")
+        raise Fault(
+            f"the start of {spec.name} "
+            + (
+                f"lacks the block {lacking[0]}"
+                if lacking
+                else f"gives a block {spare[0]} that no term declares in its blocks"
+            )
+            + f"; the terms' blocks are {', '.join(spec.blocks)}"
+        )
     sizes = {"regulators": REGULATORS, "targets": TARGETS, "cells": CELLS[0]}
     for b, value in found.items():
         axes = [a for a in AXES.get(b, ()) if coupled or a != "targets"]
         want = tuple(sizes.get(a) for a in axes)
-        if b in AXES and (len(want) != value.ndim or any(
-                w not in (None, n) for w, n in zip(want, value.shape, strict=True))):
-            raise Fault(f"the start gives {b} the shape {value.shape}, not ({', '.join(axes)}) "
-                        f"with {sizes}")
+        if b in AXES and (
+            len(want) != value.ndim
+            or any(w not in (None, n) for w, n in zip(want, value.shape, strict=True))
+        ):
+            raise Fault(
+                f"the start gives {b} the shape {value.shape}, not ({', '.join(axes)}) with {sizes}"
+            )
         if value.dtype != np.float64:
-            raise Fault(f"the start gives {b} as {value.dtype} where the data are float64: take "
-                        "the dtype of prior.weight")
+            raise Fault(
+                f"the start gives {b} as {value.dtype} where the data are float64: take "
+                "the dtype of prior.weight"
+            )
     return ", ".join(found)
 
 
@@ -126,8 +148,10 @@ def _undeclared(case: Case) -> None:
     try:
         jax.eval_shape(lambda t, a: t(*a), case.term, (own, view, prior))
     except (AttributeError, KeyError) as error:
-        raise Fault(f"{case.name} uses a block that it does not declare: {first_line(error)}; "
-                    "name all of them in its blocks") from error
+        raise Fault(
+            f"{case.name} uses a block that it does not declare: {first_line(error)}; "
+            "name all of them in its blocks"
+        ) from error
 
 
 def planned(whole: Whole) -> str:
@@ -144,23 +168,35 @@ def solved(whole: Whole) -> str:
     spec, world = whole.spec, whole.world
     if isinstance(whole.rung, PlanError) or whole.broken or whole.unknown or world is None:
         raise Skip(whole.broken or "there is no solver for it")
-    data = unigrn.Data.from_arrays(
-        np.c_[world.view.x[0], world.view.y[0]], NAMES, dtype="float64")
-    plain = spec.replace(prior=_network_prior(world), ensemble=None, permutations=0, scale=None,
-                         restarts=1, scores=None, gauge=None, readout=None)
+    data = unigrn.Data.from_arrays(np.c_[world.view.x[0], world.view.y[0]], NAMES, dtype="float64")
+    plain = spec.replace(
+        prior=_network_prior(world),
+        ensemble=None,
+        permutations=0,
+        scale=None,
+        restarts=1,
+        scores=None,
+        gauge=None,
+        readout=None,
+    )
     try:
-        fitted = partial(unigrn.fit, plain, data, regulators=NAMES[:REGULATORS],
-                         targets=NAMES[REGULATORS:])
+        fitted = partial(
+            unigrn.fit, plain, data, regulators=NAMES[:REGULATORS], targets=NAMES[REGULATORS:]
+        )
         solution, begun = fitted(), fitted(max_iterations=0)
     except Exception as error:  # whatever the terms or the start raise inside the solver
         raise Fault(f"{whole.rung.name} fails on {CELLS[0]} cells: {first_line(error)}") from error
     theta, live = solution.theta[0], solution.status[0] != Status.NO_CANDIDATES
     if not np.isfinite(theta).all() or (solution.status == Status.NOT_FINITE).any():
-        raise Fault(f"the solution by {whole.rung.name} is not finite; the certificate says "
-                    f"{solution.certificate.status.unique().tolist()}")
+        raise Fault(
+            f"the solution by {whole.rung.name} is not finite; the certificate says "
+            f"{solution.certificate.status.unique().tolist()}"
+        )
     if not np.isfinite(solution.residual[0][live]).all():
-        raise Fault(f"{whole.rung.name} gives no certificate: residual "
-                    f"{solution.residual[0][live].tolist()}")
+        raise Fault(
+            f"{whole.rung.name} gives no certificate: residual "
+            f"{solution.residual[0][live].tolist()}"
+        )
     told = f"residual {solution.residual[0][live].max(initial=0):.0e}"
     if any(c.term.noisy for c in whole.cases):
         return f"{told}; noisy, so not compared"
@@ -179,9 +215,19 @@ def _network_prior(world: World) -> Any:
     for name, weight in view.layers.items():
         i, j = np.nonzero(weight)
         if len(i):
-            layers.append(Prior.from_edges(pd.DataFrame({
-                "source": np.array(NAMES)[i], "target": np.array(NAMES)[REGULATORS + j],
-                "weight": weight[i, j], "sign": view.sign[i, j]}), name=name))
+            layers.append(
+                Prior.from_edges(
+                    pd.DataFrame(
+                        {
+                            "source": np.array(NAMES)[i],
+                            "target": np.array(NAMES)[REGULATORS + j],
+                            "weight": weight[i, j],
+                            "sign": view.sign[i, j],
+                        }
+                    ),
+                    name=name,
+                )
+            )
     return Prior.combine(layers)
 
 
@@ -191,13 +237,19 @@ def _compared(whole: Whole, solution: Any, begun: Any) -> None:
     extra = [b for b in whole.spec.blocks if b != "theta"]
     if not set(extra) <= set(solution.blocks):
         return  # blocks of one number an edge are read off as statistics
-    rows = [Blocks(theta=s.theta[0], **{b: np.asarray(s.blocks[b][0]) for b in extra})
-            for s in (solution, begun)]
+    rows = [
+        Blocks(theta=s.theta[0], **{b: np.asarray(s.blocks[b][0]) for b in extra})
+        for s in (solution, begun)
+    ]
     theta, known = rows[0].theta, {b: rows[0][b] for b in extra}
     allowed = theta != 0
     for size in np.repeat([1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0, 4.0], 2):
-        rows.append(Blocks(theta=theta + size * allowed * rng.normal(size=theta.shape),
-                           **{b: v + size * rng.normal(size=v.shape) for b, v in known.items()}))
+        rows.append(
+            Blocks(
+                theta=theta + size * allowed * rng.normal(size=theta.shape),
+                **{b: v + size * rng.normal(size=v.shape) for b, v in known.items()},
+            )
+        )
     points = jax.tree.map(lambda *v: np.repeat(np.stack(v)[None], world.count, 0), *rows)
 
     def total(kinds):
@@ -220,14 +272,18 @@ def _compared(whole: Whole, solution: Any, begun: Any) -> None:
     if far[0] > 1e-6 * (1 + np.abs(theta).max()):
         raise Fault(f"the solution violates the constraint by {far[0]:.6g}")
     if far[1] <= 0 and value[0] > value[1] + scale:
-        raise Fault(f"the objective at the solution is {value[0]:.6g}, at the start "
-                    f"{value[1]:.6g}: look at gradient, prox and lipschitz of the terms")
+        raise Fault(
+            f"the objective at the solution is {value[0]:.6g}, at the start "
+            f"{value[1]:.6g}: look at gradient, prox and lipschitz of the terms"
+        )
     if all(c.term.convex for c in whole.cases):
         lower = (far <= 0) & (value < value[0] - scale)
         if lower.any():
-            raise Fault(f"the objective at the solution is {value[0]:.6g}, and at a feasible point "
-                        f"nearby {value[lower].min():.6g}, though every term says that it is "
-                        "convex: look at gradient, prox and lipschitz of the terms")
+            raise Fault(
+                f"the objective at the solution is {value[0]:.6g}, and at a feasible point "
+                f"nearby {value[lower].min():.6g}, though every term says that it is "
+                "convex: look at gradient, prox and lipschitz of the terms"
+            )
 
 
 CHECKS = (retrace, blocks, planned, solved)

@@ -22,10 +22,13 @@ FACTORS = 2
 TIGHT, LOOSE = 1e-9, 1e-7  # relative to 1 + the size of what is compared
 ODD = (
     *({"columns": c} for c in ("zero", "repeated", "constant", "nearly repeated")),
-    {"constant_target": True}, {"constant_target": True, "offset": 10.0},
+    {"constant_target": True},
+    {"constant_target": True, "offset": 10.0},
     {"columns": "zero", "constant_target": True, "support": "empty"},
-    {"support": "full", "scale": 1e3}, {"support": "empty", "scale": 1e-3},
-    {"support": "one", "whole": True}, {"whole": True, "weights": "some zero", "scale": 1e3},
+    {"support": "full", "scale": 1e3},
+    {"support": "empty", "scale": 1e-3},
+    {"support": "one", "whole": True},
+    {"whole": True, "weights": "some zero", "scale": 1e3},
     {"offset": 10.0, "scale": 1e-3, "weights": "some zero"},
 )
 
@@ -67,6 +70,7 @@ def offer(term, name, view, prior, params, values, step, others):
 @partial(jit, static_argnames=("block",))
 def sum_of_squares(term, block, params, values, view, prior):
     """Values of a term's `Squares` in one block at R points of each instance."""
+
     def one(params, values, view, prior):
         squares = term.squares(block, params, view, prior)
         return jax.vmap(squares.value)(values)
@@ -85,8 +89,14 @@ def _stack(trees: list) -> Any:
 class World:
     """Instances of one shape, and points, as arrays: of the whole network, or of one target."""
 
-    def __init__(self, spec: Spec, instances: list[Instance], seed: int, shapes: dict[str, Any],
-                 coupled: bool):
+    def __init__(
+        self,
+        spec: Spec,
+        instances: list[Instance],
+        seed: int,
+        shapes: dict[str, Any],
+        coupled: bool,
+    ):
         self.instances, self.shapes, self.coupled = instances, shapes, coupled
         self.rng = np.random.default_rng((seed, 7))
         self.count, self.cells = len(instances), instances[0].cells
@@ -105,28 +115,38 @@ class World:
         size = size / np.array([max(i.scale, 1) for i in self.instances])[:, None, None, None]
         theta = size * self.rng.normal(size=shape)
         theta[:, 2:] *= self.rng.random(shape)[:, 2:] > self.rng.choice(
-            [0, 0.5], (self.count, many - 2, 1, 1))
+            [0, 0.5], (self.count, many - 2, 1, 1)
+        )
         theta[:, 1] = 0
         return Blocks(theta=theta, **{b: make(self, many) for b, make in self.shapes.items()})
 
     def of(self, target: int) -> tuple[Blocks, View, PriorView]:
         """Return points, rows and prior of one target."""
         view = dataclasses.replace(self.view, y=self.view.y[..., target])
-        return (jax.tree.map(lambda v: v[..., target], self.points), view,
-                jax.tree.map(lambda v: v[..., target], self.prior))
+        return (
+            jax.tree.map(lambda v: v[..., target], self.points),
+            view,
+            jax.tree.map(lambda v: v[..., target], self.prior),
+        )
 
     @cached_property
     def plain(self) -> np.ndarray:
         """Instances on which two ways of computing the same agree to rounding."""
-        return np.array([not i.constant_target and i.weights != "some zero" and i.cells > 1
-                         and not i.whole for i in self.instances])
+        return np.array(
+            [
+                not i.constant_target and i.weights != "some zero" and i.cells > 1 and not i.whole
+                for i in self.instances
+            ]
+        )
 
 
 def prior_of(instance: Instance, number: int, spec: Spec) -> PriorView:
     """Give the prior of an instance, with the layers that the spec asks for and some self-edges."""
     v = instance.prior
-    named = [*(getattr(t, "layer", None) for t in spec.terms),
-             *(() if spec.prior is None else spec.prior.layers)]
+    named = [
+        *(getattr(t, "layer", None) for t in spec.terms),
+        *(() if spec.prior is None else spec.prior.layers),
+    ]
     names = [n for n in dict.fromkeys(named) if n] or list(v.layers)
     layers = {n: v.weight * (0.25, 0.75)[i % 2] for i, n in enumerate(names)}
     own = np.zeros_like(v.support)
@@ -139,9 +159,15 @@ def instances_for(spec: Spec, examples: int, seed: int) -> tuple[list[Instance],
     """Draw instances and add the odd ones, without those that a term's own check refuses."""
     rng = np.random.default_rng((seed, 3))
     weights = ("ones", "counts") if spec.loss.weighted else ("ones",)
-    drawn = [Instance(seed=1000 * seed + i, weights=str(rng.choice(weights)) if i else "ones",
-                      support=str(rng.choice(("mixed", "full", "one"))) if i else "mixed",
-                      offset=float(rng.choice([0.0, 1.0])) if i else 0.0) for i in range(examples)]
+    drawn = [
+        Instance(
+            seed=1000 * seed + i,
+            weights=str(rng.choice(weights)) if i else "ones",
+            support=str(rng.choice(("mixed", "full", "one"))) if i else "mixed",
+            offset=float(rng.choice([0.0, 1.0])) if i else 0.0,
+        )
+        for i in range(examples)
+    ]
     odd = [Instance(seed=1000 * seed + examples + i, **f) for i, f in enumerate(ODD)]
     if not spec.loss.weighted:
         odd = [dataclasses.replace(i, weights="ones") for i in odd]
@@ -175,11 +201,13 @@ def shapes_of(spec: Spec, coupled: bool) -> tuple[dict[str, Callable], dict[str,
                 sizes["factors"] = start[b].shape[0]
 
             def draw(w, r, axes=AXES[b]):
-                return 0.7 * w.rng.normal(size=(w.count, r, *(
-                    {**sizes, "cells": w.cells}[a] for a in axes)))
+                return 0.7 * w.rng.normal(
+                    size=(w.count, r, *({**sizes, "cells": w.cells}[a] for a in axes))
+                )
 
             draws[b] = draw
         elif start is not None and b in start:
+
             def near(w, r, value=start[b]):
                 shape = value.shape if coupled else (*value.shape, TARGETS)
                 shape = tuple(w.cells if n == CELLS[0] else n for n in shape)
@@ -208,16 +236,22 @@ def started(spec: Spec, coupled: bool, run: int | None = 0) -> Blocks:
 
     arguments = (spec.terms, View(None, x, y, weight), prior, jax.random.key(0))
     if run is None:
-        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype),
-                            jax.eval_shape(call, *arguments))
+        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(call, *arguments))
     return jit(call)(*arguments)
 
 
 class Case:
     """One term of a spec on the worlds; evaluations that several checks share are kept."""
 
-    def __init__(self, term: Term, spec: Spec, world: World, single: World, pads: bool,
-                 unknown: dict[str, str]):
+    def __init__(
+        self,
+        term: Term,
+        spec: Spec,
+        world: World,
+        single: World,
+        pads: bool,
+        unknown: dict[str, str],
+    ):
         self.term, self.spec, self.world, self.single = term, spec, world, single
         self.pads, self.unknown, self.coupled = pads, unknown, world.coupled
         self.name = f"{term.kind} {term.formula}"
@@ -229,7 +263,8 @@ class Case:
     def smooth(self) -> bool:
         """True where the gradient is used."""
         return self.term.kind != "constraint" and not (
-            self.term.kink and set(self.term.blocks) <= {self.term.block})
+            self.term.kink and set(self.term.blocks) <= {self.term.block}
+        )
 
     def form(self, world: World, target: int = 0) -> tuple[Blocks, View, PriorView]:
         """Points, data and prior as the solver would give them."""
@@ -245,8 +280,11 @@ class Case:
         own = self.form(self.world)
         given = (points, view, prior)
         # With gradients throughout, so that the shape compiles once.
-        values, turn = look(self.term, *(a if g is None else g for a, g in zip(
-            own, given, strict=True)), slopes or (self.smooth and not self.bare))
+        values, turn = look(
+            self.term,
+            *(a if g is None else g for a, g in zip(own, given, strict=True)),
+            slopes or (self.smooth and not self.bare),
+        )
         return (np.asarray(values), _host(turn)) if slopes else np.asarray(values)
 
     @cached_property
@@ -259,8 +297,18 @@ class Case:
         points, own, prior = self.form(self.world)
         params = jax.tree.map(lambda v: v[:, 0], points)
         values = np.zeros(self.world.count) if values is None else values
-        return _host(offer(self.term, name, own if view is None else view, prior, params, values,
-                            step, self.coupled))
+        return _host(
+            offer(
+                self.term,
+                name,
+                own if view is None else view,
+                prior,
+                params,
+                values,
+                step,
+                self.coupled,
+            )
+        )
 
     @property
     def network(self) -> np.ndarray:
@@ -269,8 +317,10 @@ class Case:
         try:
             return np.asarray(look(self.term, world.points, world.view, world.prior, False)[0])
         except Exception as error:  # a user's function may be made for one target only
-            raise Skip("works on one target only, which is enough unless it is joined with a "
-                       f"term that couples targets ({first_line(error)})") from error
+            raise Skip(
+                "works on one target only, which is enough unless it is joined with a "
+                f"term that couples targets ({first_line(error)})"
+            ) from error
 
 
 def moments_of(world: World, target: int | None) -> View:
@@ -278,8 +328,14 @@ def moments_of(world: World, target: int | None) -> View:
     out = []
     for i in world.instances:
         each = [i.moments(t).moments for t in (range(TARGETS) if target is None else (target,))]
-        stacked = {} if target is not None else {
-            f: np.stack([getattr(m, f) for m in each], -1) for f in ("cross", "square", "mean_y")}
+        stacked = (
+            {}
+            if target is not None
+            else {
+                f: np.stack([getattr(m, f) for m in each], -1)
+                for f in ("cross", "square", "mean_y")
+            }
+        )
         out.append(dataclasses.replace(each[0], **stacked))
     return View(_stack(out), key=world.keys)
 
@@ -305,16 +361,23 @@ def agree(case: Case, got, want, message: str, within: float = LOOSE, rows=None)
     rows = case.world.plain if rows is None else rows
     where = _apart(got[rows], want[rows], within)
     if where is not None:
-        raise Fault(message.format(term=case.name, a=f"{want[rows][where]:.6g}",
-                                   b=f"{got[rows][where]:.6g}"))
+        raise Fault(
+            message.format(
+                term=case.name, a=f"{want[rows][where]:.6g}", b=f"{got[rows][where]:.6g}"
+            )
+        )
 
 
 def refute(case: Case, excess: np.ndarray, message: str, **shown: np.ndarray) -> None:
     """Raise a fault at the largest excess above 0, with the numbers there."""
     if (excess > 0).any():
         at = np.unravel_index(np.nanargmax(excess), excess.shape)
-        raise Fault(message.format(term=case.name, **{
-            k: f"{np.broadcast_to(v, excess.shape)[at]:.6g}" for k, v in shown.items()}))
+        raise Fault(
+            message.format(
+                term=case.name,
+                **{k: f"{np.broadcast_to(v, excess.shape)[at]:.6g}" for k, v in shown.items()},
+            )
+        )
 
 
 def lengths(array: np.ndarray) -> np.ndarray:
@@ -335,8 +398,13 @@ def still(case: Case) -> Blocks:
 def one_point(case: Case, number: int = 0, point: int = 0, to: Callable = jnp.asarray) -> Any:
     """Return the arguments of the term at one point of one instance."""
     points, view, prior = case.form(case.world)
-    return jax.tree.map(to, (jax.tree.map(lambda v: v[number, point], points),
-                                      *jax.tree.map(lambda v: v[number], (view, prior))))
+    return jax.tree.map(
+        to,
+        (
+            jax.tree.map(lambda v: v[number, point], points),
+            *jax.tree.map(lambda v: v[number], (view, prior)),
+        ),
+    )
 
 
 def transform(case: Case, how: dict[str, Callable]) -> tuple[Blocks, View, PriorView]:
@@ -362,16 +430,26 @@ def transform(case: Case, how: dict[str, Callable]) -> tuple[Blocks, View, Prior
     if m is not None:
         target = edge[1:]
         m = dataclasses.replace(
-            m, gram=along(m.gram, ("regulators",) * 2), mean_x=along(m.mean_x, edge[:1]),
-            cross=along(m.cross, edge), square=along(m.square, target),
-            mean_y=along(m.mean_y, target))
-    view = View(m, along(view.x, ("cells", "regulators")),
-                along(view.y, ("cells", *edge[1:])), along(view.weight, ("cells",)), view.key)
+            m,
+            gram=along(m.gram, ("regulators",) * 2),
+            mean_x=along(m.mean_x, edge[:1]),
+            cross=along(m.cross, edge),
+            square=along(m.square, target),
+            mean_y=along(m.mean_y, target),
+        )
+    view = View(
+        m,
+        along(view.x, ("cells", "regulators")),
+        along(view.y, ("cells", *edge[1:])),
+        along(view.weight, ("cells",)),
+        view.key,
+    )
     return points, view, prior
 
 
 def pad_by(width: int) -> Callable:
     """Return a function that pads an axis with zeros."""
+
     def pad(array, axis):
         return np.pad(array, [(0, width if a == axis else 0) for a in range(array.ndim)])
 

@@ -75,8 +75,9 @@ def table(layers: np.ndarray, sources: list[str], targets: list[str]) -> Prior:
     out = []
     for k, layer in enumerate(layers):
         i, j = np.nonzero(layer)
-        edges = pd.DataFrame({"source": np.array(sources)[j], "target": np.array(targets)[i],
-                              "weight": layer[i, j]})
+        edges = pd.DataFrame(
+            {"source": np.array(sources)[j], "target": np.array(targets)[i], "weight": layer[i, j]}
+        )
         out.append(Prior.from_edges(edges, name=f"layer{k}"))
     return Prior.combine(out)
 
@@ -84,8 +85,9 @@ def table(layers: np.ndarray, sources: list[str], targets: list[str]) -> Prior:
 def fit(spec: Spec, instance: Instance) -> Solution:
     """Fit a spec to an instance through plan and solver, with the instance's prior in one layer."""
     names = NAMES[:REGULATORS], NAMES[REGULATORS:]
-    data = unigrn.Data.from_arrays(np.c_[instance.x, instance.y], NAMES, dtype="float64",
-                                   weights=instance.weight)
+    data = unigrn.Data.from_arrays(
+        np.c_[instance.x, instance.y], NAMES, dtype="float64", weights=instance.weight
+    )
     spec = spec.replace(prior=table(instance.prior.support.T[None] * 1.0, *names))
     return unigrn.fit(spec, data, regulators=names[0], targets=names[1])
 
@@ -106,10 +108,14 @@ def drawn(*supports: str) -> SearchStrategy[Instance]:
     """Draw instances of several cells whose targets vary."""
     from hypothesis import strategies as st
 
-    return instances(cells=8, constant_target=False, whole=False,
-                     support=st.sampled_from(supports or SUPPORTS),
-                     offset=st.sampled_from([0.0, 2.0]),
-                     weights=st.sampled_from(["ones", "counts"]))
+    return instances(
+        cells=8,
+        constant_target=False,
+        whole=False,
+        support=st.sampled_from(supports or SUPPORTS),
+        offset=st.sampled_from([0.0, 2.0]),
+        weights=st.sampled_from(["ones", "counts"]),
+    )
 
 
 @jax.jit
@@ -132,8 +138,14 @@ def posterior(instance: Instance, point: Point) -> Blocks:
     return Blocks(theta=point.array(REGULATORS, TARGETS), log_variance=2 * spread)
 
 
-def elbo_by_quadrature(instance: Instance, u: Blocks, kl_weight: float = 1.0,
-                       entropy: float = 1.0, deviation: bool = False, log: float = 1.0) -> float:
+def elbo_by_quadrature(
+    instance: Instance,
+    u: Blocks,
+    kl_weight: float = 1.0,
+    entropy: float = 1.0,
+    deviation: bool = False,
+    log: float = 1.0,
+) -> float:
     """-E_q [log p(y | theta) + log p(theta) - log q(theta)] over a grid of Gauss-Hermite nodes."""
     nodes, mass = np.polynomial.hermite_e.hermegauss(NODES)
     z = np.array(list(product(nodes, repeat=REGULATORS)))
@@ -157,20 +169,28 @@ def elbo_slope(instance: Instance, u: Blocks) -> Blocks:
     x, y, w = centred(instance.x, instance), centred(instance.y, instance), instance.weight
     noise, t2, v = noise_of(instance), widths_of(instance), np.exp(u.log_variance)
     theta = -(x.T * w) @ (y - x @ u.theta) / noise + u.theta / t2
-    return Blocks(theta=theta,
-                  log_variance=0.5 * v * ((w @ x**2)[:, None] / noise + 1 / t2) - 0.5)
+    return Blocks(theta=theta, log_variance=0.5 * v * ((w @ x**2)[:, None] / noise + 1 / t2) - 0.5)
 
 
 def _elbo_claim() -> Claim:
-    first = Formulation(lambda i, u: at(model(i), i, u)[0], variables=posterior,
-                        gradient=lambda i, u: at(model(i), i, u)[1], name="linear_gaussian")
+    first = Formulation(
+        lambda i, u: at(model(i), i, u)[0],
+        variables=posterior,
+        gradient=lambda i, u: at(model(i), i, u)[1],
+        name="linear_gaussian",
+    )
 
     def twin(**change):
-        second = Formulation(partial(elbo_by_quadrature, **change), variables=posterior,
-                             gradient=elbo_slope, name="-ELBO by quadrature")
+        second = Formulation(
+            partial(elbo_by_quadrature, **change),
+            variables=posterior,
+            gradient=elbo_slope,
+            name="-ELBO by quadrature",
+        )
         joined = Equivalence(first, second, tolerance=1e-8)
-        return lambda examples, seed: equivalent(joined, instances=drawn(), points=points(),
-                                                 examples=examples, seed=seed)
+        return lambda examples, seed: equivalent(
+            joined, instances=drawn(), points=points(), examples=examples, seed=seed
+        )
 
     return Claim(
         "category_2.elbo",
@@ -178,10 +198,12 @@ def _elbo_claim() -> Claim:
         "equivalence",
         (),
         twin(),
-        (Variant("a KL weight of 10", twin(kl_weight=10.0)),
-         Variant("a point mass for q: no entropy", twin(entropy=0.0)),
-         Variant("KL without its logarithms", twin(log=0.0)),
-         Variant("prior widths read as standard deviations", twin(deviation=True))),
+        (
+            Variant("a KL weight of 10", twin(kl_weight=10.0)),
+            Variant("a point mass for q: no entropy", twin(entropy=0.0)),
+            Variant("KL without its logarithms", twin(log=0.0)),
+            Variant("prior widths read as standard deviations", twin(deviation=True)),
+        ),
         reason="expectations need integration over the reals, which rests on axioms",
     )
 
@@ -203,13 +225,18 @@ def log_evidence(instance: Instance, power: float = 1.0, share: float = 1.0) -> 
     noise, t2, total = noise_of(instance), widths_of(instance) ** power, 0.0
     for j in range(TARGETS):
         cover = noise[j] * np.eye(len(y)) + share * (x * t2[:, j]) @ x.T
-        total -= 0.5 * (y[:, j] @ np.linalg.solve(cover, y[:, j])
-                        + np.linalg.slogdet(2 * np.pi * cover)[1])
+        total -= 0.5 * (
+            y[:, j] @ np.linalg.solve(cover, y[:, j]) + np.linalg.slogdet(2 * np.pi * cover)[1]
+        )
     return total
 
 
-def _evidence(instance: Instance, point: Point, turn: Callable[[Instance], Instance] = orthogonal,
-              **change: float) -> list[Finding]:
+def _evidence(
+    instance: Instance,
+    point: Point,
+    turn: Callable[[Instance], Instance] = orthogonal,
+    **change: float,
+) -> list[Finding]:
     own = turn(instance)
     x, y = centred(own.x, own), centred(own.y, own)
     noise, t2 = noise_of(own), widths_of(own)
@@ -222,9 +249,11 @@ def _evidence(instance: Instance, point: Point, turn: Callable[[Instance], Insta
     value, slope = at(model(own), own, best)
     want, size = -log_evidence(own, **change), largest(y**2 / noise) * len(y)
     other = at(model(own), own, posterior(own, point))[0]
-    return [Finding("minimiser", abs(value - want) / (1 + abs(want))),
-            Finding("gradient", largest(slope) / (1 + size + largest(best.theta))),
-            Finding("minimiser", max(want - other, 0) / (1 + abs(want)))]
+    return [
+        Finding("minimiser", abs(value - want) / (1 + abs(want))),
+        Finding("gradient", largest(slope) / (1 + size + largest(best.theta))),
+        Finding("minimiser", max(want - other, 0) / (1 + abs(want))),
+    ]
 
 
 def _correlated(instance: Instance) -> Instance:
@@ -235,8 +264,14 @@ def _evidence_claim() -> Claim:
     def twin(**change):
         def check(examples: int, seed: int) -> Report:
             with jax.enable_x64(True):
-                return search("evidence", partial(_evidence, **change), (drawn(), points()), 1e-8,
-                              examples, seed)
+                return search(
+                    "evidence",
+                    partial(_evidence, **change),
+                    (drawn(), points()),
+                    1e-8,
+                    examples,
+                    seed,
+                )
 
         return check
 
@@ -247,9 +282,11 @@ def _evidence_claim() -> Claim:
         "equivalence",
         (),
         twin(),
-        (Variant("correlated regulators too", twin(turn=_correlated)),
-         Variant("prior widths read as standard deviations", twin(power=2.0)),
-         Variant("half the prior variance", twin(share=0.5))),
+        (
+            Variant("correlated regulators too", twin(turn=_correlated)),
+            Variant("prior widths read as standard deviations", twin(power=2.0)),
+            Variant("half the prior variance", twin(share=0.5)),
+        ),
         reason="the evidence is an integral over the reals, which rests on axioms",
     )
 
@@ -287,9 +324,15 @@ def _ridge_slope(instance: Instance, u: Blocks, strength: Callable) -> Blocks:
 def _ridge_best(instance: Instance, strength: Callable) -> Blocks:
     x, y, w = centred(instance.x, instance), centred(instance.y, instance), instance.weight
     alpha, gram = strength(instance), (x.T * w) @ x
-    return Blocks(theta=np.stack([
-        np.linalg.solve(gram + np.diag(alpha[:, j]), (x.T * w) @ y[:, j]) for j in range(TARGETS)],
-        axis=1))
+    return Blocks(
+        theta=np.stack(
+            [
+                np.linalg.solve(gram + np.diag(alpha[:, j]), (x.T * w) @ y[:, j])
+                for j in range(TARGETS)
+            ],
+            axis=1,
+        )
+    )
 
 
 def _mode_fit(instance: Instance) -> Blocks | None:
@@ -301,25 +344,35 @@ def _mode_fit(instance: Instance) -> Blocks | None:
 def _map_shift(instance: Instance) -> float:
     """Return what the densities have beside their squares."""
     s2, t2 = noise(instance), widths_of(instance)
-    return (0.5 * TARGETS * instance.weight.sum() * np.log(2 * np.pi * s2)
-            + 0.5 * float(np.log(2 * np.pi * t2).sum()))
+    return 0.5 * TARGETS * instance.weight.sum() * np.log(2 * np.pi * s2) + 0.5 * float(
+        np.log(2 * np.pi * t2).sum()
+    )
 
 
 def _map_claim() -> Claim:
     def spread(instance, point):
         return Blocks(theta=point.array(REGULATORS, TARGETS))
 
-    second = Formulation(lambda i, u: at(mode(i), i, u)[0], variables=spread,
-                         gradient=lambda i, u: at(mode(i), i, u)[1], minimiser=_mode_fit,
-                         name="posterior mode")
+    second = Formulation(
+        lambda i, u: at(mode(i), i, u)[0],
+        variables=spread,
+        gradient=lambda i, u: at(mode(i), i, u)[1],
+        minimiser=_mode_fit,
+        name="posterior mode",
+    )
 
     def twin(strength=ridge_strength, scale=lambda i: 0.5 / noise(i), shift=_map_shift):
-        first = Formulation(partial(_ridge, strength=strength), variables=spread,
-                            gradient=partial(_ridge_slope, strength=strength),
-                            minimiser=partial(_ridge_best, strength=strength), name="ridge")
+        first = Formulation(
+            partial(_ridge, strength=strength),
+            variables=spread,
+            gradient=partial(_ridge_slope, strength=strength),
+            minimiser=partial(_ridge_best, strength=strength),
+            name="ridge",
+        )
         joined = Equivalence(first, second, scale=scale, shift=shift, tolerance=1e-8)
-        return lambda examples, seed: equivalent(joined, instances=drawn(), points=points(),
-                                                 examples=examples, seed=seed)
+        return lambda examples, seed: equivalent(
+            joined, instances=drawn(), points=points(), examples=examples, seed=seed
+        )
 
     return Claim(
         "category_2.map",
@@ -328,41 +381,62 @@ def _map_claim() -> Claim:
         "equivalence",
         ("gaussian.map_is_ridge", "gaussian.map_is_ridge_each"),
         twin(),
-        (Variant("alpha = s^2 / t^4: widths as standard deviations",
-                 twin(strength=partial(ridge_strength, power=2.0))),
-         Variant("alpha = 2 s^2 / t^2", twin(strength=lambda i: 2 * ridge_strength(i))),
-         Variant("without 1 / (2 s^2)", twin(scale=1.0)),
-         Variant("without the densities' constants", twin(shift=0.0))),
+        (
+            Variant(
+                "alpha = s^2 / t^4: widths as standard deviations",
+                twin(strength=partial(ridge_strength, power=2.0)),
+            ),
+            Variant("alpha = 2 s^2 / t^2", twin(strength=lambda i: 2 * ridge_strength(i))),
+            Variant("without 1 / (2 s^2)", twin(scale=1.0)),
+            Variant("without the densities' constants", twin(shift=0.0)),
+        ),
     )
 
 
 # ------------------------------------------------------------------ category_2.soft_and_hard
 
 
-def _limit(instance: Instance, narrow: float = 1e-10, swap: bool = False, on: float = 1.0
-           ) -> list[Finding]:
+def _limit(
+    instance: Instance, narrow: float = 1e-10, swap: bool = False, on: float = 1.0
+) -> list[Finding]:
     """Fit with a narrow soft prior and with a hard one; genes in standard deviations.
 
     Off the prior the slope of the fit is theta / t^2, so that |theta_j| <= t^2 |x_j| |y| / s^2.
     """
     build, s2 = get("linear_gaussian").function, 0.6
     widths = (narrow, 1.0) if swap else (1.0, narrow)
-    soft, hard = (fit(spec, instance).theta[0] for spec in (
-        build(None, s2, *widths, form="map"), build(None, s2, on, mask="hard", form="map")))
-    sizes = [np.sqrt(instance.weight @ centred(v, instance)**2) / np.where(
-        np.ptp(v, axis=0) > 0, v.std(axis=0), 1) for v in (instance.x, instance.y)]
+    soft, hard = (
+        fit(spec, instance).theta[0]
+        for spec in (
+            build(None, s2, *widths, form="map"),
+            build(None, s2, on, mask="hard", form="map"),
+        )
+    )
+    sizes = [
+        np.sqrt(instance.weight @ centred(v, instance) ** 2)
+        / np.where(np.ptp(v, axis=0) > 0, v.std(axis=0), 1)
+        for v in (instance.x, instance.y)
+    ]
     most = narrow / s2 * np.outer(*sizes)
     beyond = np.where(instance.prior.support, 0, np.abs(soft) - most)
-    return [Finding("minimiser", largest(soft - hard) / (1 + largest(hard))),
-            Finding("feasibility", max(float(beyond.max()), 0))]
+    return [
+        Finding("minimiser", largest(soft - hard) / (1 + largest(hard))),
+        Finding("feasibility", max(float(beyond.max()), 0)),
+    ]
 
 
 def _limit_claim() -> Claim:
     def twin(**change):
         def check(examples: int, seed: int) -> Report:
             with jax.enable_x64(True):
-                return search("soft and hard", partial(_limit, **change),
-                              (drawn("one", "full"),), 1e-6, examples, seed)
+                return search(
+                    "soft and hard",
+                    partial(_limit, **change),
+                    (drawn("one", "full"),),
+                    1e-6,
+                    examples,
+                    seed,
+                )
 
         return check
 
@@ -372,9 +446,11 @@ def _limit_claim() -> Claim:
         "equivalence",
         (),
         twin(),
-        (Variant("at the default width", twin(narrow=0.01)),
-         Variant("narrow on the prior's edges", twin(swap=True)),
-         Variant("the hard one with half the variance on its edges", twin(on=0.5))),
+        (
+            Variant("at the default width", twin(narrow=0.01)),
+            Variant("narrow on the prior's edges", twin(swap=True)),
+            Variant("the hard one with half the variance on its edges", twin(on=0.5)),
+        ),
         reason="a limit, not an equality",
         share=0.5,
     )

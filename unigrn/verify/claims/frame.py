@@ -29,15 +29,7 @@ from unigrn.verify.equivalence import (
     formulation,
     search,
 )
-from unigrn.verify.instances import (
-    NAMES,
-    REGULATORS,
-    TARGETS,
-    Instance,
-    Point,
-    instances,
-    points,
-)
+from unigrn.verify.instances import NAMES, REGULATORS, TARGETS, Instance, Point, instances, points
 
 SOURCES, AIMS = NAMES[:REGULATORS], NAMES[REGULATORS:]
 
@@ -79,9 +71,12 @@ def searching(
     joined: Equivalence, kinds: tuple[str, ...] = KINDS, name: str | None = None, **strategies: Any
 ) -> Search:
     """Return a check (examples, seed) -> Report that searches for a counterexample."""
-    return Search(name or f"{joined.first.name} = {joined.second.name}",
-                  lambda instance, point: joined.compare(instance, point, kinds),
-                  joined.tolerance, **strategies)
+    return Search(
+        name or f"{joined.first.name} = {joined.second.name}",
+        lambda instance, point: joined.compare(instance, point, kinds),
+        joined.tolerance,
+        **strategies,
+    )
 
 
 MASKED = Spec(least_squares(), ridge(2.0), support(), name="masked ridge")
@@ -98,12 +93,19 @@ def _masked_fit(instance: Instance, cut: bool = False) -> Blocks:
 
     copies = [f"copy of {t}" for t in AIMS]
     named = np.c_[instance.prior.support, ~instance.prior.support]
-    prior = unigrn.Prior.from_dict({t: [SOURCES[k] for k in np.flatnonzero(column)]
-                                    for t, column in zip([*AIMS, *copies], named.T, strict=True)
-                                    if column.any()})
+    prior = unigrn.Prior.from_dict(
+        {
+            t: [SOURCES[k] for k in np.flatnonzero(column)]
+            for t, column in zip([*AIMS, *copies], named.T, strict=True)
+            if column.any()
+        }
+    )
     data = unigrn.Data.from_arrays(
-        np.c_[instance.x, instance.y, instance.y], [*SOURCES, *AIMS, *copies], dtype="float64",
-        weights=instance.weight)
+        np.c_[instance.x, instance.y, instance.y],
+        [*SOURCES, *AIMS, *copies],
+        dtype="float64",
+        weights=instance.weight,
+    )
     spec = MASKED.replace(prior=prior, constraint=None if cut else MASKED.constraint)
     fit = unigrn.fit(spec, data, regulators=SOURCES, targets=[*AIMS, *copies])
     theta = fit.theta[0][:, np.isin(fit.plan.problem.targets, AIMS)]
@@ -190,12 +192,21 @@ def _hypotheses(p: _Finite, link: _Link) -> list[Finding]:
     """Feasibility of both maps and both inequalities, at every point, by `Equivalence`."""
 
     def problem(q: _Finite) -> Formulation:
-        return Formulation(lambda _, k: q.values[k], lambda _, k: float(not q.feasible[k]),
-                           lambda _, point: point.seed % len(q.values))
+        return Formulation(
+            lambda _, k: q.values[k],
+            lambda _, k: float(not q.feasible[k]),
+            lambda _, point: point.seed % len(q.values),
+        )
 
-    joined = Equivalence(problem(p), problem(link.problem), lambda _, k: int(link.to[k]),
-                         lambda _, k: int(link.back[k]), scale=link.scale, shift=link.shift,
-                         relation="strong")
+    joined = Equivalence(
+        problem(p),
+        problem(link.problem),
+        lambda _, k: int(link.to[k]),
+        lambda _, k: int(link.back[k]),
+        scale=link.scale,
+        shift=link.shift,
+        relation="strong",
+    )
     return [f for k in range(30) for f in joined.compare(Instance(), Point(seed=k), KINDS)]
 
 
@@ -222,34 +233,48 @@ def _chained(instance: Instance, rng: np.random.Generator, slip: str | None) -> 
     one = _linked(instance, rng, p, slip or "")
     two = _linked(instance, rng, one.problem)
     out = [] if slip else _hypotheses(p, one) + _hypotheses(one.problem, two)
-    ends = [(p, one.problem, one.to, one.back), (one.problem, two.problem, two.to, two.back),
-            (p, two.problem, two.to[one.to], one.back[two.back])]
+    ends = [
+        (p, one.problem, one.to, one.back),
+        (one.problem, two.problem, two.to, two.back),
+        (p, two.problem, two.to[one.to], one.back[two.back]),
+    ]
     for a, b, to, back in ends:
         out += _carried(a, b, to) + _carried(b, a, back)
     if not slip:
         for a, link in ((p, one), (one.problem, two)):
-            out.append(Finding("objective", abs(link.scale * a.least + link.shift
-                                                - link.problem.least)))
+            out.append(
+                Finding("objective", abs(link.scale * a.least + link.shift - link.problem.least))
+            )
     return out
 
 
 def _strong_claim() -> Claim:
     def check(slip: str | None = None) -> Search:
-        return Search("maps with both inequalities carry minimisers",
-                      partial(_strongly, slip=slip), 1e-12)
+        return Search(
+            "maps with both inequalities carry minimisers", partial(_strongly, slip=slip), 1e-12
+        )
 
     return Claim(
         "strong_equivalence",
         "maps that keep feasibility and two inequalities carry minimisers, both ways and composed",
         "brute force",
-        ("frame.equivalent_argmin", "frame.equivalent_lower", "frame.equivalent_sym",
-         "frame.equivalent_trans", "frame.argmin_affine"),
+        (
+            "frame.equivalent_argmin",
+            "frame.equivalent_lower",
+            "frame.equivalent_sym",
+            "frame.equivalent_trans",
+            "frame.argmin_affine",
+        ),
         check(),
-        (Variant("one inequality only: the image may be worse", check("to is higher")),
-         Variant("the inequality back holds at one point only", check("back holds at one point")),
-         Variant("the map leaves the feasible set", check("to leaves")),
-         Variant("the map back leaves the feasible set", check("back leaves")),
-         Variant("a decreasing scale", check("decreasing"))),
+        (
+            Variant("one inequality only: the image may be worse", check("to is higher")),
+            Variant(
+                "the inequality back holds at one point only", check("back holds at one point")
+            ),
+            Variant("the map leaves the feasible set", check("to leaves")),
+            Variant("the map back leaves the feasible set", check("back leaves")),
+            Variant("a decreasing scale", check("decreasing")),
+        ),
     )
 
 
@@ -263,8 +288,13 @@ def _value(loss, regularizer, params, view, prior):
     return out if regularizer is None else out + regularizer(params, view, prior)
 
 
-_gradient = jax.jit(jax.grad(lambda params, loss, regularizer, view, prior: _value(
-    loss, regularizer, params, view, prior)))
+_gradient = jax.jit(
+    jax.grad(
+        lambda params, loss, regularizer, view, prior: _value(
+            loss, regularizer, params, view, prior
+        )
+    )
+)
 
 
 def framed(spec: Spec, params: Blocks, view: View, prior: PriorView) -> float:
@@ -287,8 +317,9 @@ def _parts(**changes: Any) -> Formulation:
     """Every target by itself: the same terms, on the shapes of one target."""
 
     def worst(instance, parts):
-        return max(np.abs(b[~instance.prior.support[:, t]]).max(initial=0)
-                   for t, b in enumerate(parts))
+        return max(
+            np.abs(b[~instance.prior.support[:, t]]).max(initial=0) for t, b in enumerate(parts)
+        )
 
     def slopes(instance, parts):
         return [slope(MASKED, *each).theta for each in _each(instance, parts)]
@@ -296,10 +327,17 @@ def _parts(**changes: Any) -> Formulation:
     def fit(instance):
         return list(_masked_fit(instance).theta.T)
 
-    return replace(Formulation(
-        lambda i, parts: sum(framed(MASKED, *each) for each in _each(i, parts)), worst,
-        lambda i, point: list(point.theta(i).T), slopes, minimiser=fit,
-        name="masked ridge of each target"), **changes)
+    return replace(
+        Formulation(
+            lambda i, parts: sum(framed(MASKED, *each) for each in _each(i, parts)),
+            worst,
+            lambda i, point: list(point.theta(i).T),
+            slopes,
+            minimiser=fit,
+            name="masked ridge of each target",
+        ),
+        **changes,
+    )
 
 
 def _one_system(instance: Instance) -> Blocks:
@@ -315,36 +353,61 @@ def _one_system(instance: Instance) -> Blocks:
 
 def _separation_claim() -> Claim:
     whole = replace(NETWORK, minimiser=_one_system, name="masked ridge of the network")
-    joined = Equivalence(whole, _parts(), lambda i, u: list(np.asarray(u.theta).T),
-                         lambda i, parts: Blocks(theta=np.stack(parts, axis=1)), tolerance=1e-8)
+    joined = Equivalence(
+        whole,
+        _parts(),
+        lambda i, u: list(np.asarray(u.theta).T),
+        lambda i, parts: Blocks(theta=np.stack(parts, axis=1)),
+        tolerance=1e-8,
+    )
     tied = formulation(MASKED.replace(regularizer=ridge(2.0) + laplacian(1.0, threshold=0.0)))
     few = formulation(Spec(least_squares(), ridge(2.0), budget(3), name="budget of the network"))
-    each = _parts(violation=lambda i, parts: max(max(np.count_nonzero(b) - 3, 0) for b in parts),
-                  gradient=None, minimiser=None)
-    shared = _parts(minimiser=None, gradient=None, objective=lambda i, parts: sum(
-        framed(MASKED.replace(regularizer=ridge(2.0 / TARGETS)), *each)
-        for each in _each(i, parts)))
+    each = _parts(
+        violation=lambda i, parts: max(max(np.count_nonzero(b) - 3, 0) for b in parts),
+        gradient=None,
+        minimiser=None,
+    )
+    shared = _parts(
+        minimiser=None,
+        gradient=None,
+        objective=lambda i, parts: sum(
+            framed(MASKED.replace(regularizer=ridge(2.0 / TARGETS)), *each)
+            for each in _each(i, parts)
+        ),
+    )
 
     def alone(instance, parts):
         """Fit each target with the weights of its own cells: those it is expressed in."""
-        return sum(framed(MASKED, u, replace(view, weight=view.weight * (view.y > 0)), prior)
-                   for u, view, prior in _each(instance, parts))
+        return sum(
+            framed(MASKED, u, replace(view, weight=view.weight * (view.y > 0)), prior)
+            for u, view, prior in _each(instance, parts)
+        )
 
     return Claim(
         "targets_separate",
         "a network is optimal if and only if every target is",
         "equivalence",
-        ("separation.targets_separate", "separation.parts_separate",
-         "separation.columns_separate"),
+        ("separation.targets_separate", "separation.parts_separate", "separation.columns_separate"),
         searching(joined),
-        (Variant("targets of like expression are tied",
-                 searching(replace(joined, first=replace(tied, gradient=None)))),
-         Variant("a budget of edges for the network, given to each target",
-                 searching(replace(joined, first=replace(few, gradient=None), second=each))),
-         Variant("the penalty divided among the targets",
-                 searching(replace(joined, second=shared))),
-         Variant("each target on the cells that express it", searching(replace(
-             joined, second=_parts(objective=alone, gradient=None, minimiser=None))))),
+        (
+            Variant(
+                "targets of like expression are tied",
+                searching(replace(joined, first=replace(tied, gradient=None))),
+            ),
+            Variant(
+                "a budget of edges for the network, given to each target",
+                searching(replace(joined, first=replace(few, gradient=None), second=each)),
+            ),
+            Variant(
+                "the penalty divided among the targets", searching(replace(joined, second=shared))
+            ),
+            Variant(
+                "each target on the cells that express it",
+                searching(
+                    replace(joined, second=_parts(objective=alone, gradient=None, minimiser=None))
+                ),
+            ),
+        ),
     )
 
 
@@ -393,33 +456,59 @@ def _any_or_best_intercept(instance: Instance, point: Point) -> Blocks:
 
 def _centring(**changes: Any) -> Equivalence:
     explicit = Formulation(
-        _with_intercept, _off_support, _any_or_best_intercept,
-        minimiser=_intercept_fit, name="ridge with an intercept")
+        _with_intercept,
+        _off_support,
+        _any_or_best_intercept,
+        minimiser=_intercept_fit,
+        name="ridge with an intercept",
+    )
     centred = replace(NETWORK, minimiser=_masked_fit, name="centred ridge", gradient=None)
     # Small: the square of a mean of 10,000 is added and taken away again.
-    return replace(Equivalence(explicit, centred, lambda i, u: Blocks(theta=u.theta), _restore,
-                               relation="strong", tolerance=1e-7), **changes)
+    return replace(
+        Equivalence(
+            explicit,
+            centred,
+            lambda i, u: Blocks(theta=u.theta),
+            _restore,
+            relation="strong",
+            tolerance=1e-7,
+        ),
+        **changes,
+    )
 
 
 def _centring_claim() -> Claim:
     joined = _centring()
     plain = Formulation(_plain_means, _off_support, lambda i, p: p.blocks(i), name="plain means")
-    none = replace(formulation(MASKED.replace(loss=least_squares(intercept=False))),
-                   gradient=None, name="no intercept")
-    paid = replace(joined.first, objective=partial(_with_intercept, penalised=True),
-                   minimiser=partial(_intercept_fit, penalised=True))
+    none = replace(
+        formulation(MASKED.replace(loss=least_squares(intercept=False))),
+        gradient=None,
+        name="no intercept",
+    )
+    paid = replace(
+        joined.first,
+        objective=partial(_with_intercept, penalised=True),
+        minimiser=partial(_intercept_fit, penalised=True),
+    )
     return Claim(
         "centring_is_an_intercept",
         "weighted centring eliminates the intercept",
         "equivalence",
-        ("centring.with_intercept_square", "centring.centring_is_an_intercept",
-         "centring.centring_equivalent"),
+        (
+            "centring.with_intercept_square",
+            "centring.centring_is_an_intercept",
+            "centring.centring_equivalent",
+        ),
         searching(joined),
-        (Variant("centred by means without the weights", searching(_centring(second=plain))),
-         Variant("the intercept restored without the weights",
-                 searching(_centring(back=partial(_restore, weighted=False)))),
-         Variant("no intercept at all", searching(_centring(second=none))),
-         Variant("a penalised intercept", searching(_centring(first=paid)))),
+        (
+            Variant("centred by means without the weights", searching(_centring(second=plain))),
+            Variant(
+                "the intercept restored without the weights",
+                searching(_centring(back=partial(_restore, weighted=False))),
+            ),
+            Variant("no intercept at all", searching(_centring(second=none))),
+            Variant("a penalised intercept", searching(_centring(first=paid))),
+        ),
     )
 
 
@@ -437,7 +526,8 @@ class _Altered(Instance):
 def _drawn_rows(instance: Instance) -> np.ndarray:
     """Cells that the released program draws in one bag, by the independent original."""
     return originals.released_bag_indices(
-        instance.cells, REGULATORS, 1, random_state=instance.seed)[1][0]
+        instance.cells, REGULATORS, 1, random_state=instance.seed
+    )[1][0]
 
 
 def _counted(instance: Instance, slip: str = "") -> Instance:
@@ -473,24 +563,37 @@ def _rows_fit(instance: Instance) -> Blocks:
 
 def _bootstrap_claim() -> Claim:
     def check(slip: str = "") -> Search:
-        rows = Formulation(_on_rows, _off_support, lambda i, p: p.blocks(i), minimiser=_rows_fit,
-                           name="ridge on drawn rows")
-        counts = replace(NETWORK, minimiser=_masked_fit, gradient=None,
-                         name="ridge weighted by counts")
-        return searching(Equivalence(rows, counts, data=partial(_counted, slip=slip),
-                                     tolerance=1e-8), instances=lambda: instances(weights="ones"))
+        rows = Formulation(
+            _on_rows,
+            _off_support,
+            lambda i, p: p.blocks(i),
+            minimiser=_rows_fit,
+            name="ridge on drawn rows",
+        )
+        counts = replace(
+            NETWORK, minimiser=_masked_fit, gradient=None, name="ridge weighted by counts"
+        )
+        return searching(
+            Equivalence(rows, counts, data=partial(_counted, slip=slip), tolerance=1e-8),
+            instances=lambda: instances(weights="ones"),
+        )
 
     return Claim(
         "bootstrap_is_a_weighting",
         "a fit to rows drawn with replacement is a fit weighted by how often each is drawn",
         "equivalence",
-        ("bootstrap.bootstrap_is_a_weighting", "bootstrap.drawn_total",
-         "bootstrap.bootstrap_argmin"),
+        (
+            "bootstrap.bootstrap_is_a_weighting",
+            "bootstrap.drawn_total",
+            "bootstrap.bootstrap_argmin",
+        ),
         check(),
-        (Variant("drawn or not, in place of counts", check("indicator")),
-         Variant("weights rescaled to sum one", check("sum one")),
-         Variant("drawn without replacement", check("without replacement")),
-         Variant("rows drawn for another number of candidates", check("other candidates"))),
+        (
+            Variant("drawn or not, in place of counts", check("indicator")),
+            Variant("weights rescaled to sum one", check("sum one")),
+            Variant("drawn without replacement", check("without replacement")),
+            Variant("rows drawn for another number of candidates", check("other candidates")),
+        ),
     )
 
 
@@ -538,7 +641,9 @@ def _deletion(**changes: Any) -> Equivalence:
     deleted = Formulation(
         _deleted_objective,
         variables=lambda i, p: _restrict(i, Blocks(theta=p.array(REGULATORS, TARGETS))),
-        minimiser=_deleted_minimiser, name="ridge on the kept regulators")
+        minimiser=_deleted_minimiser,
+        name="ridge on the kept regulators",
+    )
     return replace(Equivalence(masked, deleted, _restrict, _embed, tolerance=1e-8), **changes)
 
 
@@ -552,9 +657,13 @@ def _deletion_claim() -> Claim:
         "equivalence",
         ("support.support_is_deletion", "support.masked_regression_is_deletion"),
         searching(joined),
-        (Variant("a leaked support entry", searching(_deletion(back=partial(_embed, leak=True)))),
-         Variant("the mask applied after the fit", searching(_deletion(first=cut))),
-         Variant("a doubled penalty", searching(_deletion(second=doubled)))),
+        (
+            Variant(
+                "a leaked support entry", searching(_deletion(back=partial(_embed, leak=True)))
+            ),
+            Variant("the mask applied after the fit", searching(_deletion(first=cut))),
+            Variant("a doubled penalty", searching(_deletion(second=doubled))),
+        ),
     )
 
 
@@ -594,7 +703,8 @@ def _inner(instance: Instance, theta: np.ndarray, spec: Spec, slip: str = "") ->
     data, prior = instance.rows(), instance.prior
     paid = ridge(2 * PRICE if slip == "doubled" else PRICE, "A")
     squares = component_analysis().squares("A", params, data, prior) + paid.squares(
-        "A", params, data, prior)
+        "A", params, data, prior
+    )
     found = np.asarray(columns.step(squares, params.A, 0.5 if slip == "one step" else 0.0))
     return params.replace(A=found)
 
@@ -607,7 +717,7 @@ def _joint_minimiser(instance: Instance) -> Blocks:
     s = u * np.sqrt(kept * np.sqrt(PRICE / paid))
     a = np.sqrt(kept * np.sqrt(paid / PRICE))[:, None] * v
     theta, activities = np.zeros((REGULATORS, TARGETS)), np.zeros((REGULATORS, instance.cells))
-    theta[:s.shape[1]], activities[:len(a)] = s.T, a
+    theta[: s.shape[1]], activities[: len(a)] = s.T, a
     return Blocks(A=activities, B=theta / 2, theta=theta)
 
 
@@ -627,29 +737,50 @@ def _blocks_claim() -> Claim:
         joint = Formulation(
             lambda i, u: framed(spec, u, i.rows(), i.prior),
             variables=lambda i, p: Blocks(
-                A=p.array(REGULATORS, i.cells, salt=1), B=p.array(REGULATORS, TARGETS, salt=2),
-                theta=p.array(REGULATORS, TARGETS)),
-            minimiser=_joint_minimiser, name="network, activities and a second block")
+                A=p.array(REGULATORS, i.cells, salt=1),
+                B=p.array(REGULATORS, TARGETS, salt=2),
+                theta=p.array(REGULATORS, TARGETS),
+            ),
+            minimiser=_joint_minimiser,
+            name="network, activities and a second block",
+        )
         reduced = Formulation(
-            partial(_reduced, slip=slip), variables=lambda i, p: p.array(REGULATORS, TARGETS),
-            minimiser=_reduced_minimiser, name="network alone")
-        return searching(Equivalence(
-            joint, reduced, lambda i, u: np.asarray(u.theta),
-            partial(_inner, spec=spec, slip=slip), relation="strong", tolerance=1e-8),
-            instances=lambda: instances(weights="ones", support="mixed"))
+            partial(_reduced, slip=slip),
+            variables=lambda i, p: p.array(REGULATORS, TARGETS),
+            minimiser=_reduced_minimiser,
+            name="network alone",
+        )
+        return searching(
+            Equivalence(
+                joint,
+                reduced,
+                lambda i, u: np.asarray(u.theta),
+                partial(_inner, spec=spec, slip=slip),
+                relation="strong",
+                tolerance=1e-8,
+            ),
+            instances=lambda: instances(weights="ones", support="mixed"),
+        )
 
     return Claim(
         "partial_minimisation",
         "nuisance blocks that do not meet are minimised away one by one; activities in closed form",
         "equivalence",
-        ("blocks.partial_minimisation", "blocks.partial_equivalent", "ridge.activities_argmin",
-         "ridge.reconstruction_at_activities", "ridge.reconstruction_is_min"),
+        (
+            "blocks.partial_minimisation",
+            "blocks.partial_equivalent",
+            "ridge.activities_argmin",
+            "ridge.reconstruction_at_activities",
+            "ridge.reconstruction_is_min",
+        ),
         check(),
-        (Variant("the two nuisance blocks meet in a term", check(second=_meeting)),
-         Variant("activities of a doubled ridge", check("doubled")),
-         Variant("one damped step in place of the minimum", check("one step")),
-         Variant("the factor before the reduced value left out", check("no factor")),
-         Variant("the ridge on the activities forgotten", check("residual only"))),
+        (
+            Variant("the two nuisance blocks meet in a term", check(second=_meeting)),
+            Variant("activities of a doubled ridge", check("doubled")),
+            Variant("one damped step in place of the minimum", check("one step")),
+            Variant("the factor before the reduced value left out", check("no factor")),
+            Variant("the ridge on the activities forgotten", check("residual only")),
+        ),
     )
 
 
@@ -665,12 +796,14 @@ def _joint_prox(cost, absolute, square, v, step, prior):
     return alone, joint_prox((L0(cost), L1(absolute), Ridge(square)))(v, step, None, prior)
 
 
-def _shipped_prox(v: np.ndarray, step: float, price: np.ndarray, absolute: float,
-                  square: float) -> tuple[np.ndarray, np.ndarray]:
+def _shipped_prox(
+    v: np.ndarray, step: float, price: np.ndarray, absolute: float, square: float
+) -> tuple[np.ndarray, np.ndarray]:
     on = np.ones(ENTRIES, bool)
     prior = PriorView(on, np.ones(ENTRIES), np.zeros(ENTRIES, np.int32), ~on, on)
-    alone, beside = _joint_prox(price, np.float64(absolute), np.float64(square), v,
-                                np.float64(step), prior)
+    alone, beside = _joint_prox(
+        price, np.float64(absolute), np.float64(square), v, np.float64(step), prior
+    )
     return np.asarray(alone), np.asarray(beside)
 
 
@@ -689,22 +822,29 @@ def _drawn_prices(instance: Instance, point: Point):
     return v, step, np.where(negative, -1 - price, price)
 
 
-def _thresholded(instance: Instance, point: Point, prox: Callable[..., Any] = _shipped_prox
-                 ) -> list[Finding]:
+def _thresholded(
+    instance: Instance, point: Point, prox: Callable[..., Any] = _shipped_prox
+) -> list[Finding]:
     """Compare at a point, and at one of whole numbers, which has ties."""
-    return [f for whole in (False, True)
-            for f in _thresholded_at(instance, replace(point, whole=whole), prox)]
+    return [
+        f
+        for whole in (False, True)
+        for f in _thresholded_at(instance, replace(point, whole=whole), prox)
+    ]
 
 
 def _thresholded_at(instance: Instance, point: Point, prox: Callable[..., Any]) -> list[Finding]:
     v, step, price = _drawn_prices(instance, point)
     absolute, square = (0.25, 1 / (2 * step)) if instance.whole else (0.3 * point.size, 0.7)
     out = []
-    for got, c, d in zip(prox(v, step, price, absolute, square), (0.0, absolute), (0.0, square),
-                         strict=True):
+    for got, c, d in zip(
+        prox(v, step, price, absolute, square), (0.0, absolute), (0.0, square), strict=True
+    ):
+
         def value(u, c=c, d=d):
-            return ((u - v) ** 2 / (2 * step) + c * np.abs(u) + d * u**2
-                    + price * (np.asarray(u) != 0))
+            return (
+                (u - v) ** 2 / (2 * step) + c * np.abs(u) + d * u**2 + price * (np.asarray(u) != 0)
+            )
 
         best = np.sign(v) * np.maximum(np.abs(v) - step * c, 0) / (1 + 2 * step * d)
         at_zero, kept = value(np.zeros(ENTRIES)), value(best)
@@ -736,8 +876,11 @@ def _slipped_prox(v, step, price, absolute, square, slip: str = ""):
             paid = paid / 2
         if slip == "not a number":
             paid = np.where(price < 0, np.inf, paid)
-        keep = np.sqrt(room) > np.maximum(paid, 0) if slip == "no root" else (
-            room >= paid if slip == "tie" else room > paid)
+        keep = (
+            np.sqrt(room) > np.maximum(paid, 0)
+            if slip == "no root"
+            else (room >= paid if slip == "tie" else room > paid)
+        )
         out.append(np.where(keep, best, 0))
     return out
 
@@ -745,24 +888,38 @@ def _slipped_prox(v, step, price, absolute, square, slip: str = ""):
 def _prox_claim() -> Claim:
     def check(slip: str = "") -> Search:
         prox = partial(_slipped_prox, slip=slip) if slip else _shipped_prox
-        return Search("hard threshold = the better of two candidates",
-                      partial(_thresholded, prox=prox), 1e-9)
+        return Search(
+            "hard threshold = the better of two candidates", partial(_thresholded, prox=prox), 1e-9
+        )
 
     return Claim(
         "l0_prox",
         "the prox of an entrywise l0 price keeps an entry or puts it to 0, whichever is better",
         "brute force",
-        ("hard_threshold.hard_threshold", "hard_threshold.hard_threshold_strict",
-         "hard_threshold.hard_threshold_tie", "hard_threshold.hard_threshold_prox"),
+        (
+            "hard_threshold.hard_threshold",
+            "hard_threshold.hard_threshold_strict",
+            "hard_threshold.hard_threshold_tie",
+            "hard_threshold.hard_threshold_prox",
+        ),
         check(),
-        (Variant("an absolute value in place of the indicator", check("soft")),
-         Variant("threshold without the factor two", check("half")),
-         Variant("the absolute value against the square", check("no root")),
-         Variant("a tie is kept", check("tie")),
-         Variant("a negative price taken as positive", check("absolute")),
-         Variant("a negative price compared with NaN", check("not a number"))),
+        (
+            Variant("an absolute value in place of the indicator", check("soft")),
+            Variant("threshold without the factor two", check("half")),
+            Variant("the absolute value against the square", check("no root")),
+            Variant("a tie is kept", check("tie")),
+            Variant("a negative price taken as positive", check("absolute")),
+            Variant("a negative price compared with NaN", check("not a number")),
+        ),
     )
 
 
-CLAIMS = (_strong_claim(), _separation_claim(), _centring_claim(), _bootstrap_claim(),
-          _deletion_claim(), _blocks_claim(), _prox_claim())
+CLAIMS = (
+    _strong_claim(),
+    _separation_claim(),
+    _centring_claim(),
+    _bootstrap_claim(),
+    _deletion_claim(),
+    _blocks_claim(),
+    _prox_claim(),
+)

@@ -79,8 +79,15 @@ def _genes(instance: Instance) -> tuple[np.ndarray, list[str], np.ndarray]:
     return known, names + [f"t{j}" for j in range(instance.y.shape[1])], values
 
 
-def _ridge_twin(instance: Instance, alpha: float, masked: bool, per_cell: bool = True,
-                ddof: int = 0, own: bool = False, unit: bool = True) -> np.ndarray:
+def _ridge_twin(
+    instance: Instance,
+    alpha: float,
+    masked: bool,
+    per_cell: bool = True,
+    ddof: int = 0,
+    own: bool = False,
+    unit: bool = True,
+) -> np.ndarray:
     known, _, values = _genes(instance)
     if unit:
         values = divided(values, ddof)
@@ -93,14 +100,15 @@ def _ridge_twin(instance: Instance, alpha: float, masked: bool, per_cell: bool =
             kept[t] = False
         x = values[:, :regulators][:, kept]
         if kept.any():
-            out[kept, t] = np.linalg.solve((x.T * w) @ x + alpha * np.eye(kept.sum()),
-                                           (x.T * w) @ values[:, t])
+            out[kept, t] = np.linalg.solve(
+                (x.T * w) @ x + alpha * np.eye(kept.sum()), (x.T * w) @ values[:, t]
+            )
     return out
 
 
 def _ridge(instance: Instance, method: str, **change: Any) -> list[Finding]:
     known, names, values = _genes(instance)
-    sources = names[:known.shape[1]]
+    sources = names[: known.shape[1]]
     spec = get(method).function(table(known[None] * 1.0, sources, names))
     data = unigrn.Data.from_arrays(values, names, dtype="float64", weights=instance.weight)
     found = unigrn.fit(spec, data, regulators=sources, targets=names)
@@ -110,8 +118,9 @@ def _ridge(instance: Instance, method: str, **change: Any) -> list[Finding]:
 def _few_cells():
     from hypothesis import strategies as st
 
-    return instances(offset=st.sampled_from([0.0, 2.0]),
-                     weights=st.sampled_from(["ones", "counts"]))
+    return instances(
+        offset=st.sampled_from([0.0, 2.0]), weights=st.sampled_from(["ones", "counts"])
+    )
 
 
 def _ridge_claim(method: str, statement: str, masked: bool, alpha: float) -> Claim:
@@ -120,15 +129,20 @@ def _ridge_claim(method: str, statement: str, masked: bool, alpha: float) -> Cla
         return looking(method, partial(_ridge, **own), _few_cells, tolerance=1e-8)
 
     return Claim(
-        f"methods.{method}", statement, "equivalence",
-        ("support.masked_regression_is_deletion", "ridge.ridge_argmin") if masked else
-        ("ridge.ridge_argmin", "separation.targets_separate"),
+        f"methods.{method}",
+        statement,
+        "equivalence",
+        ("support.masked_regression_is_deletion", "ridge.ridge_argmin")
+        if masked
+        else ("ridge.ridge_argmin", "separation.targets_separate"),
         twin(),
-        (Variant("alpha not relative to the number of cells", twin(per_cell=False)),
-         Variant("sample standard deviations", twin(ddof=1)),
-         Variant("genes in their own units", twin(unit=False)),
-         Variant("edges of genes to themselves", twin(own=True)),
-         Variant("the other mask", twin(masked=not masked))),
+        (
+            Variant("alpha not relative to the number of cells", twin(per_cell=False)),
+            Variant("sample standard deviations", twin(ddof=1)),
+            Variant("genes in their own units", twin(unit=False)),
+            Variant("edges of genes to themselves", twin(own=True)),
+            Variant("the other mask", twin(masked=not masked)),
+        ),
         covers="the ridge",
         share=0.5,
     )
@@ -137,8 +151,9 @@ def _ridge_claim(method: str, statement: str, masked: bool, alpha: float) -> Cla
 # ------------------------------------------------------------------ methods.linear_gaussian
 
 
-def _posterior(instance: Instance, marginal: bool = False, on: float = 1.0, off: float = 0.01,
-               ddof: int = 0) -> list[Finding]:
+def _posterior(
+    instance: Instance, marginal: bool = False, on: float = 1.0, off: float = 0.01, ddof: int = 0
+) -> list[Finding]:
     x, y = divided(instance.x), divided(instance.y)
     w = instance.weight
     x, y = (v - w @ v / w.sum() for v in (x, y))
@@ -146,14 +161,16 @@ def _posterior(instance: Instance, marginal: bool = False, on: float = 1.0, off:
     found = fit(get("linear_gaussian").function(None), instance)
     mean, spread = np.zeros(known.shape), np.zeros(known.shape)
     for t in range(known.shape[1]):
-        s2 = w @ y[:, t]**2 / (w.sum() - ddof)
+        s2 = w @ y[:, t] ** 2 / (w.sum() - ddof)
         precision = (x.T * w) @ x / s2 + np.diag(1 / np.where(known[:, t], on, off))
         mean[:, t] = np.linalg.solve(precision, (x.T * w) @ y[:, t] / s2)
         spread[:, t] = np.diag(np.linalg.inv(precision)) if marginal else 1 / np.diag(precision)
     score = np.abs(mean) / np.sqrt(spread)
-    return [apart("minimiser", found.theta[0], mean),
-            apart("minimiser", np.sqrt(column(found, "variance")), np.sqrt(spread)),
-            apart("minimiser", column(found, "score"), score)]
+    return [
+        apart("minimiser", found.theta[0], mean),
+        apart("minimiser", np.sqrt(column(found, "variance")), np.sqrt(spread)),
+        apart("minimiser", column(found, "score"), score),
+    ]
 
 
 def _posterior_claim() -> Claim:
@@ -169,10 +186,12 @@ def _posterior_claim() -> Claim:
         "equivalence",
         (),
         twin(),
-        (Variant("marginal variances", twin(marginal=True)),
-         Variant("the prior's widths exchanged", twin(on=0.01, off=1.0)),
-         Variant("widths as standard deviations", twin(off=1e-4)),
-         Variant("sample variance of the target", twin(ddof=1))),
+        (
+            Variant("marginal variances", twin(marginal=True)),
+            Variant("the prior's widths exchanged", twin(on=0.01, off=1.0)),
+            Variant("widths as standard deviations", twin(off=1e-4)),
+            Variant("sample variance of the target", twin(ddof=1)),
+        ),
         reason=NO_THEOREM,
         share=0.3,
     )
@@ -197,17 +216,24 @@ def _key(seed: int = 0) -> Any:
 
 def _drawn_cells(cells: int, draws: int, share: float) -> list[np.ndarray]:
     """Cells of every bootstrap that an explained share is averaged over."""
-    uniform = [np.asarray(jax.random.uniform(k, (padded(cells),), np.float64))
-               for k in jax.random.split(_key(), draws)]
+    uniform = [
+        np.asarray(jax.random.uniform(k, (padded(cells),), np.float64))
+        for k in jax.random.split(_key(), draws)
+    ]
     count = max(int(share * cells), 1)
     return [np.minimum((u * cells).astype(int), cells - 1)[:count] for u in uniform]
 
 
-def _explained(E: np.ndarray, S: np.ndarray, A: np.ndarray, draws: int, share: float,
-               refit: bool = False) -> np.ndarray:
+def _explained(
+    E: np.ndarray, S: np.ndarray, A: np.ndarray, draws: int, share: float, refit: bool = False
+) -> np.ndarray:
     """Share of the residual that each edge saves, one row a bootstrap, (draws, n, m)."""
-    return np.array([o.netrex_confidence(E[:, c], S, A[:, c], refit)
-                     for c in _drawn_cells(E.shape[1], draws, share)])
+    return np.array(
+        [
+            o.netrex_confidence(E[:, c], S, A[:, c], refit)
+            for c in _drawn_cells(E.shape[1], draws, share)
+        ]
+    )
 
 
 def _near_ties(E: np.ndarray, S: np.ndarray, A: np.ndarray, draws: int) -> bool:
@@ -215,7 +241,7 @@ def _near_ties(E: np.ndarray, S: np.ndarray, A: np.ndarray, draws: int) -> bool:
     edge = S != 0
     for c in _drawn_cells(E.shape[1], draws, 1.0):
         r = E[:, c] - S @ A[:, c]
-        without = np.sum((r[:, None] + S[..., None] * A[None][..., c])**2, axis=2)[edge]
+        without = np.sum((r[:, None] + S[..., None] * A[None][..., c]) ** 2, axis=2)[edge]
         full = np.broadcast_to(np.sum(r**2, axis=1)[:, None], S.shape)[edge]
         saved = 1 - full / np.where(without > 0, without, 1)
         saved = np.sort(np.append(saved[saved > -1e-9], 0))
@@ -244,7 +270,7 @@ def _alike(network: Network) -> Network:
     if network.seed % 2:
         E[2] = E[0] + noise[1]
     out = replace(network)
-    some = 1 + network.rng(7).permutation(2**network.targets - 1)[:network.regulators]
+    some = 1 + network.rng(7).permutation(2**network.targets - 1)[: network.regulators]
     known = (some[None, :] >> np.arange(network.targets)[:, None]) % 2
     out.__dict__.update(E=E, evidence=known[None] * 1.0)
     return out
@@ -253,12 +279,28 @@ def _alike(network: Network) -> Network:
 def _netrex_settings(network: Network) -> dict[str, float]:
     if network.shipped:
         return {}
-    return {"kappa": 0.3, "threshold": 0.8, "ridge_activity": 0.7, "ridge_network": 0.6,
-            "bound_activity": 0.8, "bound_network": 0.5, "keep": 0.6, "total": 1.1}
+    return {
+        "kappa": 0.3,
+        "threshold": 0.8,
+        "ridge_activity": 0.7,
+        "ridge_network": 0.6,
+        "bound_activity": 0.8,
+        "bound_network": 0.5,
+        "keep": 0.6,
+        "total": 1.1,
+    }
 
 
-NETREX = {"kappa": 1.0, "threshold": 0.95, "ridge_activity": 1.0, "ridge_network": 0.4,
-          "bound_activity": 1.0, "bound_network": 1.0, "keep": 0.8, "total": 1.2}
+NETREX = {
+    "kappa": 1.0,
+    "threshold": 0.95,
+    "ridge_activity": 1.0,
+    "ridge_network": 0.4,
+    "bound_activity": 1.0,
+    "bound_network": 1.0,
+    "keep": 0.8,
+    "total": 1.2,
+}
 
 
 def _ranged(values: np.ndarray) -> np.ndarray:
@@ -271,18 +313,33 @@ def _safe(gram: np.ndarray, more: float = 0.0) -> float:
     return 1.01 * (min(np.linalg.norm(gram), np.abs(gram).sum(axis=1).max()) + more)
 
 
-def _netrex_twin(network: Network, sweeps: int, kind: str = "signed", on_top: bool = False,
-                 released_step: bool = False, activities_first: bool = False,
-                 unit: Callable = _ranged) -> dict[str, Any]:
+def _netrex_twin(
+    network: Network,
+    sweeps: int,
+    kind: str = "signed",
+    on_top: bool = False,
+    released_step: bool = False,
+    activities_first: bool = False,
+    unit: Callable = _ranged,
+) -> dict[str, Any]:
     """Do all that the method does: units, Laplacian, budgets, start, sweeps until they stop."""
     k = NETREX | _netrex_settings(network)
     E, x = unit(network.E.T).T, unit(network.view.x)
     known = (network.evidence > 0).any(axis=0)
     keep, add = o.netrex_budgets(int(known.sum()), k["keep"], k["total"])
     add += keep * on_top
-    p = o.netrex_problem(E, known, o.netrex_laplacian(E, k["threshold"], kind), keep, add,
-                         k["kappa"], k["ridge_activity"], k["ridge_network"], k["bound_network"],
-                         k["bound_activity"])
+    p = o.netrex_problem(
+        E,
+        known,
+        o.netrex_laplacian(E, k["threshold"], kind),
+        keep,
+        add,
+        k["kappa"],
+        k["ridge_activity"],
+        k["ridge_network"],
+        k["bound_network"],
+        k["bound_activity"],
+    )
     S0, eye = known * 1.0, np.eye(known.shape[1])
     A = np.clip(np.linalg.solve(S0.T @ S0 + eye, S0.T @ E), -p.bound_a, p.bound_a)
     S = np.linalg.solve(A @ A.T + eye, A @ E.T).T
@@ -316,16 +373,22 @@ def _netrex_twin(network: Network, sweeps: int, kind: str = "signed", on_top: bo
     score = None if _near_ties(E, S, A, 20) else np.zeros(edge.shape)
     if score is not None:
         score[edge] = 1 - rank.mean(axis=0) / max(edge.sum() - 1, 1)
-    return {"history": np.array(history[1:]), "S": S * sign, "A": A * sign[:, None],
-            "score": score, "confidence": np.where(edge, explained.mean(axis=0), 0),
-            "feasible": o.netrex_feasible(p, S, A) and o.netrex_feasible(p, *starting)}
+    return {
+        "history": np.array(history[1:]),
+        "S": S * sign,
+        "A": A * sign[:, None],
+        "score": score,
+        "confidence": np.where(edge, explained.mean(axis=0), 0),
+        "feasible": o.netrex_feasible(p, S, A) and o.netrex_feasible(p, *starting),
+    }
 
 
 def _netrex(network: Network, **change: Any) -> list[Finding]:
     network = _alike(network)
     data, sources, targets = _measured(network)
-    spec = get("netrex").function(table(network.evidence, sources, targets),
-                                  **_netrex_settings(network))
+    spec = get("netrex").function(
+        table(network.evidence, sources, targets), **_netrex_settings(network)
+    )
     found = unigrn.fit(spec, data, regulators=sources, targets=targets, history=True)
     want = _netrex_twin(network, 1000, **change)
     history = found.history[0][0]
@@ -334,14 +397,19 @@ def _netrex(network: Network, **change: Any) -> list[Finding]:
     theta = found.theta[0]
     known = (network.evidence > 0).any(axis=0).T
     rise = np.diff(history) / (1 + np.abs(history[:-1]))
-    budgets = o.netrex_budgets(int(known.sum()), *(
-        (NETREX | _netrex_settings(network))[n] for n in ("keep", "total")))
-    over = max(np.count_nonzero(theta[known]) - budgets[0],
-               np.count_nonzero(theta[~known]) - budgets[1], 0)
-    out = [apart("objective", history, want["history"]), apart("iterates", theta, want["S"].T),
-           apart("iterates", found.blocks["A"][0], want["A"]),
-           Finding("objective", max(float(rise.max(initial=0)), 0)),
-           Finding("feasibility", float(over))]
+    budgets = o.netrex_budgets(
+        int(known.sum()), *((NETREX | _netrex_settings(network))[n] for n in ("keep", "total"))
+    )
+    over = max(
+        np.count_nonzero(theta[known]) - budgets[0], np.count_nonzero(theta[~known]) - budgets[1], 0
+    )
+    out = [
+        apart("objective", history, want["history"]),
+        apart("iterates", theta, want["S"].T),
+        apart("iterates", found.blocks["A"][0], want["A"]),
+        Finding("objective", max(float(rise.max(initial=0)), 0)),
+        Finding("feasibility", float(over)),
+    ]
     for name in ("score", "confidence"):
         if want[name] is not None:
             out.append(apart("iterates", np.where(theta != 0, column(found, name), 0), want[name]))
@@ -350,8 +418,12 @@ def _netrex(network: Network, **change: Any) -> list[Finding]:
 
 def _netrex_claim() -> Claim:
     def twin(**change):
-        return looking("netrex", partial(_netrex, **change),
-                       lambda: networks(layers=1, scale=1.0, named="mixed"), tolerance=1e-8)
+        return looking(
+            "netrex",
+            partial(_netrex, **change),
+            lambda: networks(layers=1, scale=1.0, named="mixed"),
+            tolerance=1e-8,
+        )
 
     return Claim(
         "methods.netrex",
@@ -359,12 +431,16 @@ def _netrex_claim() -> Claim:
         "equivalence",
         (),
         twin(),
-        (Variant("the Laplacian of signed weights without absolute degrees", twin(kind="released")),
-         Variant("kin of opposite expression pulled to the same", twin(kind="unsigned")),
-         Variant("the released length of the network step", twin(released_step=True)),
-         Variant("new edges counted on top of the total", twin(on_top=True)),
-         Variant("activities before the network", twin(activities_first=True)),
-         Variant("genes divided by their standard deviation", twin(unit=divided))),
+        (
+            Variant(
+                "the Laplacian of signed weights without absolute degrees", twin(kind="released")
+            ),
+            Variant("kin of opposite expression pulled to the same", twin(kind="unsigned")),
+            Variant("the released length of the network step", twin(released_step=True)),
+            Variant("new edges counted on top of the total", twin(on_top=True)),
+            Variant("activities before the network", twin(activities_first=True)),
+            Variant("genes divided by their standard deviation", twin(unit=divided)),
+        ),
         reason=NO_THEOREM,
         share=0.4,
     )
@@ -373,8 +449,9 @@ def _netrex_claim() -> Claim:
 # ------------------------------------------------------------------ methods.netrex_cf_start
 
 
-def _prior_factors(network: Network, sweeps: int = 20, rows: int = 100, ridge: float = 0.1,
-                   confident: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
+def _prior_factors(
+    network: Network, sweeps: int = 20, rows: int = 100, ridge: float = 0.1, confident: float = 10.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Alternating least squares of the prior; the first V is the method's own."""
     c = confidence(network.evidence, network.constants["evidence"])
     kept = (c > 0) & o._largest(c, rows)
@@ -404,8 +481,15 @@ def _started(shape, terms, view, prior, key):
     return shape.start(view, prior, key, ready)
 
 
-def _start(network: Network, rows: int = 100, columns: int = 500, ridge: float = 0.1,
-           rounds: int = 20, masked: bool = True, **change: Any) -> list[Finding]:
+def _start(
+    network: Network,
+    rows: int = 100,
+    columns: int = 500,
+    ridge: float = 0.1,
+    rounds: int = 20,
+    masked: bool = True,
+    **change: Any,
+) -> list[Finding]:
     spec = released(network)
     if network.regulators <= 10:  # where 100 and 500 are all there are
         spec = spec.replace(start=replace(spec.start, rows=2, columns=1))
@@ -416,9 +500,11 @@ def _start(network: Network, rows: int = 100, columns: int = 500, ridge: float =
     support = _kept(R, rows, columns)
     # A regulator that nothing names has V'U = 0, no activity, and stays 0 on its support.
     differ = ((found.theta.T != 0) != support) & ((found.theta.T != 0) | (R != 0))
-    out = [apart("iterates", got, R),
-           apart("iterates", found.U @ found.U.T, found.V @ found.V.T),
-           Finding("feasibility", float(np.sum(differ)))]
+    out = [
+        apart("iterates", got, R),
+        apart("iterates", found.U @ found.U.T, found.V @ found.V.T),
+        Finding("feasibility", float(np.sum(differ))),
+    ]
     if network.regulators > 10:
         return out
 
@@ -435,8 +521,9 @@ def _start(network: Network, rows: int = 100, columns: int = 500, ridge: float =
     S, A = alternated(np.where(support, R, 0))
     best = regressed(found.A)
     rough = [apart("iterates", found.theta.T @ found.A, best @ found.A)]
-    near, _ = alternated(np.where(support, R * (1 + 1e-7 * np.cos(7 * np.arange(R.size)).reshape(
-        R.shape)), 0))
+    near, _ = alternated(
+        np.where(support, R * (1 + 1e-7 * np.cos(7 * np.arange(R.size)).reshape(R.shape)), 0)
+    )
     if apart("iterates", near, S).deviation < 1e-5:  # else rounding decides where it ends
         rough += [apart("iterates", found.theta.T, S), apart("iterates", found.A, A)]
     # To the accuracy of the method's conjugate gradients: 1e-3.
@@ -446,10 +533,11 @@ def _start(network: Network, rows: int = 100, columns: int = 500, ridge: float =
 def _starts():
     from hypothesis import strategies as st
 
-    return st.one_of(networks(layers=3, scale=1.0),
-                     networks(layers=3, scale=1.0, regulators=105, targets=505, named="mixed",
-                              shipped=True),
-                     networks(layers=3, scale=1.0))
+    return st.one_of(
+        networks(layers=3, scale=1.0),
+        networks(layers=3, scale=1.0, regulators=105, targets=505, named="mixed", shipped=True),
+        networks(layers=3, scale=1.0),
+    )
 
 
 def _start_claim() -> Claim:
@@ -462,11 +550,13 @@ def _start_claim() -> Claim:
         "equivalence",
         (),
         twin(),
-        (Variant("the ridge of the method in place of 0.1", twin(ridge=1.0)),
-         Variant("prior edges weighted by C alone", twin(confident=1.0)),
-         Variant("one sweep fewer", twin(sweeps=19)),
-         Variant("99 and 499 entries", twin(rows=99, columns=499)),
-         Variant("a fit on all regulators, cut to the support", twin(masked=False))),
+        (
+            Variant("the ridge of the method in place of 0.1", twin(ridge=1.0)),
+            Variant("prior edges weighted by C alone", twin(confident=1.0)),
+            Variant("one sweep fewer", twin(sweeps=19)),
+            Variant("99 and 499 entries", twin(rows=99, columns=499)),
+            Variant("a fit on all regulators, cut to the support", twin(masked=False)),
+        ),
         reason=NO_THEOREM,
         share=0.5,
     )
@@ -504,20 +594,35 @@ class Waves:
 
 def waves(known: np.ndarray, q: np.ndarray, p: np.ndarray, cells: np.ndarray) -> Blocks:
     """Blocks for regulators, targets and cells that are marked with 1; V'U is 1 on the prior."""
+
     def wave(k, rows, columns):
         i, j = np.arange(1.0 * len(rows)), np.arange(1.0 * len(columns))
         return np.sin(1 + k + 1.3 * i[:, None] + 2.1 * j[None]) * rows[:, None] * columns[None]
 
-    return Blocks(theta=wave(0, q, p), A=wave(1, q, cells), U=np.eye(FACTORS, len(p)) * p[None],
-                  V=(known + (1 - known) * wave(2, q, p)).T[:FACTORS])
+    return Blocks(
+        theta=wave(0, q, p),
+        A=wave(1, q, cells),
+        U=np.eye(FACTORS, len(p)) * p[None],
+        V=(known + (1 - known) * wave(2, q, p)).T[:FACTORS],
+    )
 
 
-def _method(network: Network, mu: Any = safe_mu, order: str = "ASXY", unit: Any = _standardised,
-            score: Any = _row_score, share: float = 0.5, stop: float = 1e-6) -> list[Finding]:
+def _method(
+    network: Network,
+    mu: Any = safe_mu,
+    order: str = "ASXY",
+    unit: Any = _standardised,
+    score: Any = _row_score,
+    share: float = 0.5,
+    stop: float = 1e-6,
+) -> list[Finding]:
     """Fit from waves: its own start, from which rounding can decide, has a claim of its own."""
     data, sources, targets = _measured(network)
-    spec = get("netrex_cf").function(table(network.evidence, sources, targets), FACTORS,
-                                     **network.settings).replace(start=Waves())
+    spec = (
+        get("netrex_cf")
+        .function(table(network.evidence, sources, targets), FACTORS, **network.settings)
+        .replace(start=Waves())
+    )
     found = unigrn.fit(spec, data, regulators=sources, targets=targets, history=True)
     E, x = unit(network.E.T).T, unit(network.view.x)
     p = problem(network)._replace(E=E)
@@ -537,20 +642,23 @@ def _method(network: Network, mu: Any = safe_mu, order: str = "ASXY", unit: Any 
     rise = np.diff(history) / (1 + history[:-1])
     mixed = network.rng(9).normal(0.4, 1.0, R.shape)  # rows of either sign, which a fit seldom has
     rule = jax.jit(importlib.import_module("unigrn.methods.netrex_cf").row_normalised)
-    return [apart("objective", history, np.array(values[1:])),
-            apart("iterates", np.asarray(rule(mixed.T, network.prior)), score(mixed).T),
-            Finding("objective", max(float(rise.max(initial=0)), 0)),
-            apart("iterates", found.theta[0], (state.S * sign).T),
-            apart("iterates", found.blocks["A"][0], state.A * sign[:, None]),
-            apart("iterates", column(found, "affinity"), R.T),
-            apart("iterates", column(found, "score"), score(R).T),
-            apart("iterates", column(found, "confidence"), explained.T)]
+    return [
+        apart("objective", history, np.array(values[1:])),
+        apart("iterates", np.asarray(rule(mixed.T, network.prior)), score(mixed).T),
+        Finding("objective", max(float(rise.max(initial=0)), 0)),
+        apart("iterates", found.theta[0], (state.S * sign).T),
+        apart("iterates", found.blocks["A"][0], state.A * sign[:, None]),
+        apart("iterates", column(found, "affinity"), R.T),
+        apart("iterates", column(found, "score"), score(R).T),
+        apart("iterates", column(found, "confidence"), explained.T),
+    ]
 
 
 def _method_claim() -> Claim:
     def twin(**change):
-        return looking("netrex_cf", partial(_method, **change), lambda: networks(layers=3),
-                       tolerance=1e-8)
+        return looking(
+            "netrex_cf", partial(_method, **change), lambda: networks(layers=3), tolerance=1e-8
+        )
 
     return Claim(
         "methods.netrex_cf",
@@ -558,11 +666,13 @@ def _method_claim() -> Claim:
         "equivalence",
         (),
         twin(),
-        (Variant("half the Frobenius norm", twin(mu=lambda B: np.linalg.norm(B))),
-         Variant("regulators' factors before the targets'", twin(order="ASYX")),
-         Variant("sample standard deviations", twin(unit=partial(_standardised, ddof=1))),
-         Variant("scores divided by the sum of |R| throughout", twin(score=_by_size)),
-         Variant("bootstraps of all cells", twin(share=1.0))),
+        (
+            Variant("half the Frobenius norm", twin(mu=lambda B: np.linalg.norm(B))),
+            Variant("regulators' factors before the targets'", twin(order="ASYX")),
+            Variant("sample standard deviations", twin(unit=partial(_standardised, ddof=1))),
+            Variant("scores divided by the sum of |R| throughout", twin(score=_by_size)),
+            Variant("bootstraps of all cells", twin(share=1.0)),
+        ),
         reason=NO_THEOREM,
         share=0.4,
     )
@@ -575,19 +685,31 @@ def _cheaper(p: o.NetrexCF, state: o.NetrexCFState, mu: Callable) -> np.ndarray:
     """Network step for any eta: a price may be below 0, where every entry but 0 stays."""
     step, R = mu(network_matrix(p, state)), state.X.T @ state.Y
     moved = state.S - o.netrex_cf_gradients(p, state).S / step
-    price = p.lam * ((p.alpha + p.beta) * (1 - R)**2 - p.alpha * (p.P - R)**2) + p.eta
+    price = p.lam * ((p.alpha + p.beta) * (1 - R) ** 2 - p.alpha * (p.P - R) ** 2) + p.eta
     return np.where(moved**2 > 2 * price / step, moved, 0)
 
 
-def _sketch_sweeps(network: Network, point: Point, factors: str = "XY", mu: Any = safe_mu,
-                   ridge: float = 0.0, **change: float) -> list[Finding]:
+def _sketch_sweeps(
+    network: Network,
+    point: Point,
+    factors: str = "XY",
+    mu: Any = safe_mu,
+    ridge: float = 0.0,
+    **change: float,
+) -> list[Finding]:
     """Sweep by the released algorithm, with the sketch's weights in place of the released ones."""
     k, total = SKETCH | network.sketch | change, network.evidence.sum(axis=0)
     C, B = 1 + k["slope"] * total, (total > 0) * 1.0
     p = problem(network)._replace(
-        P=B, lam=np.ones_like(C), alpha=C, beta=k["on"] * C * B + k["off"] * (1 - B),
-        eta=np.full_like(C, k["cost"]), lambda_a=k["ridge_activity"], lambda_s=k["ridge_network"],
-        rho=ridge)
+        P=B,
+        lam=np.ones_like(C),
+        alpha=C,
+        beta=k["on"] * C * B + k["off"] * (1 - B),
+        eta=np.full_like(C, k["cost"]),
+        lambda_a=k["ridge_activity"],
+        lambda_s=k["ridge_network"],
+        rho=ridge,
+    )
     u = blocks(network, point)
     found, _ = stages(sketched(network), u, network.view, network.prior, 2)
     state, out = state_of(network, u), []
@@ -602,8 +724,13 @@ def _sketch_sweeps(network: Network, point: Point, factors: str = "XY", mu: Any 
 def _sketch_claim() -> Claim:
     def twin(**change):
         # Factors that are whole numbers may all be 0, where nothing makes the systems regular.
-        return looking("netrex_cf_sketch", partial(_sketch_sweeps, **change), networks,
-                       lambda: points(whole=False), tolerance=1e-8)
+        return looking(
+            "netrex_cf_sketch",
+            partial(_sketch_sweeps, **change),
+            networks,
+            lambda: points(whole=False),
+            tolerance=1e-8,
+        )
 
     return Claim(
         "methods.netrex_cf_sketch",
@@ -612,19 +739,27 @@ def _sketch_claim() -> Claim:
         "equivalence",
         (),
         twin(),
-        (Variant("a ridge on the factors", twin(ridge=0.1)),
-         Variant("half the Frobenius norm", twin(mu=lambda B: np.linalg.norm(B))),
-         Variant("regulators' factors before the targets'", twin(factors="YX")),
-         Variant("twice the weight off the prior", twin(off=2.0))),
+        (
+            Variant("a ridge on the factors", twin(ridge=0.1)),
+            Variant("half the Frobenius norm", twin(mu=lambda B: np.linalg.norm(B))),
+            Variant("regulators' factors before the targets'", twin(factors="YX")),
+            Variant("twice the weight off the prior", twin(off=2.0)),
+        ),
         reason=NO_THEOREM,
     )
 
 
 CLAIMS = (
-    _ridge_claim("masked_ridge", "the fit is a ridge on the prior's edges, in units of standard "
-                 "deviations, with alpha relative to the number of cells", True, 0.1),
-    _ridge_claim("full_ridge", "the fit is that ridge on all regulators but the gene itself",
-                 False, 1.0),
+    _ridge_claim(
+        "masked_ridge",
+        "the fit is a ridge on the prior's edges, in units of standard "
+        "deviations, with alpha relative to the number of cells",
+        True,
+        0.1,
+    ),
+    _ridge_claim(
+        "full_ridge", "the fit is that ridge on all regulators but the gene itself", False, 1.0
+    ),
     _netrex_claim(),
     _method_claim(),
     _start_claim(),

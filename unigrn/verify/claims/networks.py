@@ -38,10 +38,24 @@ if TYPE_CHECKING:
 SAMPLES, FACTORS = 6, 3
 NAMED = ("mixed", "full", "one")
 # What the method is with no hyperparameter given, in numbers of this file's own.
-DEFAULTS = {"evidence": (1.0, 60.0, 90.0), "strength": 5.0, "boost": 9.0, "floor": 0.1,
-            "per_target": 200, "ridge_activity": 1.0, "ridge_network": 1.0, "ridge_factors": 1.0}
-SKETCH = {"slope": 1.0, "on": 9.0, "off": 1.0, "cost": 1.0, "ridge_activity": 1.0,
-          "ridge_network": 1.0}
+DEFAULTS = {
+    "evidence": (1.0, 60.0, 90.0),
+    "strength": 5.0,
+    "boost": 9.0,
+    "floor": 0.1,
+    "per_target": 200,
+    "ridge_activity": 1.0,
+    "ridge_network": 1.0,
+    "ridge_factors": 1.0,
+}
+SKETCH = {
+    "slope": 1.0,
+    "on": 9.0,
+    "off": 1.0,
+    "cost": 1.0,
+    "ridge_activity": 1.0,
+    "ridge_network": 1.0,
+}
 
 
 # ------------------------------------------------------------------ instances
@@ -110,10 +124,15 @@ class Network:
             return {}
         rng = self.rng(3)
         ridges = rng.uniform(0.4, 2.0, 3)
-        return {"evidence": tuple(np.cumsum(rng.uniform(0.3, 2.0, 3)) + [0, 1, 1]),
-                "strength": rng.uniform(0.5, 2), "boost": rng.uniform(1, 5),
-                "floor": rng.choice([0.5, 2.0]), "ridge_activity": ridges[0],
-                "ridge_network": ridges[1], "ridge_factors": ridges[2]}
+        return {
+            "evidence": tuple(np.cumsum(rng.uniform(0.3, 2.0, 3)) + [0, 1, 1]),
+            "strength": rng.uniform(0.5, 2),
+            "boost": rng.uniform(1, 5),
+            "floor": rng.choice([0.5, 2.0]),
+            "ridge_activity": ridges[0],
+            "ridge_network": ridges[1],
+            "ridge_factors": ridges[2],
+        }
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -138,26 +157,35 @@ class Network:
         """The prior as unigrn sees it."""
         layers = {f"layer{k}": v.T for k, v in enumerate(self.evidence)}
         weight = self.evidence.sum(axis=0).T
-        return PriorView(weight > 0, weight, np.zeros(weight.shape, np.int32), weight < 0,
-                         weight >= 0, layers)
+        return PriorView(
+            weight > 0, weight, np.zeros(weight.shape, np.int32), weight < 0, weight >= 0, layers
+        )
 
 
 def networks(**fixed: Any) -> SearchStrategy[Network]:
     """Draw instances; what is given by name is fixed."""
     from hypothesis import strategies as st
 
-    drawn = {"seed": st.integers(0, 2**16), "layers": st.sampled_from([3, 1]),
-             "named": st.sampled_from(NAMED), "shipped": st.booleans(),
-             "scale": st.sampled_from([1.0, 0.1, 30.0]),
-             "strength": st.sampled_from([1.0, 0.01, 100.0])}
+    drawn = {
+        "seed": st.integers(0, 2**16),
+        "layers": st.sampled_from([3, 1]),
+        "named": st.sampled_from(NAMED),
+        "shipped": st.booleans(),
+        "scale": st.sampled_from([1.0, 0.1, 30.0]),
+        "strength": st.sampled_from([1.0, 0.01, 100.0]),
+    }
     return st.builds(Network, **drawn | {k: st.just(v) for k, v in fixed.items()})
 
 
 def blocks(network: Network, point: Point) -> Blocks:
     """Blocks of any support; only the network has exact zeros."""
     full, q = replace(point, zeros=0.0), network.regulators
-    return Blocks(theta=point.array(q, TARGETS), A=full.array(q, SAMPLES, salt=1),
-                  U=full.array(FACTORS, TARGETS, salt=2), V=full.array(FACTORS, q, salt=3))
+    return Blocks(
+        theta=point.array(q, TARGETS),
+        A=full.array(q, SAMPLES, salt=1),
+        U=full.array(FACTORS, TARGETS, salt=2),
+        V=full.array(FACTORS, q, salt=3),
+    )
 
 
 def state_of(network: Network | None, u: Blocks) -> o.NetrexCFState:
@@ -177,7 +205,7 @@ def confidence(evidence: np.ndarray, multipliers: tuple[float, ...]) -> np.ndarr
     """
     count = (evidence > 0).sum(axis=0)
     total = (evidence / evidence.max(axis=(1, 2), keepdims=True)).sum(axis=0)
-    known = np.array(multipliers)[len(multipliers) - len(evidence):]
+    known = np.array(multipliers)[len(multipliers) - len(evidence) :]
     return np.where(count > 0, known[np.maximum(count, 1) - 1] * total, 0)
 
 
@@ -187,8 +215,17 @@ def problem(network: Network, c: np.ndarray | None = None) -> o.NetrexCF:
     if c is None:
         c = confidence(network.evidence, k["evidence"])
     return o.netrex_cf_problem(
-        network.E, c, k["strength"], None, np.where(c > 0, k["boost"] * c, c.max() - 1),
-        k["floor"], k["ridge_activity"], k["ridge_network"], k["ridge_factors"], k["per_target"])
+        network.E,
+        c,
+        k["strength"],
+        None,
+        np.where(c > 0, k["boost"] * c, c.max() - 1),
+        k["floor"],
+        k["ridge_activity"],
+        k["ridge_network"],
+        k["ridge_factors"],
+        k["per_target"],
+    )
 
 
 # ------------------------------------------------------------------ what is shipped, compiled
@@ -197,6 +234,7 @@ def problem(network: Network, c: np.ndarray | None = None) -> o.NetrexCF:
 @partial(jax.jit, static_argnames=("shape",))
 def evaluated(shape, terms, params, view, prior):
     """Objective and its gradient."""
+
     def value(params):
         ready = tuple(t.prepare(view, prior) for t in terms)
         return palm.objective(Slots(shape, ready), params, view, prior)
@@ -238,8 +276,11 @@ def prices_of(term, params, view, prior):
 
     every = jnp.arange(size, dtype=jnp.int32)
     on, off = (jax.vmap(partial(at, value=v))(every) for v in (1e-30, 0.0))
-    return (ready(params, view, prior), ready.price(params, view, prior),
-            (on - off).reshape(params.theta.shape))
+    return (
+        ready(params, view, prior),
+        ready.price(params, view, prior),
+        (on - off).reshape(params.theta.shape),
+    )
 
 
 def on_host(function: Callable, spec: Spec, *args: Any) -> Any:
@@ -247,15 +288,17 @@ def on_host(function: Callable, spec: Spec, *args: Any) -> Any:
     return jax.tree.map(np.asarray, function(spec.shape, spec.terms, *args))
 
 
-def stages(spec: Spec, params: Blocks, view: View, prior: PriorView, sweeps: int = 1
-           ) -> tuple[list[Blocks], np.ndarray]:
+def stages(
+    spec: Spec, params: Blocks, view: View, prior: PriorView, sweeps: int = 1
+) -> tuple[list[Blocks], np.ndarray]:
     """Blocks and objective at the start and after each step; steps alike share their program."""
     counts = spec.shape.counts
     values = [on_host(evaluated, spec, params, view, prior)[0]]
     found = [params]
     for step in spec.steps * sweeps:
-        params, value = jax.tree.map(np.asarray, _step(
-            Shape(counts, (step,)), spec.terms, params, view, prior))
+        params, value = jax.tree.map(
+            np.asarray, _step(Shape(counts, (step,)), spec.terms, params, view, prior)
+        )
         found.append(params)
         values.append(value)
     return found, np.array(values)
@@ -278,23 +321,37 @@ def filtering(network: Network, steps: str) -> EvidenceFiltering:
 
 def shipped(build: Callable[[Network], Spec], name: str) -> Formulation:
     """Return a shipped method as a formulation in all its blocks."""
+
     def look(network, u):
         return on_host(evaluated, build(network), u, network.view, network.prior)
 
     def prox(network, u, step):
-        return u.replace(theta=on_host(thresholded, build(network), u, np.float64(step),
-                                       network.view, network.prior))
+        return u.replace(
+            theta=on_host(
+                thresholded, build(network), u, np.float64(step), network.view, network.prior
+            )
+        )
 
-    return Formulation(lambda n, u: float(look(n, u)[0]), variables=blocks,
-                       gradient=lambda n, u: look(n, u)[1], prox=prox, name=name)
+    return Formulation(
+        lambda n, u: float(look(n, u)[0]),
+        variables=blocks,
+        gradient=lambda n, u: look(n, u)[1],
+        prox=prox,
+        name=name,
+    )
 
 
 # ------------------------------------------------------------------ searches
 
 
-def looking(name: str, look: Callable[..., list[Finding]], *strategies: Callable[[], Any],
-            tolerance: float = 1e-9) -> Callable[[int, int], Report]:
+def looking(
+    name: str,
+    look: Callable[..., list[Finding]],
+    *strategies: Callable[[], Any],
+    tolerance: float = 1e-9,
+) -> Callable[[int, int], Report]:
     """Return a check that searches what the strategies draw, in double precision."""
+
     def check(examples: int, seed: int) -> Report:
         with jax.enable_x64(True):
             return search(name, look, tuple(s() for s in strategies), tolerance, examples, seed)
@@ -304,6 +361,7 @@ def looking(name: str, look: Callable[..., list[Finding]], *strategies: Callable
 
 def matching(joined: Equivalence, draw: Callable[[], Any] = networks) -> Callable[..., Report]:
     """Return a check of an equivalence over networks."""
+
     def check(examples: int, seed: int) -> Report:
         return equivalent(joined, instances=draw(), points=points(), examples=examples, seed=seed)
 
@@ -329,8 +387,14 @@ def network_matrix(p: o.NetrexCF, state: o.NetrexCFState) -> np.ndarray:
     return state.A @ state.A.T + p.lambda_s * np.eye(len(state.A))
 
 
-def swept(p: o.NetrexCF, state: o.NetrexCFState, order: str = "ASXY", columns: tuple = (None, None),
-          mu: Callable[[np.ndarray], float] | None = None, bare: bool = False) -> o.NetrexCFState:
+def swept(
+    p: o.NetrexCF,
+    state: o.NetrexCFState,
+    order: str = "ASXY",
+    columns: tuple = (None, None),
+    mu: Callable[[np.ndarray], float] | None = None,
+    bare: bool = False,
+) -> o.NetrexCFState:
     """One sweep of the original, block after block; ``bare`` leaves the ridge out of B."""
     for block in order:
         if block == "A":

@@ -66,15 +66,24 @@ class Table:
     @property
     def prior(self) -> dict[str, list[str]]:
         """Regulators that the prior names, by target."""
-        return {AIMS[t]: [SOURCES[k] for k in np.flatnonzero(column)]
-                for t, column in enumerate(self.support.T) if column.any()}
+        return {
+            AIMS[t]: [SOURCES[k] for k in np.flatnonzero(column)]
+            for t, column in enumerate(self.support.T)
+            if column.any()
+        }
 
     @property
     def view(self) -> PriorView:
         """The prior as a term sees it."""
         weight = self.support.astype(float)
-        return PriorView(self.support, weight, np.zeros(weight.shape, np.int32), self.self_edge,
-                         np.ones_like(self.support), {"prior": weight})
+        return PriorView(
+            self.support,
+            weight,
+            np.zeros(weight.shape, np.int32),
+            self.self_edge,
+            np.ones_like(self.support),
+            {"prior": weight},
+        )
 
     def cells(
         self, scale: str | None, drawn: bool = False, by_group: bool = False, ddof: int = 0
@@ -91,8 +100,11 @@ class Table:
             if drawn:
                 rows = np.repeat(rows, self.count[rows].astype(int))
             x, y = self.expression[rows][:, :4], self.expression[rows][:, at]
-            yield (x if scale is None else x / units[:4], y / units[at] if scale == "both" else y,
-                   np.ones(len(rows)) if drawn else self.count[rows])
+            yield (
+                x if scale is None else x / units[:4],
+                y / units[at] if scale == "both" else y,
+                np.ones(len(rows)) if drawn else self.count[rows],
+            )
 
 
 @lru_cache(maxsize=512)
@@ -123,10 +135,18 @@ def solved(spec: Spec, instance: Instance) -> dict[str, np.ndarray]:
 
     table = tabled(instance)
     data = unigrn.Data.from_arrays(
-        table.expression, NAMES, groups=table.group, dtype="float64",
-        weights=None if instance.weights == "ones" else table.count)
-    fit = unigrn.fit(spec.replace(prior=unigrn.Prior.from_dict(table.prior)), data,
-                     regulators=SOURCES, targets=AIMS)
+        table.expression,
+        NAMES,
+        groups=table.group,
+        dtype="float64",
+        weights=None if instance.weights == "ones" else table.count,
+    )
+    fit = unigrn.fit(
+        spec.replace(prior=unigrn.Prior.from_dict(table.prior)),
+        data,
+        regulators=SOURCES,
+        targets=AIMS,
+    )
     problem, out = fit.plan.problem, {}
     source = [SOURCES.index(r) for r in problem.regulators[problem.candidate]]
     target = [AIMS.index(t) for t in problem.targets[problem.entry_target]]
@@ -141,11 +161,16 @@ def solved(spec: Spec, instance: Instance) -> dict[str, np.ndarray]:
 
 def _drawn(**fixed: Any) -> Callable[[], Any]:
     """Draw instances of 12 cells a group and more; a tuple offers a choice."""
+
     def strategy():
         from hypothesis import strategies as st
 
-        return instances(**{k: st.sampled_from(v) if isinstance(v, tuple) else v
-                            for k, v in {"cells": (24, 32), **fixed}.items()})
+        return instances(
+            **{
+                k: st.sampled_from(v) if isinstance(v, tuple) else v
+                for k, v in {"cells": (24, 32), **fixed}.items()
+            }
+        )
 
     return strategy
 
@@ -184,8 +209,14 @@ def shipped(spec: Spec) -> Formulation:
         return Blocks(theta=np.stack([slope(spec, *one).theta for one in each(instance, u)]))
 
     def prox(instance, u, step):
-        return Blocks(theta=np.stack([pieces.prox(params.theta, step, view, prior)
-                                      for params, view, prior in each(instance, u)]))
+        return Blocks(
+            theta=np.stack(
+                [
+                    pieces.prox(params.theta, step, view, prior)
+                    for params, view, prior in each(instance, u)
+                ]
+            )
+        )
 
     def variables(instance, point):
         theta = point.array(len(GROUPS), 4, 4)
@@ -195,15 +226,25 @@ def shipped(spec: Spec) -> Formulation:
         return Blocks(theta=np.nan_to_num(solved(spec, instance)["weight"]))
 
     kinks = any(t.kink for t in spec.terms)
-    return Formulation(objective, violation, variables, None if kinks else gradient,
-                       prox if kinks else None, minimiser, name=spec.name)
+    return Formulation(
+        objective,
+        violation,
+        variables,
+        None if kinks else gradient,
+        prox if kinks else None,
+        minimiser,
+        name=spec.name,
+    )
 
 
 def on_kept(instance: Instance, scale: str | None, **slip: Any):
     """Columns and response of each group and target: the kept regulators on the drawn cells."""
     table = tabled(instance)
-    return [(x[:, own], y[:, t]) for x, y, _ in table.cells(scale, drawn=True, **slip)
-            for t, own in enumerate(table.kept)]
+    return [
+        (x[:, own], y[:, t])
+        for x, y, _ in table.cells(scale, drawn=True, **slip)
+        for t, own in enumerate(table.kept)
+    ]
 
 
 def restrict(instance: Instance, u: Blocks) -> list[np.ndarray]:
@@ -224,21 +265,29 @@ def embed(instance: Instance, parts: list[np.ndarray], leak: str = "") -> Blocks
 
 
 def original(
-    name: str, scale: str, value: Callable[..., float], fit: Callable[..., np.ndarray],
-    gradient: Callable[..., np.ndarray] | None = None, price: float | None = None, **slip: Any,
+    name: str,
+    scale: str,
+    value: Callable[..., float],
+    fit: Callable[..., np.ndarray],
+    gradient: Callable[..., np.ndarray] | None = None,
+    price: float | None = None,
+    **slip: Any,
 ) -> Formulation:
     """State a regression target by target, on its own columns.
 
     ``value`` and ``gradient`` are functions (X, y, b), ``fit`` (X, y); ``price`` is that of a
     lasso, whose prox is the soft threshold.
     """
+
     def objective(instance, parts):
-        return sum(value(*xy, b) for xy, b in zip(on_kept(instance, scale, **slip), parts,
-                                                  strict=True))
+        return sum(
+            value(*xy, b) for xy, b in zip(on_kept(instance, scale, **slip), parts, strict=True)
+        )
 
     def slopes(instance, parts):
-        return [gradient(*xy, b) for xy, b in zip(on_kept(instance, scale, **slip), parts,
-                                                  strict=True)]
+        return [
+            gradient(*xy, b) for xy, b in zip(on_kept(instance, scale, **slip), parts, strict=True)
+        ]
 
     def prox(instance, parts, step):
         return [np.sign(b) * np.maximum(np.abs(b) - step * price, 0) for b in parts]
@@ -246,9 +295,15 @@ def original(
     def variables(instance, point):
         return restrict(instance, Blocks(theta=point.array(len(GROUPS), 4, 4)))
 
-    return Formulation(objective, None, variables, slopes if gradient else None,
-                       None if price is None else prox,
-                       lambda i: [fit(*xy) for xy in on_kept(i, scale, **slip)], name=name)
+    return Formulation(
+        objective,
+        None,
+        variables,
+        slopes if gradient else None,
+        None if price is None else prox,
+        lambda i: [fit(*xy) for xy in on_kept(i, scale, **slip)],
+        name=name,
+    )
 
 
 # ------------------------------------------------------------------ proposition_1.lasso
@@ -276,27 +331,39 @@ def _lasso_value(x, y, b, strength, ddof, squared, intercept):
 
 
 def _lasso(
-    instance: Instance, point: Point, leak: str = "", strength: float = LAMBDA, ddof: int = 0,
-    squared: bool = False, intercept: bool = True, scale: str = "both", cut: bool = False,
+    instance: Instance,
+    point: Point,
+    leak: str = "",
+    strength: float = LAMBDA,
+    ddof: int = 0,
+    squared: bool = False,
+    intercept: bool = True,
+    scale: str = "both",
+    cut: bool = False,
 ) -> list[Finding]:
     """Compare the two formulations, and check the shipped minimiser's optimality conditions."""
     spec = _sketch()
     first = shipped(spec)
     if cut:
         free = shipped(spec.replace(constraint=None))
-        first = replace(first, minimiser=lambda i: Blocks(
-            theta=np.where(tabled(i).own, free.minimiser(i).theta, 0)))
+        first = replace(
+            first,
+            minimiser=lambda i: Blocks(theta=np.where(tabled(i).own, free.minimiser(i).theta, 0)),
+        )
     second = original(
-        "lasso of each target", scale,
+        "lasso of each target",
+        scale,
         partial(_lasso_value, strength=strength, ddof=ddof, squared=squared, intercept=intercept),
         lambda x, y: originals.masked_lasso(x, y, strength, _variance(y, ddof), 1e-11),
-        price=strength)
+        price=strength,
+    )
     joined = Equivalence(first, second, restrict, partial(embed, leak=leak))
     found = first.minimiser(instance)
     # The likelihood of a target without variance is not defined; its coefficients are.
     kinds = tuple(k for k in KINDS if k != "objective" or not instance.constant_target)
     out = replace(joined, first=replace(first, minimiser=lambda i: found)).compare(
-        instance, point, kinds)
+        instance, point, kinds
+    )
     for (x, y), b in zip(on_kept(instance, "both"), restrict(instance, found), strict=True):
         s2 = _variance(y)
         off = originals.lasso_kkt_violation(x, y, b, LAMBDA, s2)
@@ -308,8 +375,12 @@ def _lasso(
 def _lasso_claim() -> Claim:
     def check(**slip: Any) -> Search:
         # Descent by coordinates, the original's solver, crawls along columns that nearly agree.
-        return Search("masked lasso = lasso of each target", partial(_lasso, **slip), 1e-7,
-                      _drawn(columns=("plain", "zero", "repeated", "constant")))
+        return Search(
+            "masked lasso = lasso of each target",
+            partial(_lasso, **slip),
+            1e-7,
+            _drawn(columns=("plain", "zero", "repeated", "constant")),
+        )
 
     return Claim(
         "proposition_1.lasso",
@@ -317,14 +388,16 @@ def _lasso_claim() -> Claim:
         "equivalence",
         ("celloracle.proposition_1_lasso", "celloracle.masked_regression_instance"),
         check(),
-        (Variant("a leaked support entry", check(leak="support")),
-         Variant("a self-edge let in", check(leak="self")),
-         Variant("the mask applied after the fit", check(cut=True)),
-         Variant("a doubled penalty", check(strength=2 * LAMBDA)),
-         Variant("sample in place of population variance", check(ddof=1)),
-         Variant("squares in place of absolute values", check(squared=True)),
-         Variant("targets in their own units", check(scale="regulators")),
-         Variant("an intercept left out", check(intercept=False))),
+        (
+            Variant("a leaked support entry", check(leak="support")),
+            Variant("a self-edge let in", check(leak="self")),
+            Variant("the mask applied after the fit", check(cut=True)),
+            Variant("a doubled penalty", check(strength=2 * LAMBDA)),
+            Variant("sample in place of population variance", check(ddof=1)),
+            Variant("squares in place of absolute values", check(squared=True)),
+            Variant("targets in their own units", check(scale="regulators")),
+            Variant("an intercept left out", check(intercept=False)),
+        ),
     )
 
 
@@ -334,10 +407,17 @@ ALPHA = 10.0  # of the released program
 
 
 def _ridge(
-    instance: Instance, point: Point, leak: str = "", alpha: float = ALPHA, times_n: bool = False,
-    intercept: bool = True, scale: str = "regulators", **slip: Any,
+    instance: Instance,
+    point: Point,
+    leak: str = "",
+    alpha: float = ALPHA,
+    times_n: bool = False,
+    intercept: bool = True,
+    scale: str = "regulators",
+    **slip: Any,
 ) -> list[Finding]:
     """CellOracle without its bags against the closed form; with counts, one bag of it."""
+
     def price(x):
         return alpha * (len(x) if times_n else 1)
 
@@ -360,7 +440,8 @@ def _ridge(
     first = replace(first, minimiser=lambda i: found)
     second = replace(second, minimiser=lambda i: wanted)
     out = Equivalence(first, second, restrict, partial(embed, leak=leak)).compare(
-        instance, point, KINDS)
+        instance, point, KINDS
+    )
     # The minimiser is unique: the coefficients themselves agree.
     out.append(Finding("minimiser", _far(instance, found.theta, embed(instance, wanted).theta)))
     return out
@@ -368,24 +449,33 @@ def _ridge(
 
 def _ridge_claim() -> Claim:
     def check(**slip: Any) -> Search:
-        return Search("celloracle without bags = ridge of each target", partial(_ridge, **slip),
-                      1e-7, _drawn())
+        return Search(
+            "celloracle without bags = ridge of each target",
+            partial(_ridge, **slip),
+            1e-7,
+            _drawn(),
+        )
 
     return Claim(
         "proposition_1.ridge",
         "celloracle without its bags is the closed form of ridge on the kept regulators",
         "equivalence",
-        ("celloracle.proposition_1_ridge", "celloracle.proposition_1_bag",
-         "celloracle.bag_is_weighted_ridge"),
+        (
+            "celloracle.proposition_1_ridge",
+            "celloracle.proposition_1_bag",
+            "celloracle.bag_is_weighted_ridge",
+        ),
         check(),
-        (Variant("a leaked support entry", check(leak="support")),
-         Variant("a self-edge let in", check(leak="self")),
-         Variant("a doubled penalty", check(alpha=2 * ALPHA)),
-         Variant("alpha times the number of cells", check(times_n=True)),
-         Variant("an intercept left out", check(intercept=False)),
-         Variant("targets scaled too", check(scale="both")),
-         Variant("scaled by the group's deviation", check(by_group=True)),
-         Variant("sample in place of population deviation", check(ddof=1))),
+        (
+            Variant("a leaked support entry", check(leak="support")),
+            Variant("a self-edge let in", check(leak="self")),
+            Variant("a doubled penalty", check(alpha=2 * ALPHA)),
+            Variant("alpha times the number of cells", check(times_n=True)),
+            Variant("an intercept left out", check(intercept=False)),
+            Variant("targets scaled too", check(scale="both")),
+            Variant("scaled by the group's deviation", check(by_group=True)),
+            Variant("sample in place of population deviation", check(ddof=1)),
+        ),
     )
 
 
@@ -404,9 +494,16 @@ def _bag_fit(x: np.ndarray, y: np.ndarray, count: np.ndarray, alpha: float, inte
 
 
 def _bags(
-    instance: Instance, draws: str, alpha: float = ALPHA, up: bool = False,
-    replacement: bool = True, intercept: bool = True, zero_filled: bool = False,
-    ddof: int = 1, features_first: bool = True, **slip: Any,
+    instance: Instance,
+    draws: str,
+    alpha: float = ALPHA,
+    up: bool = False,
+    replacement: bool = True,
+    intercept: bool = True,
+    zero_filled: bool = False,
+    ddof: int = 1,
+    features_first: bool = True,
+    **slip: Any,
 ) -> dict[str, np.ndarray]:
     """Weight, p and bags_drawn, (groups, regulators, targets), with the slip asked for."""
     from scipy.special import stdtr
@@ -458,34 +555,48 @@ def _bagged(instance: Instance, point: Point, tails: int = 2, **slip: Any) -> li
             Finding("feasibility", np.count_nonzero(seen[0] != seen[1])),
             Finding("minimiser", _far(instance, found["weight"], wanted["weight"])),
             Finding("statistics", _apart(found["p"], wanted["p"] * tails / 2)),
-            Finding("statistics", largest(np.where(seen[0], found["bags_drawn"], 0)
-                                          - np.where(seen[1], wanted["bags_drawn"], 0))),
+            Finding(
+                "statistics",
+                largest(
+                    np.where(seen[0], found["bags_drawn"], 0)
+                    - np.where(seen[1], wanted["bags_drawn"], 0)
+                ),
+            ),
         ]
     return out
 
 
 def _bags_claim() -> Claim:
     def check(**slip: Any) -> Search:
-        return Search("celloracle = bagged ridge as released", partial(_bagged, **slip), 1e-8,
-                      _drawn(weights="ones", support=("mixed", "full")))
+        return Search(
+            "celloracle = bagged ridge as released",
+            partial(_bagged, **slip),
+            1e-8,
+            _drawn(weights="ones", support=("mixed", "full")),
+        )
 
     return Claim(
         "proposition_1.bags",
         "celloracle's weight, p and bags_drawn are those of the released bags of ridge fits, "
         "given what a bag draws",
         "equivalence",
-        ("celloracle.proposition_1_bagged", "celloracle.proposition_1_bag",
-         "celloracle.zero_filled_bags"),
+        (
+            "celloracle.proposition_1_bagged",
+            "celloracle.proposition_1_bag",
+            "celloracle.zero_filled_bags",
+        ),
         check(),
-        (Variant("zero-filled bags", check(zero_filled=True)),
-         Variant("population in place of sample variance over bags", check(ddof=0)),
-         Variant("sampling without replacement", check(replacement=False)),
-         Variant("share of the regulators rounded up", check(up=True)),
-         Variant("rows drawn before the regulators", check(features_first=False)),
-         Variant("a doubled penalty", check(alpha=2 * ALPHA)),
-         Variant("an intercept left out", check(intercept=False)),
-         Variant("scaled by the group's deviation", check(by_group=True)),
-         Variant("a one-sided p", check(tails=1))),
+        (
+            Variant("zero-filled bags", check(zero_filled=True)),
+            Variant("population in place of sample variance over bags", check(ddof=0)),
+            Variant("sampling without replacement", check(replacement=False)),
+            Variant("share of the regulators rounded up", check(up=True)),
+            Variant("rows drawn before the regulators", check(features_first=False)),
+            Variant("a doubled penalty", check(alpha=2 * ALPHA)),
+            Variant("an intercept left out", check(intercept=False)),
+            Variant("scaled by the group's deviation", check(by_group=True)),
+            Variant("a one-sided p", check(tails=1)),
+        ),
         share=0.2,
         covers="the mean over bags",
     )
@@ -502,13 +613,22 @@ def _beyond(samples: np.ndarray, mean: np.ndarray, second: np.ndarray) -> float:
     found = samples.T @ samples / bags
     errors = [np.sqrt(np.diag(second) - mean**2), np.sqrt(square.T @ square / bags - found**2)]
     gaps = [samples.mean(axis=0) - mean, found - second]
-    worst = [np.abs(gap) / (error / np.sqrt(bags) + 1e-9)
-             for gap, error in zip(gaps, errors, strict=True)]
+    worst = [
+        np.abs(gap) / (error / np.sqrt(bags) + 1e-9)
+        for gap, error in zip(gaps, errors, strict=True)
+    ]
     return max(0.0, *(float(w.max(initial=0)) - SIGMAS for w in worst))
 
 
-def _distribution(instance: Instance, point: Point, replacement: bool = True, poisson: bool = False,
-                  share: float = SHARE, up: bool = False, twice: bool = False) -> list[Finding]:
+def _distribution(
+    instance: Instance,
+    point: Point,
+    replacement: bool = True,
+    poisson: bool = False,
+    share: float = SHARE,
+    up: bool = False,
+    twice: bool = False,
+) -> list[Finding]:
     """Compare the default draws with multinomial counts and uniform subsets, by their moments."""
     rng, eye = instance.rng(5), np.eye
     n, k = int(rng.integers(1, 25)), int(rng.integers(1, 9))
@@ -520,18 +640,23 @@ def _distribution(instance: Instance, point: Point, replacement: bool = True, po
     size = max(1, int(np.ceil(share * k) if up else share * k))
     rate = size / k
     pair = rate**2 if twice else rate * (size - 1) / max(k - 1, 1)
-    return [Finding("feasibility", largest(counts.sum(axis=1) - n)),
-            Finding("feasibility", largest(taken.sum(axis=1) - size)),
-            Finding("statistics", _beyond(counts - 1.0, np.zeros(n),
-                                          spread if replacement else 0 * spread)),
-            Finding("statistics", _beyond(taken, np.full(k, rate),
-                                          pair + (rate - pair) * eye(k)))]
+    return [
+        Finding("feasibility", largest(counts.sum(axis=1) - n)),
+        Finding("feasibility", largest(taken.sum(axis=1) - size)),
+        Finding(
+            "statistics", _beyond(counts - 1.0, np.zeros(n), spread if replacement else 0 * spread)
+        ),
+        Finding("statistics", _beyond(taken, np.full(k, rate), pair + (rate - pair) * eye(k))),
+    ]
 
 
 def _draws_claim() -> Claim:
     def check(**slip: Any) -> Search:
-        return Search("the default draws = the released ones in distribution",
-                      partial(_distribution, **slip), 1e-8)
+        return Search(
+            "the default draws = the released ones in distribution",
+            partial(_distribution, **slip),
+            1e-8,
+        )
 
     return Claim(
         "proposition_1.draws",
@@ -540,11 +665,13 @@ def _draws_claim() -> Claim:
         "equivalence",
         (),
         check(),
-        (Variant("cells without replacement", check(replacement=False)),
-         Variant("every cell by itself (Poisson)", check(poisson=True)),
-         Variant("share of the regulators rounded up", check(up=True)),
-         Variant("a share of 0.7", check(share=0.7)),
-         Variant("regulators with replacement", check(twice=True))),
+        (
+            Variant("cells without replacement", check(replacement=False)),
+            Variant("every cell by itself (Poisson)", check(poisson=True)),
+            Variant("share of the regulators rounded up", check(up=True)),
+            Variant("a share of 0.7", check(share=0.7)),
+            Variant("regulators with replacement", check(twice=True)),
+        ),
         reason="a program that draws numbers: there is a definition, no theorem",
     )
 
@@ -559,8 +686,14 @@ def _residual_left(x: np.ndarray, y: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _bayesian(
-    instance: Instance, point: Point, tails: int = 2, noise: bool = True, scale: str = "regulators",
-    by_group: bool = False, ddof: int = 0, **options: Any,
+    instance: Instance,
+    point: Point,
+    tails: int = 2,
+    noise: bool = True,
+    scale: str = "regulators",
+    by_group: bool = False,
+    ddof: int = 0,
+    **options: Any,
 ) -> list[Finding]:
     """Posterior mean, variance and p of every edge against the original's."""
     found, table = solved(released.celloracle_bayesian(None), instance), tabled(instance)
@@ -572,24 +705,33 @@ def _bayesian(
             continue
         fit = originals.bayesian_ridge(x, y, **options)
         spread = fit.variance * (1 if noise else fit.noise_precision)
-        for name, values in (("weight", fit.coefficients), ("variance", spread),
-                             ("p", fit.p * tails / 2)):
+        for name, values in (
+            ("weight", fit.coefficients),
+            ("variance", spread),
+            ("p", fit.p * tails / 2),
+        ):
             wanted[name][i // 4, own, i % 4] = values
         if not _residual_left(x, y, fit.coefficients):
             for name in ("variance", "p"):
                 found[name][i // 4, own, i % 4] = wanted[name][i // 4, own, i % 4]
     seen = [np.isfinite(a["weight"]) for a in (found, wanted)]
     ratio = np.where(seen[1], np.nan_to_num(found["variance"]) / wanted["variance"] - 1, 0)
-    return [Finding("feasibility", np.count_nonzero(seen[0] != seen[1])),
-            Finding("minimiser", _far(instance, found["weight"], wanted["weight"])),
-            Finding("statistics", largest(ratio)),
-            Finding("statistics", _apart(found["p"], wanted["p"]))]
+    return [
+        Finding("feasibility", np.count_nonzero(seen[0] != seen[1])),
+        Finding("minimiser", _far(instance, found["weight"], wanted["weight"])),
+        Finding("statistics", largest(ratio)),
+        Finding("statistics", _apart(found["p"], wanted["p"])),
+    ]
 
 
 def _bayesian_claim() -> Claim:
     def check(**slip: Any) -> Search:
-        return Search("celloracle_bayesian = evidence maximisation as released",
-                      partial(_bayesian, **slip), 1e-7, _drawn())
+        return Search(
+            "celloracle_bayesian = evidence maximisation as released",
+            partial(_bayesian, **slip),
+            1e-7,
+            _drawn(),
+        )
 
     return Claim(
         "proposition_1.bayesian",
@@ -597,13 +739,15 @@ def _bayesian_claim() -> Claim:
         "equivalence",
         ("gaussian.bayesian_ridge_theta", "gaussian.mackay_lam", "gaussian.mackay_a"),
         check(),
-        (Variant("the hyperprior left out", check(hyperprior=0.0)),
-         Variant("posterior variance without the noise", check(noise=False)),
-         Variant("stopped ten times earlier", check(tolerance=1e-2)),
-         Variant("a one-sided p", check(tails=1)),
-         Variant("targets scaled too", check(scale="both")),
-         Variant("scaled by the group's deviation", check(by_group=True)),
-         Variant("sample in place of population deviation", check(ddof=1))),
+        (
+            Variant("the hyperprior left out", check(hyperprior=0.0)),
+            Variant("posterior variance without the noise", check(noise=False)),
+            Variant("stopped ten times earlier", check(tolerance=1e-2)),
+            Variant("a one-sided p", check(tails=1)),
+            Variant("targets scaled too", check(scale="both")),
+            Variant("scaled by the group's deviation", check(by_group=True)),
+            Variant("sample in place of population deviation", check(ddof=1)),
+        ),
         covers="the algebra at given precisions",
     )
 
@@ -667,7 +811,8 @@ def _evidence(h: float, degrees: int, determinant: bool) -> Equivalence:
 
     return Equivalence(
         Formulation(objective, None, drawn, gradient, name="gaussian evidence"),
-        Formulation(value, None, drawn, slopes, name="evidence, written out"))
+        Formulation(value, None, drawn, slopes, name="evidence, written out"),
+    )
 
 
 def _blocks(theta: np.ndarray, a: float, lam: float) -> Blocks:
@@ -680,8 +825,12 @@ def _eigenvalues(x: np.ndarray) -> np.ndarray:
 
 
 def _stationary(
-    instance: Instance, point: Point, h: float = HYPERPRIOR, degrees: int = 0,
-    determinant: bool = True, relative: bool = True,
+    instance: Instance,
+    point: Point,
+    h: float = HYPERPRIOR,
+    degrees: int = 0,
+    determinant: bool = True,
+    relative: bool = True,
 ) -> list[Finding]:
     """Check the three statements of the page at one point, and the shipped fixed point."""
     joined = _evidence(h, degrees, determinant)
@@ -692,8 +841,9 @@ def _stationary(
     a, lam = float(u.noise_precision), float(u.weight_precision)
     best = u.replace(theta=originals.ridge(x, y, lam / a if relative else lam))
     value = joined.first.objective(instance, best)
-    out.append(Finding("minimiser", max(value - joined.first.objective(instance, u), 0)
-                       / (1 + abs(value))))
+    out.append(
+        Finding("minimiser", max(value - joined.first.objective(instance, u), 0) / (1 + abs(value)))
+    )
     found = joined.first.gradient(instance, best)
     steep = joined.first.gradient(instance, best.replace(theta=np.zeros_like(best.theta)))
     out.append(Finding("gradient", largest(found.theta) / (1 + largest(steep.theta))))
@@ -701,23 +851,22 @@ def _stationary(
     r, e = y - y.mean() - (x - x.mean(axis=0)) @ best.theta, _eigenvalues(x)
     gamma = np.sum(a * e / (lam + a * e))
     for got, left, right in (
-            (a * found.noise_precision, a * (r @ r + 2 * h), len(y) - degrees - gamma + 2 * h),
-            (lam * found.weight_precision, lam * (best.theta @ best.theta + 2 * h),
-             gamma + 2 * h)):
+        (a * found.noise_precision, a * (r @ r + 2 * h), len(y) - degrees - gamma + 2 * h),
+        (lam * found.weight_precision, lam * (best.theta @ best.theta + 2 * h), gamma + 2 * h),
+    ):
         out.append(Finding("gradient", abs(got - left + right) / (left + right)))
     return out + _fixed_points(instance, h, degrees, determinant)
 
 
-def _fixed_points(
-    instance: Instance, h: float, degrees: int, determinant: bool
-) -> list[Finding]:
+def _fixed_points(instance: Instance, h: float, degrees: int, determinant: bool) -> list[Finding]:
     """Run the shipped solver on: where its updates stand still, J is stationary in (a, l)."""
     out = []
     found = solved(released.celloracle_bayesian(None, tolerance=0.0), instance)
     for i, (x, y) in enumerate(on_kept(instance, "regulators")):
         g, t = divmod(i, 4)
-        a, lam, moved = (found[k][g, t] for k in ("noise_precision", "weight_precision",
-                                                   "residual"))
+        a, lam, moved = (
+            found[k][g, t] for k in ("noise_precision", "weight_precision", "residual")
+        )
         own = tabled(instance).kept[t]
         b, spread = (found[k][g, own, t] for k in ("weight", "variance"))
         if not len(own) or not moved < 0.1 or not _residual_left(x, y, b):
@@ -739,9 +888,12 @@ def _fixed_points(
 
 def _evidence_claim() -> Claim:
     def check(**slip: Any) -> Search:
-        return Search("evidence maximisation = stationarity of one objective",
-                      partial(_stationary, **slip), 1e-8,
-                      _drawn(weights="ones", support="full"))
+        return Search(
+            "evidence maximisation = stationarity of one objective",
+            partial(_stationary, **slip),
+            1e-8,
+            _drawn(weights="ones", support="full"),
+        )
 
     return Claim(
         "bayesian_ridge",
@@ -749,10 +901,12 @@ def _evidence_claim() -> Claim:
         "equivalence",
         ("gaussian.bayesian_ridge_theta", "gaussian.mackay_lam", "gaussian.mackay_a"),
         check(),
-        (Variant("the hyperprior left out", check(h=0.0)),
-         Variant("the log-determinant left out", check(determinant=False)),
-         Variant("the intercept integrated out", check(degrees=1)),
-         Variant("ridge of strength l in place of l / a", check(relative=False))),
+        (
+            Variant("the hyperprior left out", check(h=0.0)),
+            Variant("the log-determinant left out", check(determinant=False)),
+            Variant("the intercept integrated out", check(degrees=1)),
+            Variant("ridge of strength l in place of l / a", check(relative=False)),
+        ),
         covers="the algebra at given precisions",
     )
 
@@ -780,8 +934,9 @@ def _released(instance: Instance) -> np.ndarray:
 
 def _written_out(instance: Instance) -> np.ndarray:
     """Solve the same in closed form."""
-    return embed(instance, [originals.ridge(x, y, ALPHA) for x, y in
-                            on_kept(instance, "regulators")]).theta
+    return embed(
+        instance, [originals.ridge(x, y, ALPHA) for x, y in on_kept(instance, "regulators")]
+    ).theta
 
 
 def _per_cell(instance: Instance) -> np.ndarray:
@@ -800,25 +955,33 @@ def _part_for_good(instance: Instance, point: Point) -> list[Finding]:
     Where a coefficient is 0 the gradient of a ridge is that of the squares, whatever its strength.
     """
     sketched, steep = _sketched(instance), 0.0
-    for (x, y), b in zip(on_kept(instance, "regulators"),
-                         restrict(instance, Blocks(theta=sketched)), strict=True):
+    for (x, y), b in zip(
+        on_kept(instance, "regulators"), restrict(instance, Blocks(theta=sketched)), strict=True
+    ):
         if (b != 0).any():
             slopes = originals.ridge_gradient(x, y, b, 0.0)
             steep = max(steep, largest(np.where(b == 0, slopes, 0)))
-    return [Finding("minimiser", min(_far(instance, sketched, _released(instance)),
-                                     steep / instance.scale))]
+    return [
+        Finding(
+            "minimiser", min(_far(instance, sketched, _released(instance)), steep / instance.scale)
+        )
+    ]
 
 
 def _optimal(instance: Instance) -> float:
     """Certify both minimisers by their own conditions, in the originals' arithmetic."""
     theta, out = _sketched(instance) / _units(instance), 0.0
-    for (x, y), b in zip(on_kept(instance, "both"), restrict(instance, Blocks(theta=theta)),
-                         strict=True):
+    for (x, y), b in zip(
+        on_kept(instance, "both"), restrict(instance, Blocks(theta=theta)), strict=True
+    ):
         s2 = _variance(y)
         steep = originals.lasso_kkt_violation(x, y, np.zeros_like(b), 0.0, s2)
         out = max(out, originals.lasso_kkt_violation(x, y, b, LAMBDA, s2) / (1 + steep))
-    for (x, y), b in zip(on_kept(instance, "regulators"),
-                         restrict(instance, Blocks(theta=_released(instance))), strict=True):
+    for (x, y), b in zip(
+        on_kept(instance, "regulators"),
+        restrict(instance, Blocks(theta=_released(instance))),
+        strict=True,
+    ):
         steep = largest(originals.ridge_gradient(x, y, np.zeros_like(b), ALPHA))
         out = max(out, largest(originals.ridge_gradient(x, y, b, ALPHA)) / (1 + steep))
     return out
@@ -833,8 +996,12 @@ class Parting:
     @property
     def looking(self) -> Search:
         """The search for a difference: its counterexample is what the claim is about."""
-        return Search("the sketched lasso and the released ridge part", self.findings, 1e-6,
-                      _drawn(weights="ones"))
+        return Search(
+            "the sketched lasso and the released ridge part",
+            self.findings,
+            1e-6,
+            _drawn(weights="ones"),
+        )
 
     def __call__(self, examples: int, seed: int) -> Report:
         """Find an instance, and certify both minimisers there."""
@@ -843,8 +1010,9 @@ class Parting:
             return replace(found, holds=False, reason="no instance tells them apart")
         with jax.enable_x64(True):
             off = _optimal(found.counterexample[0])
-        return replace(found, holds=off <= found.tolerance, worst={"gradient": off},
-                       counts={"gradient": 1})
+        return replace(
+            found, holds=off <= found.tolerance, worst={"gradient": off}, counts={"gradient": 1}
+        )
 
 
 def _parting_claim() -> Claim:
@@ -857,12 +1025,22 @@ def _parting_claim() -> Claim:
         "counterexample",
         ("celloracle.proposition_1_lasso", "celloracle.proposition_1_ridge"),
         Parting(_part_for_good),
-        (Variant("ridge by plan against ridge in closed form", check(_released, _written_out)),
-         Variant("ridge with everything divided by the cells", check(_released, _per_cell)),
-         Variant("lasso with everything doubled",
-                 check(_sketched, partial(_sketched, factor=2.0)))),
+        (
+            Variant("ridge by plan against ridge in closed form", check(_released, _written_out)),
+            Variant("ridge with everything divided by the cells", check(_released, _per_cell)),
+            Variant(
+                "lasso with everything doubled", check(_sketched, partial(_sketched, factor=2.0))
+            ),
+        ),
     )
 
 
-CLAIMS = (_lasso_claim(), _ridge_claim(), _bags_claim(), _draws_claim(), _bayesian_claim(),
-          _evidence_claim(), _parting_claim())
+CLAIMS = (
+    _lasso_claim(),
+    _ridge_claim(),
+    _bags_claim(),
+    _draws_claim(),
+    _bayesian_claim(),
+    _evidence_claim(),
+    _parting_claim(),
+)

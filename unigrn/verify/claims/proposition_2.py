@@ -84,20 +84,26 @@ def _constant_price(p: o.NetrexCF, R: np.ndarray) -> np.ndarray:
     return p.eta0 + 0 * R
 
 
-def _completed_square(network: Network, point: Point, price: Any = o.netrex_cf_price,
-                      total: Any = _square_total) -> list[Finding]:
+def _completed_square(
+    network: Network, point: Point, price: Any = o.netrex_cf_price, total: Any = _square_total
+) -> list[Finding]:
     p = problem(network)
     u = _at_square(network, point, p)
     S, R = u.theta.T, (u.V.T @ u.U).T
-    value, asked, jump = jax.tree.map(np.asarray, prices_of(
-        filtering(network, "safe"), u, network.view, network.prior))
+    value, asked, jump = jax.tree.map(
+        np.asarray, prices_of(filtering(network, "safe"), u, network.view, network.prior)
+    )
     W, T = o.netrex_cf_weights(p, S != 0)
     defined = np.sum(W * (T - R) ** 2) + np.sum(p.eta[S != 0])
     want = price(p, R)
     size = max(largest(W * R**2), float(defined))
-    out = [apart("objective", value, defined), apart("objective", value, total(p, S, R, price)),
-           apart("objective", asked.T, want), apart("objective", jump.T, want, size),
-           Finding("objective", max(p.eta0 - asked.min(), 0))]
+    out = [
+        apart("objective", value, defined),
+        apart("objective", value, total(p, S, R, price)),
+        apart("objective", asked.T, want),
+        apart("objective", jump.T, want, size),
+        Finding("objective", max(p.eta0 - asked.min(), 0)),
+    ]
     if point.outside:  # the square vanishes: no smaller price would do
         out.append(apart("objective", asked, np.full(asked.shape, p.eta0)))
     return out
@@ -112,13 +118,20 @@ def _completed_square_claim() -> Claim:
         "switching on an edge of NetREX-CF costs floor + Lambda beta (R - r)^2, and the sum of the "
         "costs is a weighted factorisation plus these prices",
         "equivalence",
-        ("completed_square.jump", "completed_square.completed_square", "completed_square.price_ge",
-         "completed_square.released_eta_least", "netrex_cf.netrex_cf_completed_square"),
+        (
+            "completed_square.jump",
+            "completed_square.completed_square",
+            "completed_square.price_ge",
+            "completed_square.released_eta_least",
+            "netrex_cf.netrex_cf_completed_square",
+        ),
         twin(),
-        (Variant("off the prior, the square centred at 1", twin(price=_missing_ratio)),
-         Variant("alpha + beta in place of beta", twin(price=_whole_weight)),
-         Variant("one price for all edges", twin(price=_constant_price)),
-         Variant("|theta| in place of the indicator", twin(total=_absolute_total))),
+        (
+            Variant("off the prior, the square centred at 1", twin(price=_missing_ratio)),
+            Variant("alpha + beta in place of beta", twin(price=_whole_weight)),
+            Variant("one price for all edges", twin(price=_constant_price)),
+            Variant("|theta| in place of the indicator", twin(total=_absolute_total)),
+        ),
     )
 
 
@@ -141,12 +154,12 @@ def _soft(v, step, h):
     return np.sign(v) * np.maximum(np.abs(v) - np.sqrt(2 * step * h), 0)
 
 
-def _threshold(network: Network, point: Point, rule: Any = _cheaper,
-               price: Any = o.netrex_cf_price) -> list[Finding]:
+def _threshold(
+    network: Network, point: Point, rule: Any = _cheaper, price: Any = o.netrex_cf_price
+) -> list[Finding]:
     p = problem(network)
     u, step = _at_square(network, point, p), 0.5 / p.eta0 / network.strength
-    got = on_host(thresholded, released(network), u, np.float64(step), network.view,
-                  network.prior)
+    got = on_host(thresholded, released(network), u, np.float64(step), network.view, network.prior)
     return [apart("prox", got, rule(u.theta, step, price(p, (u.V.T @ u.U).T).T))]
 
 
@@ -172,10 +185,12 @@ def _threshold_claim() -> Claim:
         "equivalence",
         ("hard_threshold.hard_threshold_prox", "hard_threshold.hard_threshold_tie"),
         twin(),
-        (Variant("ties kept", twin(rule=_cheaper_or_equal)),
-         Variant("t h in place of 2 t h", twin(rule=_without_half)),
-         Variant("a soft threshold", twin(rule=_soft)),
-         Variant("one price for all edges", twin(price=_constant_price))),
+        (
+            Variant("ties kept", twin(rule=_cheaper_or_equal)),
+            Variant("t h in place of 2 t h", twin(rule=_without_half)),
+            Variant("a soft threshold", twin(rule=_soft)),
+            Variant("one price for all edges", twin(price=_constant_price)),
+        ),
     )
 
 
@@ -191,15 +206,14 @@ def _cut(network: Network) -> o.NetrexCF:
 
 
 def _from_first(network: Network) -> o.NetrexCF:
-    multipliers = network.constants["evidence"][:network.layers]
+    multipliers = network.constants["evidence"][: network.layers]
     c = confidence(network.evidence, multipliers)
     return problem(network, c * max(1, 1.5 / c.max()))  # at most 1 has no weights
 
 
 def _unscaled(network: Network) -> o.NetrexCF:
     evidence = network.evidence
-    return problem(network, confidence(evidence, network.constants["evidence"])
-                   * evidence.max())
+    return problem(network, confidence(evidence, network.constants["evidence"]) * evidence.max())
 
 
 def _one_more(network: Network) -> o.NetrexCF:
@@ -239,12 +253,14 @@ def _weights_claim() -> Claim:
         "equivalence",
         (),
         twin(),
-        (Variant("C + 1 in place of C", twin(_one_more)),
-         Variant("10 C in place of 9 C", twin(_ten)),
-         Variant("multipliers counted from the first", twin(_from_first)),
-         Variant("layers not scaled to 1", twin(_unscaled)),
-         Variant("released: cut edges lose their weights", twin(_cut)),
-         Variant("default: cut edges keep their weights", twin(problem, problem))),
+        (
+            Variant("C + 1 in place of C", twin(_one_more)),
+            Variant("10 C in place of 9 C", twin(_ten)),
+            Variant("multipliers counted from the first", twin(_from_first)),
+            Variant("layers not scaled to 1", twin(_unscaled)),
+            Variant("released: cut edges lose their weights", twin(_cut)),
+            Variant("default: cut edges keep their weights", twin(problem, problem)),
+        ),
         reason="a table of constants: nothing to prove",
     )
 
@@ -252,26 +268,31 @@ def _weights_claim() -> Claim:
 # ------------------------------------------------------------------ proposition_2.released
 
 
-def _original(change: Callable[[o.NetrexCF], o.NetrexCF] = lambda p: p,
-              objective: Callable = o.netrex_cf_objective) -> Formulation:
+def _original(
+    change: Callable[[o.NetrexCF], o.NetrexCF] = lambda p: p,
+    objective: Callable = o.netrex_cf_objective,
+) -> Formulation:
     """Return the original in all its blocks, with a changed problem where asked for."""
+
     def prox(network, state, step):
         p = change(problem(network))
         h = o.netrex_cf_price(p, state.X.T @ state.Y)
         return state._replace(S=_cheaper(state.S, step, h))
 
-    return Formulation(lambda n, s: objective(change(problem(n)), s),
-                       variables=lambda n, point: state_of(n, blocks(n, point)),
-                       gradient=lambda n, s: o.netrex_cf_gradients(change(problem(n)), s),
-                       prox=prox, name="released objective")
+    return Formulation(
+        lambda n, s: objective(change(problem(n)), s),
+        variables=lambda n, point: state_of(n, blocks(n, point)),
+        gradient=lambda n, s: o.netrex_cf_gradients(change(problem(n)), s),
+        prox=prox,
+        name="released objective",
+    )
 
 
 def _target_is_prior(p: o.NetrexCF, state: o.NetrexCFState) -> float:
     Z = state.S != 0
     W, T = o.netrex_cf_weights(p, Z)
     R = state.X.T @ state.Y
-    return (o.netrex_cf_objective(p, state)
-            + float(np.sum(W * ((p.P - R) ** 2 - (T - R) ** 2))))
+    return o.netrex_cf_objective(p, state) + float(np.sum(W * ((p.P - R) ** 2 - (T - R) ** 2)))
 
 
 def _half_fit(p: o.NetrexCF, state: o.NetrexCFState) -> float:
@@ -289,12 +310,15 @@ def _released_claim() -> Claim:
         "equivalence",
         ("netrex_cf.proposition_2_released", "netrex_cf.network_instance"),
         twin(),
-        (Variant("no ridge on the factors", twin(lambda p: p._replace(rho=0.0))),
-         Variant("one price for all edges", twin(lambda p: p._replace(eta=0 * p.eta + p.eta0))),
-         Variant("the target is P alone", twin(objective=_target_is_prior)),
-         Variant("half the squares", twin(objective=_half_fit)),
-         Variant("10 C in place of 9 C", twin(
-             lambda p: p._replace(beta=p.beta + p.P * p.alpha)))),
+        (
+            Variant("no ridge on the factors", twin(lambda p: p._replace(rho=0.0))),
+            Variant("one price for all edges", twin(lambda p: p._replace(eta=0 * p.eta + p.eta0))),
+            Variant("the target is P alone", twin(objective=_target_is_prior)),
+            Variant("half the squares", twin(objective=_half_fit)),
+            Variant(
+                "10 C in place of 9 C", twin(lambda p: p._replace(beta=p.beta + p.P * p.alpha))
+            ),
+        ),
         covers="where the factors attain their minimum",
     )
 
@@ -317,8 +341,12 @@ def _joint_points(network: Network, point: Point) -> Blocks:
     return _with_inner(network, u.theta) if point.outside else u
 
 
-def _reduced_objective(network: Network, theta: np.ndarray, change: Any = lambda p: p,
-                       support: Any = lambda p, S: S != 0) -> float:
+def _reduced_objective(
+    network: Network,
+    theta: np.ndarray,
+    change: Any = lambda p: p,
+    support: Any = lambda p, S: S != 0,
+) -> float:
     """L_data(S) + L_reg(S): closed form of the activities, and the convex form of the factors.
 
     With as many factors as genes or regulators, the least |X|^2 + |Y|^2 with X'Y = R is
@@ -335,25 +363,37 @@ def _reduced_claim() -> Claim:
     joint = replace(shipped(released, "joint"), variables=_joint_points)
 
     def twin(back=_with_inner, **change):
-        second = Formulation(partial(_reduced_objective, **change), name="reduced",
-                             variables=lambda n, point: point.array(REGULATORS, TARGETS))
-        return matching(Equivalence(joint, second, lambda n, u: u.theta, back,
-                                    relation="strong"),
-                        lambda: networks(shipped=False))
+        second = Formulation(
+            partial(_reduced_objective, **change),
+            name="reduced",
+            variables=lambda n, point: point.array(REGULATORS, TARGETS),
+        )
+        return matching(
+            Equivalence(joint, second, lambda n, u: u.theta, back, relation="strong"),
+            lambda: networks(shipped=False),
+        )
 
     return Claim(
         "proposition_2.reduced",
         "minimising activities and factors away gives L_data(S) + L_reg(S), with inner minimisers "
         "as the map back",
         "equivalence",
-        ("netrex_cf.proposition_2_released_some", "blocks.partial_minimisation",
-         "blocks.partial_equivalent", "ridge.activities_argmin"),
+        (
+            "netrex_cf.proposition_2_released_some",
+            "blocks.partial_minimisation",
+            "blocks.partial_equivalent",
+            "ridge.activities_argmin",
+        ),
         twin(),
-        (Variant("no ridge on the factors", twin(change=lambda p: p._replace(rho=1e-3 * p.rho))),
-         Variant("the activities without their ridge", twin(
-             change=lambda p: p._replace(lambda_a=1e-3 * p.lambda_a))),
-         Variant("the support of the prior", twin(support=lambda p, S: p.P > 0)),
-         Variant("factors of the prior in the map back", twin(back=_factors_of_prior))),
+        (
+            Variant("no ridge on the factors", twin(change=lambda p: p._replace(rho=1e-3 * p.rho))),
+            Variant(
+                "the activities without their ridge",
+                twin(change=lambda p: p._replace(lambda_a=1e-3 * p.lambda_a)),
+            ),
+            Variant("the support of the prior", twin(support=lambda p, S: p.P > 0)),
+            Variant("factors of the prior in the map back", twin(back=_factors_of_prior)),
+        ),
     )
 
 
@@ -368,8 +408,9 @@ def _factors_of_prior(network: Network, theta: np.ndarray) -> Blocks:
 def _least(network: Network, change: Any = lambda p: p) -> list[Finding]:
     """Two genes and two regulators: the best of all supports is attained, and nothing is below."""
     c = np.where(network.evidence[0] > 0, 1.5 + network.evidence[0], 0)
-    p = o.netrex_cf_problem(network.E[:2, :4], c[:2, :2], 0.7, eta0=0.3, lambda_a=0.7,
-                            lambda_s=1.3, rho=0.9)
+    p = o.netrex_cf_problem(
+        network.E[:2, :4], c[:2, :2], 0.7, eta0=0.3, lambda_a=0.7, lambda_s=1.3, rho=0.9
+    )
     best = o.netrex_cf_brute_force(change(p), 2, restarts=2)
     rng, ones = network.rng(7), np.ones((2, 2))
     view = View(None, np.zeros((4, 2)), p.E.T, np.ones(4))
@@ -379,15 +420,26 @@ def _least(network: Network, change: Any = lambda p: p) -> list[Finding]:
     def value(state):
         return float(on_host(evaluated, spec, blocks_of(None, state), view, prior)[0])
 
-    starts = [blocks_of(None, o.NetrexCFState(
-        Z * rng.normal(size=(2, 2)), rng.normal(size=(2, 4)), rng.normal(size=(2, 2)),
-        rng.normal(size=(2, 2)))) for Z in best.supports]
+    starts = [
+        blocks_of(
+            None,
+            o.NetrexCFState(
+                Z * rng.normal(size=(2, 2)),
+                rng.normal(size=(2, 4)),
+                rng.normal(size=(2, 2)),
+                rng.normal(size=(2, 2)),
+            ),
+        )
+        for Z in best.supports
+    ]
     starts.append(blocks_of(None, best.state))  # where a run has to stay
     found = on_host(_run, spec, jax.tree.map(lambda *v: np.stack(v), *starts), view, prior)
     below = np.maximum(best.value - found, 0) / (1 + best.value)
-    return [apart("minimiser", value(best.state), best.value),
-            apart("iterates", found[-1], best.value),
-            *(Finding("minimiser", float(b)) for b in below)]
+    return [
+        apart("minimiser", value(best.state), best.value),
+        apart("iterates", found[-1], best.value),
+        *(Finding("minimiser", float(b)) for b in below),
+    ]
 
 
 @partial(jax.jit, static_argnames=("shape",))
@@ -396,8 +448,7 @@ def _run(shape, terms, params, view, prior):
     spec = Slots(shape, tuple(t.prepare(view, prior) for t in terms))
 
     def one(params):
-        params = jax.lax.fori_loop(
-            0, 30, lambda _, u: palm.sweep(spec, u, view, prior, {}), params)
+        params = jax.lax.fori_loop(0, 30, lambda _, u: palm.sweep(spec, u, view, prior, {}), params)
         return palm.objective(spec, params, view, prior)
 
     return jax.lax.map(one, params)
@@ -406,15 +457,21 @@ def _run(shape, terms, params, view, prior):
 def own_weights(p: o.NetrexCF) -> Spec:
     """Return the released objective with weights given entry by entry, and the safe sweeps."""
     term = Collaborative(p.P.T, (p.lam * p.alpha).T, (p.lam * p.beta).T, p.eta0)
-    return Spec(component_analysis(), ridge(p.lambda_s) + ridge(p.lambda_a, "A") + term
-                + ridge(p.rho, "U") + ridge(p.rho, "V"),
-                sweeps=get("netrex_cf").function(None).sweeps)
+    return Spec(
+        component_analysis(),
+        ridge(p.lambda_s) + ridge(p.lambda_a, "A") + term + ridge(p.rho, "U") + ridge(p.rho, "V"),
+        sweeps=get("netrex_cf").function(None).sweeps,
+    )
 
 
 def _minimum_claim() -> Claim:
     def twin(change=lambda p: p):
-        return looking("minimum", partial(_least, change=change),
-                       lambda: networks(layers=1, named="mixed"), tolerance=1e-8)
+        return looking(
+            "minimum",
+            partial(_least, change=change),
+            lambda: networks(layers=1, named="mixed"),
+            tolerance=1e-8,
+        )
 
     return Claim(
         "proposition_2.minimum",
@@ -423,11 +480,14 @@ def _minimum_claim() -> Claim:
         "brute force",
         ("netrex_cf.proposition_2_attained", "netrex_cf.Phi_mono"),
         twin(),
-        (Variant("no ridge on the factors", twin(lambda p: p._replace(rho=0.1 * p.rho))),
-         Variant("one price for all edges", twin(
-             lambda p: p._replace(eta=0 * p.eta + p.eta0))),
-         Variant("half the ridge on the activities", twin(
-             lambda p: p._replace(lambda_a=0.5 * p.lambda_a)))),
+        (
+            Variant("no ridge on the factors", twin(lambda p: p._replace(rho=0.1 * p.rho))),
+            Variant("one price for all edges", twin(lambda p: p._replace(eta=0 * p.eta + p.eta0))),
+            Variant(
+                "half the ridge on the activities",
+                twin(lambda p: p._replace(lambda_a=0.5 * p.lambda_a)),
+            ),
+        ),
         share=0.3,
         covers="where every support attains its minimum",
     )
@@ -436,12 +496,22 @@ def _minimum_claim() -> Claim:
 # ------------------------------------------------------------------ proposition_2.sketched
 
 
-def _sketch_objective(network: Network, state: o.NetrexCFState, absolute: bool = False,
-                      **change: float) -> float:
+def _sketch_objective(
+    network: Network, state: o.NetrexCFState, absolute: bool = False, **change: float
+) -> float:
     k = SKETCH | network.sketch | change
     return o.netrex_cf_sketch_objective(
-        network.E, network.evidence, *state, k["slope"], k["on"], k["off"], k["ridge_activity"],
-        k["ridge_network"], k["cost"], absolute)
+        network.E,
+        network.evidence,
+        *state,
+        k["slope"],
+        k["on"],
+        k["off"],
+        k["ridge_activity"],
+        k["ridge_network"],
+        k["cost"],
+        absolute,
+    )
 
 
 def _sketch_gradient(network: Network, state: o.NetrexCFState) -> o.NetrexCFState:
@@ -449,8 +519,18 @@ def _sketch_gradient(network: Network, state: o.NetrexCFState) -> o.NetrexCFStat
     k = SKETCH | network.sketch
     total = network.evidence.sum(axis=0)
     C, B = 1 + k["slope"] * total, (total > 0) * 1.0
-    p = o.NetrexCF(network.E, B, np.ones(B.shape), C, k["on"] * C * B + k["off"] * (1 - B),
-                   0 * B, k["ridge_activity"], k["ridge_network"], 0.0, 0.0)
+    p = o.NetrexCF(
+        network.E,
+        B,
+        np.ones(B.shape),
+        C,
+        k["on"] * C * B + k["off"] * (1 - B),
+        0 * B,
+        k["ridge_activity"],
+        k["ridge_network"],
+        0.0,
+        0.0,
+    )
     return o.netrex_cf_gradients(p, state)
 
 
@@ -465,8 +545,12 @@ def _sketch_without_one(network: Network, state: o.NetrexCFState) -> float:
 
 def _sketched_claim() -> Claim:
     def twin(objective=_sketch_objective):
-        second = Formulation(objective, gradient=_sketch_gradient, name="sketched objective",
-                             variables=lambda n, point: state_of(n, blocks(n, point)))
+        second = Formulation(
+            objective,
+            gradient=_sketch_gradient,
+            name="sketched objective",
+            variables=lambda n, point: state_of(n, blocks(n, point)),
+        )
         first = replace(shipped(sketched, "netrex_cf_sketch"), prox=None)
         return matching(Equivalence(first, second, state_of, blocks_of))
 
@@ -476,11 +560,14 @@ def _sketched_claim() -> Claim:
         "equivalence",
         ("netrex_cf.proposition_2_sketched",),
         twin(),
-        (Variant("|theta| read as absolute value", twin(
-            partial(_sketch_objective, absolute=True))),
-         Variant("C without 1", twin(_sketch_without_one)),
-         Variant("10 C in place of 9 C", twin(partial(_sketch_objective, on=10.0))),
-         Variant("no price", twin(partial(_sketch_objective, cost=0.0)))),
+        (
+            Variant(
+                "|theta| read as absolute value", twin(partial(_sketch_objective, absolute=True))
+            ),
+            Variant("C without 1", twin(_sketch_without_one)),
+            Variant("10 C in place of 9 C", twin(partial(_sketch_objective, on=10.0))),
+            Variant("no price", twin(partial(_sketch_objective, cost=0.0))),
+        ),
         covers="where the factors attain their minimum",
     )
 
@@ -488,8 +575,9 @@ def _sketched_claim() -> Claim:
 # ------------------------------------------------------------------ sketch and release part
 
 
-def _matched(network: Network, point: Point, eta: str = "scalar", support: str = "any"
-             ) -> list[Finding]:
+def _matched(
+    network: Network, point: Point, eta: str = "scalar", support: str = "any"
+) -> list[Finding]:
     """Compare sketch and release with all constants alike that both have.
 
     ``eta`` "entrywise" gives the sketch the released prices, ``support`` restricts the network.
@@ -498,13 +586,16 @@ def _matched(network: Network, point: Point, eta: str = "scalar", support: str =
     slope, cost = network.rng(8).uniform(1, 4), 0.3
     u = blocks(network, point)
     if support != "any":
-        u = u.replace(theta=np.where(binary[0].T > 0, u.theta, 0) if support == "prior" else
-                      0 * u.theta)
+        u = u.replace(
+            theta=np.where(binary[0].T > 0, u.theta, 0) if support == "prior" else 0 * u.theta
+        )
     view, weight = network.view, binary[0].T
-    prior = PriorView(weight > 0, weight, network.prior.sign, weight < 0, weight >= 0,
-                      {"layer0": weight})
-    ours = get("netrex_cf").function(None, FACTORS, evidence=(1 + slope,), strength=1.0, boost=9.0,
-                                     floor=cost, ridge_factors=0.0)
+    prior = PriorView(
+        weight > 0, weight, network.prior.sign, weight < 0, weight >= 0, {"layer0": weight}
+    )
+    ours = get("netrex_cf").function(
+        None, FACTORS, evidence=(1 + slope,), strength=1.0, boost=9.0, floor=cost, ridge_factors=0.0
+    )
     other = get("netrex_cf_sketch").function(None, FACTORS, slope, 9.0, slope, cost)
     F, f = (float(on_host(evaluated, s, u, view, prior)[0]) for s in (ours, other))
     if eta == "entrywise":
@@ -514,6 +605,7 @@ def _matched(network: Network, point: Point, eta: str = "scalar", support: str =
 
 def _parting(name: str, look: Callable) -> Callable[[int, int], Report]:
     """Return a check that holds where the search does find a counterexample."""
+
     def check(examples: int, seed: int) -> Report:
         found = looking(name, look, lambda: networks(layers=1), points)(examples, seed)
         return replace(found, holds=found.refuted)
@@ -529,16 +621,25 @@ def _part_claim() -> Claim:
         "counterexample",
         ("completed_square.released_eta_least", "netrex_cf.negative_price_never_off"),
         _parting("sketch and release part", _matched),
-        (Variant("they part where the sketch has the released prices",
-                 _parting("entrywise prices", partial(_matched, eta="entrywise"))),
-         Variant("they part where all edges are on the prior",
-                 _parting("prior edges", partial(_matched, support="prior"))),
-         Variant("they part where there is no edge",
-                 _parting("no edge", partial(_matched, support="none")))),
+        (
+            Variant(
+                "they part where the sketch has the released prices",
+                _parting("entrywise prices", partial(_matched, eta="entrywise")),
+            ),
+            Variant(
+                "they part where all edges are on the prior",
+                _parting("prior edges", partial(_matched, support="prior")),
+            ),
+            Variant(
+                "they part where there is no edge",
+                _parting("no edge", partial(_matched, support="none")),
+            ),
+        ),
     )
 
 
 # ------------------------------------------------------------------ proposition_2.iterates
+
 
 def _iterates(network: Network, point: Point, **change: Any) -> list[Finding]:
     p, u, out = problem(network), blocks(network, point), []
@@ -557,8 +658,7 @@ def _iterates(network: Network, point: Point, **change: Any) -> list[Finding]:
 
 def _iterates_claim() -> Claim:
     def twin(**change):
-        return looking("iterates", partial(_iterates, **change),
-                       lambda: networks(layers=3), points)
+        return looking("iterates", partial(_iterates, **change), lambda: networks(layers=3), points)
 
     return Claim(
         "proposition_2.iterates",
@@ -567,10 +667,12 @@ def _iterates_claim() -> Claim:
         "equivalence",
         (),
         twin(),
-        (Variant("genes' features after the regulators'", twin(order="ASYX")),
-         Variant("network before activities", twin(order="SAXY")),
-         Variant("spectral norm of B", twin(mu=spectral)),
-         Variant("ridge left out of B", twin(bare=True))),
+        (
+            Variant("genes' features after the regulators'", twin(order="ASYX")),
+            Variant("network before activities", twin(order="SAXY")),
+            Variant("spectral norm of B", twin(mu=spectral)),
+            Variant("ridge left out of B", twin(bare=True)),
+        ),
         reason="floating-point iterates: there is a definition, no theorem",
     )
 
@@ -580,8 +682,9 @@ def _iterates_claim() -> Claim:
 RECORDED = {"genes": 6, "regulators": 4, "samples": 5, "features": 3, "moved": 2}
 
 
-def _recording(seed: int, iterations: int, wide: bool = False, **change: Any
-               ) -> tuple[dict[str, Any], dict[str, Any]]:
+def _recording(
+    seed: int, iterations: int, wide: bool = False, **change: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run the original with some columns moving in each sweep: what a file holds, and the end."""
     rng = np.random.default_rng((seed, 9))
     n, m, samples, q, moved = RECORDED.values()
@@ -614,15 +717,24 @@ def _replayed(seed: int, iterations: int) -> dict[str, np.ndarray]:
 
 def _replays(**change: Any) -> Callable[[int, int], Report]:
     """Return a check of one replay; no search, since every recording compiles."""
+
     def check(examples: int, seed: int, most: int = 3, tolerance: float = 1e-9) -> Report:
         found, (_, end) = _replayed(seed, most), _recording(seed, most, **change)
         gaps = [apart("iterates", found[b], end[b]).deviation for b in (*"SAXY", "objective")]
         worst, counts = {"iterates": max(gaps)}, {"iterates": len(gaps)}
         if max(gaps) <= tolerance:
             return Report("replayed run", True, tolerance, 1, seed, worst, counts)
-        return Report("replayed run", False, tolerance, 1, seed, worst, counts,
-                      (f"recording(seed={seed}, iterations={most})",),
-                      f"iterates differ by {max(gaps):.1e}")
+        return Report(
+            "replayed run",
+            False,
+            tolerance,
+            1,
+            seed,
+            worst,
+            counts,
+            (f"recording(seed={seed}, iterations={most})",),
+            f"iterates differ by {max(gaps):.1e}",
+        )
 
     return check
 
@@ -635,9 +747,11 @@ def _replayed_claim() -> Claim:
         "replayed run",
         (),
         _replays(),
-        (Variant("all columns move", _replays(wide=True)),
-         Variant("spectral norm of B", _replays(mu=spectral)),
-         Variant("ridge left out of B", _replays(bare=True))),
+        (
+            Variant("all columns move", _replays(wide=True)),
+            Variant("spectral norm of B", _replays(mu=spectral)),
+            Variant("ridge left out of B", _replays(bare=True)),
+        ),
         reason="floating-point iterates: there is a definition, no theorem",
     )
 
@@ -661,8 +775,9 @@ def mirrored(network: Network, point: Point) -> tuple[o.NetrexCF, Blocks]:
     return p._replace(E=E), u.replace(theta=0 * u.theta, A=a)
 
 
-def _descends(network: Network, point: Point,
-              change: Callable[[Spec], Spec] = lambda s: s) -> list[Finding]:
+def _descends(
+    network: Network, point: Point, change: Callable[[Spec], Spec] = lambda s: s
+) -> list[Finding]:
     """No default step raises F; the released network step does, by what the original says."""
     safe, out = change(released(network, "safe")), []
     p, u = mirrored(network, point)
@@ -683,9 +798,14 @@ def _descends(network: Network, point: Point,
 
 def _stepping(**changes: Any) -> Callable[[Spec], Spec]:
     """Exchange what is said of the network step."""
+
     def change(spec: Spec) -> Spec:
-        steps = tuple(Step(s.block, **{"kind": s.kind, "weight": s.weight, **changes})
-                      if s.block == "theta" else s for s in spec.steps)
+        steps = tuple(
+            Step(s.block, **{"kind": s.kind, "weight": s.weight, **changes})
+            if s.block == "theta"
+            else s
+            for s in spec.steps
+        )
         return spec.replace(sweeps=Sweeps(steps))
 
     return change
@@ -693,8 +813,13 @@ def _stepping(**changes: Any) -> Callable[[Spec], Spec]:
 
 def _descent_claim() -> Claim:
     def twin(**change):
-        return looking("descent", partial(_descends, **change), lambda: networks(layers=3), points,
-                       tolerance=1e-10)
+        return looking(
+            "descent",
+            partial(_descends, **change),
+            lambda: networks(layers=3),
+            points,
+            tolerance=1e-10,
+        )
 
     return Claim(
         "proposition_2.descent",
@@ -702,12 +827,19 @@ def _descent_claim() -> Claim:
         "counterexample",
         (),
         twin(),
-        (Variant("the released network step descends",
-                 twin(change=_stepping(weight=0.5, bound="frobenius"))),
-         Variant("a network step of 0.6 times the bound descends", twin(
-             change=_stepping(weight=0.6))),
-         Variant("a network step of 0.9 times the Frobenius norm descends", twin(
-             change=_stepping(weight=0.45, bound="frobenius")))),
+        (
+            Variant(
+                "the released network step descends",
+                twin(change=_stepping(weight=0.5, bound="frobenius")),
+            ),
+            Variant(
+                "a network step of 0.6 times the bound descends", twin(change=_stepping(weight=0.6))
+            ),
+            Variant(
+                "a network step of 0.9 times the Frobenius norm descends",
+                twin(change=_stepping(weight=0.45, bound="frobenius")),
+            ),
+        ),
         reason="descent of PALM needs derivatives; proofs/l0_prox.md says where it fails",
     )
 

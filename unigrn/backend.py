@@ -1,0 +1,96 @@
+"""The machine below: precision, cores, and what XLA's CPU backend does with LAPACK."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+from threadpoolctl import threadpool_limits
+
+# What XLA's CPU backend leaves to LAPACK.
+LAPACK = {
+    "cholesky",
+    "eig",
+    "eigh",
+    "geqrf",
+    "hessenberg",
+    "householder_product",
+    "lu",
+    "qr",
+    "schur",
+    "svd",
+    "triangular_solve",
+    "tridiagonal",
+    "tridiagonal_solve",
+}
+
+
+def side_by_side(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
+    """Run compiled calls, on CPU one a core.
+
+    XLA's CPU backend runs the small steps of a loop on one core; calls from other threads take the
+    other cores. The first call goes ahead, so that each shape is compiled once.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if jax.default_backend() != "cpu":
+        return [call() for call in calls]
+    promotion = jax.config.jax_numpy_dtype_promotion
+
+    def one(call):
+        # JAX keeps its settings by thread.
+        with precision(dtype), jax.numpy_dtype_promotion(promotion):
+            return jax.block_until_ready(call())
+
+    # LAPACK's own threads would only wait for each other on systems as small as these.
+    with threadpool_limits(1, "blas"):
+        if len(calls) < 2 or cores < 2:
+            return [call() for call in calls]
+        first = calls[0]()
+        with ThreadPoolExecutor(cores) as pool:
+            return [first, *pool.map(one, calls[1:])]
+
+
+@contextlib.contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """Run JAX in double precision where asked for, and leave its settings as they were.
+
+    Products take all bits of their factors: some accelerators would round float32 to 10 bits, which
+    no stopping rule here allows for. A precision that the user set stands.
+    """
+    with contextlib.ExitStack() as settings:
+        if dtype == "float64":
+            settings.enter_context(jax.enable_x64(True))
+        if jax.config.jax_default_matmul_precision is None:
+            settings.enter_context(jax.default_matmul_precision("highest"))
+        yield
+
+
+def over_fits(solve: Any, *arguments: Any) -> Any:
+    """Map a solver of one fit over the batch.
+
+    On CPU a solver with LAPACK work is mapped fit after fit. LAPACK work on a whole batch is spread
+    over the very threads that run it, and where all of them wait, they wait for ever (jaxlib 0.10).
+    """
+    if jax.default_backend() == "cpu":
+        one = jax.tree.map(lambda v: jax.eval_shape(lambda a: a[0], v), arguments)
+        if uses_lapack(jax.make_jaxpr(solve)(*one).jaxpr):
+            return jax.lax.map(lambda each: solve(*each), arguments)
+    return jax.vmap(solve)(*arguments)
+
+
+def uses_lapack(program: Any) -> bool:
+    """Whether a program (a jaxpr) calls LAPACK, in loops and branches too."""
+    for step in program.eqns:
+        if step.primitive.name in LAPACK:
+            return True
+        for value in jax.tree.leaves(
+            tuple(step.params.values()), is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")
+        ):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns") and uses_lapack(inner):
+                return True
+    return False
