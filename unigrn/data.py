@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unigrn.check import listed
+
 if TYPE_CHECKING:
     import anndata
 
@@ -152,15 +154,14 @@ class Data:
             matrix = adata.X
             if matrix is None:
                 raise ValueError(
-                    "the data has no X; name one of its layers: "
-                    + (_listed(adata.layers) or "there are none")
+                    "the data has no X; name one of its layers: " + listed(adata.layers, 12)
                 )
         elif layer in adata.layers:
             matrix = adata.layers[layer]
         else:
             raise ValueError(
                 f"there is no layer {layer!r}; the layers are: "
-                f"{_listed(adata.layers) or 'none (use X: leave the layer out)'}"
+                f"{listed(adata.layers, 12)} (leave the layer out to use X)"
             )
         columns = {}
         for role, name in (("groupby", groupby), ("weights", weights)):
@@ -169,7 +170,7 @@ class Data:
             if name not in adata.obs.columns:
                 raise ValueError(
                     f"there is no obs column {name!r} for {role}; the columns are: "
-                    f"{_listed(adata.obs.columns) or 'none'}"
+                    f"{listed(adata.obs.columns, 12)}"
                 )
             columns[role] = adata.obs[name]
         groups = columns.get("groupby")
@@ -345,11 +346,6 @@ def _is_callable(matrix: Any) -> bool:
 def _check_dtype(dtype: str) -> None:
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-
-
-def _listed(names: Any, most: int = 12) -> str:
-    names = [str(n) for n in names]
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _grouping(groups: Any, cells: int) -> tuple[tuple[str, ...], np.ndarray, list[str]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from unigrn import tables
+from unigrn.check import listed
 
 
 def read_names(
@@ -34,52 +34,32 @@ def read_names(
     label = f"the file of {what} {str(path)!r}"
     if not path.exists() or path.is_dir():
         raise ValueError(f"{label} does not exist; give one name per line, or a table")
-    if path.suffix.lower() == ".parquet":
-        header, rows = _parquet(path, label)
-    else:
-        header, rows = _text(path, label)
-    column = next((name for name in columns if name in header), None)
-    if column is not None:
-        at = header.index(column)
-        names = [row[at] for row in rows if len(row) > at]
-    elif len(header) > 1:
-        raise ValueError(
-            f"{label} is a table with the columns {', '.join(header)}; it needs a "
-            f"column {' or '.join(columns)}, or one name per line"
-        )
-    else:
-        names = [row[0] for row in [header, *rows]]
-    names = [name for name in names if name]
+    try:
+        names = _names(path, columns, label)
+    except tables.TableError as error:
+        raise ValueError(f"{label} cannot be read: {error}") from None
+    names = [name for name in map(str.strip, names) if name]
     if not names:
         raise ValueError(f"{label} is empty; give one name per line")
     return list(dict.fromkeys(names))
 
 
-def _text(path: Path, label: str) -> tuple[list[str], list[list[str]]]:
-    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in file.read().splitlines() if line.strip()]
-    except OSError as error:
-        raise ValueError(f"{label} cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, EOFError, zlib.error) as error:
-        raise ValueError(f"{label} is not text: {error}") from None
-    delimiter = next((mark for mark in "\t," if lines and mark in lines[0]), "\t")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
-    return (rows[0], rows[1:]) if rows else ([""], [])
-
-
-def _parquet(path: Path, label: str) -> tuple[list[str], list[list[str]]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise ValueError(f"{label} is not a parquet table: {error}") from None
-    columns = [[str(v) for v in column.to_pylist() if v is not None] for column in table.columns]
-    header = list(table.column_names)
-    if len(header) == 1:
-        return header, [[name] for name in columns[0]]
-    longest = max(map(len, columns), default=0)
-    return header, [[c[i] if i < len(c) else "" for c in columns] for i in range(longest)]
+def _names(path: Path, columns: Sequence[str], label: str) -> list[str]:
+    separator = None
+    if path.suffix.lower() != ".parquet":
+        lines = [line for line in tables.text(path).splitlines() if line.strip()]
+        separator = next((mark for mark in "\t," if lines and mark in lines[0]), None)
+        if separator is None:
+            names = [row[0].strip() for row in csv.reader(lines, delimiter="\t")]
+            return names[1:] if names and names[0] in columns else names
+    table = tables.frame(tables.read(path, separator=separator))
+    header = [str(name).strip() for name in table.columns]
+    column = next((name for name in columns if name in header), None)
+    if column is None and len(header) > 1:
+        raise ValueError(
+            f"{label} is a table with the columns {listed(header)}; it needs a "
+            f"column {' or '.join(columns)}, or one name per line"
+        )
+    place = header.index(column) if column is not None else 0
+    distinct, codes = tables.names(table.iloc[:, place], f"{label}: the name", strip=True)
+    return distinct[codes[codes >= 0]].tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from unigrn.check import meant
 from unigrn.spec import Spec
 
 # name: module of this package that holds a function of that name
@@ -73,12 +73,8 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Method:
     """Return a method by name; an unknown name is an error that lists the known ones."""
     if name not in _HOME:
-        near = difflib.get_close_matches(name, _HOME, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
-            f"there is no method {name!r}{hint} The methods are: {', '.join(_HOME)}"
-            if hint
-            else f"there is no method {name!r}; the methods are: {', '.join(_HOME)}"
+            f"there is no method {name!r}{meant(name, _HOME)}; the methods are: {', '.join(_HOME)}"
         )
     return registry()[name]
 
