@@ -15,6 +15,7 @@ from support import compare_links, more_cells_than_regulators, read_case
 
 import unigrn
 from unigrn.datasets import linear
+from unigrn.methods.celloracle import filter_links, to_celloracle
 
 HERE = Path(__file__).parent
 
@@ -57,7 +58,7 @@ def test_filter_keeps_the_recorded_top(recorded):
     case, folder = recorded
     network = run(folder, "celloracle", draws="released")
     for top in (2000, 10000):
-        kept = network.filter(p=1e-3, top=top).edges
+        kept = filter_links(network, top=top).edges
         theirs = case.bagging[case.bagging["p"] <= 1e-3]
         theirs = theirs.assign(size=theirs["weight"].abs()).sort_values("size", ascending=False)
         theirs = theirs.groupby("group").head(top)
@@ -80,7 +81,7 @@ def test_bayesian_ridge_is_the_released_one(recorded):
 
 def test_links_in_the_released_form(recorded):
     case, folder = recorded
-    links = run(folder, "celloracle", draws="released").to_celloracle()
+    links = to_celloracle(run(folder, "celloracle", draws="released"))
     assert sorted(links) == sorted(set(case.groups))
     for table in links.values():
         assert list(table.columns) == ["source", "target", "coef_mean", "coef_abs", "p", "-logp"]

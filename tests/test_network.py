@@ -19,7 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import read_recorded
 
-from unigrn import io
+from unigrn import files
+from unigrn.files import WriteError, atomic, delimited, graphml, text
+from unigrn.methods.celloracle import filter_links, to_celloracle
 from unigrn.network import Network, edge_score, plain, read_edges, varp_key
 from unigrn.prior import AlignmentReport
 from unigrn.status import FAILED, Status
@@ -381,9 +383,20 @@ def test_filter_refuses(given_, message):
 
 def test_filter_by_p_needs_a_p():
     network = Network(pd.DataFrame(EDGE), ["a"], ["c"], provenance={"method": "masked_lasso"})
-    with pytest.raises(ValueError, match="masked_lasso gives no p.*p=None"):
-        network.filter()
-    assert len(network.filter(p=None).edges) == 1
+    for refused in (lambda: network.filter(p=0.001), lambda: filter_links(network)):
+        with pytest.raises(ValueError, match="masked_lasso gives no p.*p=None"):
+            refused()
+    assert len(network.filter().edges) == 1
+
+
+def test_filter_keeps_all_by_default_and_the_released_one_does_not():
+    network = build()
+    pd.testing.assert_frame_equal(network.filter().edges, network.filter(p=None, top=None).edges)
+    assert len(network.filter().edges) == len(network.edges)
+    kept = filter_links(network)
+    pd.testing.assert_frame_equal(kept.edges, network.filter(p=0.001, top=2000).edges)
+    step = kept.provenance["filters"][-1]
+    assert (step["p"], step["top"], step["by"]) == (0.001, 2000, "weight")
 
 
 def test_matrix_is_the_naive_matrix():
@@ -433,7 +446,7 @@ def test_subset_is_one_group(tmp_path):
 
 def test_celloracle_bagging_links():
     network = build(names="DACB")
-    links = network.to_celloracle()
+    links = to_celloracle(network)
     assert list(links) == ["g1", "g2"]
     columns = ["source", "target", "coef_mean", "coef_abs", "p", "-logp"]
     assert any(table["p"].isna().any() for table in links.values())
@@ -455,9 +468,9 @@ def test_celloracle_bayesian_links():
     network = build(groups=None, method="celloracle_bayesian")
     table = network.edges.copy()
     table.loc[0, "p"] = 0.0
-    links = Network(
-        table, network.regulators, network.targets, provenance=network.provenance
-    ).to_celloracle()
+    links = to_celloracle(
+        Network(table, network.regulators, network.targets, provenance=network.provenance)
+    )
     assert list(links) == ["all"]
     columns = ["source", "target", "coef_mean", "coef_abs", "coef_variance", "p", "-logp"]
     assert list(links["all"].columns) == columns
@@ -469,16 +482,18 @@ def test_celloracle_bayesian_links():
 
 def test_only_celloracle_has_that_form():
     with pytest.raises(ValueError, match="netrex has no CellOracle form; only celloracle and"):
-        build(method="netrex").to_celloracle()
+        to_celloracle(build(method="netrex"))
     with pytest.raises(ValueError, match="lack 'variance'"):
         bare = build(method="celloracle_bayesian")
-        Network(
-            bare.edges.drop(columns="variance"),
-            bare.regulators,
-            bare.targets,
-            bare.groups,
-            provenance=bare.provenance,
-        ).to_celloracle()
+        to_celloracle(
+            Network(
+                bare.edges.drop(columns="variance"),
+                bare.regulators,
+                bare.targets,
+                bare.groups,
+                provenance=bare.provenance,
+            )
+        )
 
 
 @pytest.mark.parametrize("case", ["edge_cases", "three_clusters"])
@@ -496,7 +511,7 @@ def test_celloracle_form_of_the_recorded_links(shared, case, method):
         groups,
         provenance={"method": method},
     )
-    links = network.to_celloracle()
+    links = to_celloracle(network)
     recorded = recorded.sort_values(["group", "target", "source"])
     for group in groups:
         want = recorded[recorded["group"] == group].reset_index(drop=True)
@@ -504,7 +519,7 @@ def test_celloracle_form_of_the_recorded_links(shared, case, method):
         # Recorded with nine digits, so -logp of a p near 1 has fewer.
         np.testing.assert_allclose(links[group]["-logp"], want["-logp"], rtol=1e-6, atol=1e-8)
         np.testing.assert_array_equal(links[group]["p"].isna(), want["p"].isna())
-    kept = network.filter(p=0.001, top=50).to_celloracle()
+    kept = to_celloracle(filter_links(network, top=50))
     for group in groups:
         rows = recorded[(recorded["group"] == group) & (recorded["p"] <= 0.001)]
         rows = rows.sort_values("coef_abs", ascending=False, kind="stable").head(50)
@@ -556,7 +571,7 @@ def test_nasty_names_round_trip(suffix, names, groups):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"x{suffix}"
         everything = "".join([*names, *(groups or [])])
-        if suffix == ".graphml" and io._FORBIDDEN.search(everything):
+        if suffix == ".graphml" and graphml.FORBIDDEN.search(everything):
             with pytest.raises(ValueError, match="GraphML cannot"):
                 network.write(path)
             assert os.listdir(folder) == []
@@ -682,7 +697,7 @@ def test_the_document_is_inside_the_other_formats(tmp_path):
     import pyarrow.parquet
 
     network = build()
-    want = io.document(network)
+    want = network.document()
     network.write(tmp_path / "x.parquet")
     metadata = pyarrow.parquet.read_schema(tmp_path / "x.parquet").metadata
     assert json.loads(metadata[b"unigrn"]) == want
@@ -972,7 +987,7 @@ def test_an_interrupt_leaves_the_old_files(suffix, error, tmp_path, monkeypatch)
     path = tmp_path / f"x{suffix}"
     build().write(path)
     before = contents(tmp_path)
-    original = io._write_new
+    original = atomic._write_new
 
     def interrupted(temporary, old, pieces):
         def some():
@@ -981,7 +996,7 @@ def test_an_interrupt_leaves_the_old_files(suffix, error, tmp_path, monkeypatch)
 
         return original(temporary, old, some())
 
-    monkeypatch.setattr(io, "_write_new", interrupted)
+    monkeypatch.setattr(atomic, "_write_new", interrupted)
     with pytest.raises(error):
         build(seed=1).write(path)
     assert contents(tmp_path) == before
@@ -997,7 +1012,7 @@ def test_a_failure_of_the_system_leaves_the_old_files(failing, tmp_path, monkeyp
         raise OSError(5, "Input/output\nerror")
 
     monkeypatch.setattr(os, failing, fail)
-    with pytest.raises(io.WriteError, match="cannot write .*x.tsv.*Input/output error") as caught:
+    with pytest.raises(WriteError, match="cannot write .*x.tsv.*Input/output error") as caught:
         build(seed=1).write(path)
     monkeypatch.undo()
     assert "\n" not in str(caught.value)
@@ -1012,8 +1027,8 @@ def test_the_second_file_is_complete_before_the_first_is_replaced(tmp_path, monk
     def fail(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(io, "_readable", fail)
-    with pytest.raises(io.WriteError, match="x.tsv.meta.json.*No space left.*free some space"):
+    monkeypatch.setattr(files, "readable", fail)
+    with pytest.raises(WriteError, match="x.tsv.meta.json.*No space left.*free some space"):
         build(seed=1).write(path)
     assert contents(tmp_path) == before
 
@@ -1023,8 +1038,8 @@ def test_a_full_device(tmp_path, monkeypatch):
     path = tmp_path / "x.tsv"
     build().write(path)
     before = contents(tmp_path)
-    monkeypatch.setattr(io, "_open_new", lambda _: os.open("/dev/full", os.O_WRONLY))
-    with pytest.raises(io.WriteError, match="No space left.*free some space"):
+    monkeypatch.setattr(atomic, "_open_new", lambda _: os.open("/dev/full", os.O_WRONLY))
+    with pytest.raises(WriteError, match="No space left.*free some space"):
         build(seed=1).write(path)
     assert contents(tmp_path) == before
 
@@ -1067,13 +1082,13 @@ except WriteError as error:
 
 def test_places_that_cannot_be_written(tmp_path):
     network = build()
-    with pytest.raises(io.WriteError, match="No such file.*create the folder"):
+    with pytest.raises(WriteError, match="No such file.*create the folder"):
         network.write(tmp_path / "absent" / "x.tsv")
     os.mkdir(tmp_path / "folder.parquet")
-    with pytest.raises(io.WriteError, match="directory"):
+    with pytest.raises(WriteError, match="directory"):
         network.write(tmp_path / "folder.parquet")
     os.mkdir(tmp_path / "x.tsv.meta.json")
-    with pytest.raises(io.WriteError, match="x.tsv.meta.json.*directory"):
+    with pytest.raises(WriteError, match="x.tsv.meta.json.*directory"):
         network.write(tmp_path / "x.tsv")
     with pytest.raises(ValueError, match="no known suffix") as caught:
         network.write(tmp_path / "x.xlsx")
@@ -1088,11 +1103,11 @@ def test_places_that_cannot_be_written(tmp_path):
 def test_places_without_permission(tmp_path):
     build().write(tmp_path / "x.parquet")
     os.chmod(tmp_path / "x.parquet", 0o444)
-    with pytest.raises(io.WriteError, match="read-only"):
+    with pytest.raises(WriteError, match="read-only"):
         build().write(tmp_path / "x.parquet")
     os.chmod(tmp_path, 0o555)
     try:
-        with pytest.raises(io.WriteError, match="Permission denied"):
+        with pytest.raises(WriteError, match="Permission denied"):
             build().write(tmp_path / "y.parquet")
     finally:
         os.chmod(tmp_path, 0o755)
@@ -1118,7 +1133,7 @@ def test_permissions_and_links(tmp_path):
     assert_same(build(), Network.read(tmp_path / "real" / "y.parquet"))
 
     os.mkfifo(tmp_path / "pipe.parquet")
-    with pytest.raises(io.WriteError, match="not a regular file"):
+    with pytest.raises(WriteError, match="not a regular file"):
         build().write(tmp_path / "pipe.parquet")
     assert stat.S_ISFIFO((tmp_path / "pipe.parquet").stat().st_mode)
 
@@ -1131,7 +1146,7 @@ def test_a_long_name_leaves_room_for_the_temporary_file(tmp_path):
 
 def test_text_is_rendered_in_pieces(monkeypatch):
     network = build(names="DACBE")
-    whole = b"".join(io._delimited(network.edges, "\t"))
-    monkeypatch.setattr(io, "_ROWS", 3)
-    assert b"".join(io._delimited(network.edges, "\t")) == whole
+    whole = b"".join(delimited.rendered(network.edges, "\t"))
+    monkeypatch.setattr(text, "ROWS", 3)
+    assert b"".join(delimited.rendered(network.edges, "\t")) == whole
     assert len(pd.read_csv(stdio.BytesIO(whole), sep="\t")) == len(network.edges)

@@ -26,7 +26,7 @@ _UNDEFINED = ("", "NA", "NaN", "nan", "None", "null")
 _SIGNS = {"+": 1.0, "-": -1.0}
 
 
-class TableError(ValueError):
+class TableError(Exception):
     """Why a file is no table; the caller adds its name."""
 
 
@@ -38,14 +38,12 @@ class EmptyError(TableError):
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
-    """Turn what readers raise into one kind of error."""
+def reasons() -> Iterator[None]:
+    """Turn what readers raise into `TableError`."""
     import pyarrow as pa
 
     try:
         yield
-    except TableError:
-        raise
     except UnicodeDecodeError:
         raise TableError("it is not text in UTF-8") from None
     except (OSError, EOFError, zlib.error, ValueError, csv.Error, pa.ArrowException) as error:
@@ -71,7 +69,7 @@ def _unzipped(path: str | os.PathLike) -> bytes:
 
 def text(path: str | os.PathLike) -> str:
     """Give the text of a file (also `.gz`), or say why not as a `TableError`."""
-    with _reasons():
+    with reasons():
         return _unzipped(path).decode()
 
 
@@ -99,7 +97,7 @@ def read(
     import pyarrow.parquet as pq
 
     name = os.fspath(path).lower()
-    with _reasons():
+    with reasons():
         if not name.endswith(".parquet"):
             if separator is None:
                 separator = "," if name.removesuffix(".gz").endswith(".csv") else "\t"

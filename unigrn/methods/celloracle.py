@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unigrn.check import listed
 from unigrn.constraints import no_self, support
+from unigrn.edges import codes, group_codes
 from unigrn.ensembles import bagging
 from unigrn.losses import gaussian_evidence, least_squares
 from unigrn.prior import Prior
 from unigrn.regularizers import ridge
 from unigrn.spec import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from unigrn.network import Network
 
 UNCALIBRATED = (
     "uncalibrated: dispersion over bags, as the released program writes it; it shrinks "
@@ -141,3 +149,82 @@ def posterior_p(columns: dict[str, Any]) -> dict[str, np.ndarray]:
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.abs(mean) / np.sqrt(variance)
     return {"p": 2 * ndtr(-z)}
+
+
+def filter_links(
+    network: Network,
+    p: float = 0.001,
+    top: int = 2000,
+    by: str = "weight",
+    sources: Iterable[str] | None = None,
+    targets: Iterable[str] | None = None,
+) -> Network:
+    """Keep the strongest edges, as the released `filter_links` does; see `Network.filter`.
+
+    References
+    ----------
+    Kamimoto et al., Nature 614 (2023) 742, doi:10.1038/s41586-022-05688-9.
+    """
+    return network.filter(p=p, top=top, by=by, sources=sources, targets=targets)
+
+
+def to_celloracle(network: Network) -> dict[str, pd.DataFrame]:
+    """Give the link tables of CellOracle, one per group.
+
+    Returns
+    -------
+    dict of group -> DataFrame
+        Rows sorted by target, then source. `celloracle`: source, target, coef_mean, coef_abs,
+        p, -logp, where -logp = -log10(p) and an undefined p counts as 1 there. For
+        `celloracle_bayesian`: coef_variance before p, and -logp = -ln(p). The released program
+        differs in the base just so. The one table of a network without groups is "all".
+
+    Raises
+    ------
+    ValueError
+        For any other method.
+
+    References
+    ----------
+    Kamimoto et al., Nature 614 (2023), doi:10.1038/s41586-022-05688-9
+    """
+    import pandas as pd
+
+    method = network.provenance.get("method")
+    statistics = {"celloracle": ["p"], "celloracle_bayesian": ["variance", "p"]}.get(method)
+    if statistics is None:
+        raise ValueError(
+            f"method {method or 'network'} has no CellOracle form; only celloracle and "
+            "celloracle_bayesian have"
+        )
+    lacking = [name for name in statistics if name not in network.edges.columns]
+    if lacking:
+        raise ValueError(
+            f"the edges of method {method} lack {listed(lacking)}; "
+            f"there are {listed(network.edges.columns)}"
+        )
+    source = codes(network.edges["source"], network.regulators)
+    order = np.lexsort((source, codes(network.edges["target"], network.targets)))
+    group = group_codes(network.edges, network.groups)[order]
+    table = network.edges.iloc[order]
+    weight, p = table["weight"].to_numpy(), table["p"].to_numpy(np.float64)
+    links = pd.DataFrame(
+        {
+            "source": table["source"].to_numpy(),
+            "target": table["target"].to_numpy(),
+            "coef_mean": weight,
+            "coef_abs": np.abs(weight),
+        }
+    )
+    if method == "celloracle_bayesian":
+        links["coef_variance"] = table["variance"].to_numpy()
+    links["p"] = p
+    with np.errstate(divide="ignore"):  # p underflows to 0, and -logp is then inf
+        if method == "celloracle":
+            links["-logp"] = -np.log10(np.where(np.isnan(p), 1.0, p))
+        else:
+            links["-logp"] = -np.log(p)
+    return {
+        name: links[group == number].reset_index(drop=True)
+        for number, name in enumerate(network.groups or ("all",))
+    }

@@ -1,0 +1,278 @@
+"""Tables of edges and of certificates: their ranking, their checks, one form of their columns."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unigrn import tables
+from unigrn.check import listed
+from unigrn.status import FAILED, Status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def edge_score(edges: pd.DataFrame) -> np.ndarray:
+    """Give what edges rank by: `score` where there is such a column, else |weight|.
+
+    Parameters
+    ----------
+    edges : DataFrame with a column `score` or `weight`
+        Any table of edges, such as `Network.edges` or what `unigrn.files.read_edges` returns.
+
+    Returns
+    -------
+    (e,) float array
+        The largest first is the ranking; NaN ranks last.
+
+    Raises
+    ------
+    ValueError
+        Where there is neither column, or it does not hold numbers.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> edge_score(pd.DataFrame({"source": ["A", "B"], "target": ["C", "C"], "weight": [-2.0, 1]}))
+    array([2., 1.])
+    """
+    for name in ("score", "weight"):
+        if name in edges.columns:
+            values = numbers(edges[name], name)
+            return np.abs(values) if name == "weight" else values
+    raise ValueError(
+        f"cannot rank edges with the columns {listed(edges.columns)}; needed 'score' or 'weight'"
+    )
+
+
+def checked_names(given: Iterable[str], what: str) -> np.ndarray:
+    """Give checked, sorted names."""
+    names = given.tolist() if isinstance(given, np.ndarray) else list(given)
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise ValueError(
+                f"{what} hold {name!r} ({type(name).__name__}); needed names that are text and "
+                "not empty"
+            )
+    joined = "".join(names)
+    if "\0" in joined:
+        bad = next(name for name in names if "\0" in name)
+        raise ValueError(f"{what} hold {bad!r}; a NUL character fits into no table: rename it")
+    try:
+        joined.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{what} hold the character {joined[error.start]!r}, which is not valid Unicode; "
+            "rename that name"
+        ) from None
+    array = np.unique(np.array(names, dtype=str))
+    if array.size != len(names):
+        known, counts = np.unique(np.array(names, dtype=str), return_counts=True)
+        raise ValueError(f"{what} hold {listed(known[counts > 1])} more than once; needed once")
+    array.flags.writeable = False
+    return array
+
+
+def codes(values: pd.Series, names: Iterable[str]) -> np.ndarray:
+    """Give the position of each value among `names`, -1 where it is none of them."""
+    import pandas as pd
+
+    index = pd.Index(np.asarray(names, dtype=object), dtype=object)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        known = index.get_indexer(pd.Index(values.cat.categories, dtype=object))
+        return np.append(known, -1)[values.cat.codes.to_numpy()]
+    return index.get_indexer(pd.Index(values.to_numpy(dtype=object), dtype=object))
+
+
+def group_codes(table: pd.DataFrame, groups: tuple[str, ...] | None) -> np.ndarray:
+    """Give the position of each row's group in `groups`; 0 where not grouped."""
+    if groups is None:
+        return np.zeros(len(table), np.intp)
+    return codes(table["group"], groups)
+
+
+def numbers(column: pd.Series, name: str) -> np.ndarray:
+    """Give a column of numbers as floats of its own precision."""
+    if not tables.is_number(column):
+        raise ValueError(f"column {name!r} holds {column.dtype}; needed numbers")
+    return tables.numbers(column)[0]
+
+
+def _column(column: pd.Series, name: str) -> np.ndarray:
+    """Give a statistic as a NumPy array of numbers or booleans, or as objects: text and None."""
+    import pandas as pd
+
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        column = column.astype(dtype.categories.dtype)
+        dtype = column.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
+        if dtype.kind == "f" and dtype.itemsize not in (4, 8):
+            return column.to_numpy(np.float32 if dtype.itemsize < 4 else np.float64)
+        return column.to_numpy(dtype.newbyteorder("="))
+    if pd.api.types.is_bool_dtype(dtype) and not column.hasnans:
+        return column.to_numpy(bool)
+    if pd.api.types.is_numeric_dtype(dtype) and dtype.kind != "c":
+        return column.to_numpy(np.float64, na_value=np.nan)
+    values = column.to_numpy(dtype=object)
+    missing = pd.isna(values)
+    if pd.api.types.infer_dtype(values, skipna=True) not in ("string", "empty"):
+        raise ValueError(
+            f"column {name!r} holds {dtype}; needed numbers, booleans or text in one column"
+        )
+    # Files leave an undefined value empty, so an empty text is an undefined one.
+    return np.where(missing | (values == ""), None, values)
+
+
+def _check_columns(table: pd.DataFrame, needed: Iterable[str], what: str) -> None:
+    import pandas as pd
+
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"{what} is a {type(table).__name__}; needed a pandas DataFrame")
+    if not table.columns.is_unique:
+        raise ValueError(f"{what} has two columns of one name: {listed(table.columns)}")
+    for name in table.columns:
+        if not isinstance(name, str) or not name.isprintable() or name in ("", "_index"):
+            raise ValueError(f"{what} has a column named {name!r}; needed a plain word")
+        if "/" in name:
+            raise ValueError(f"{what} has a column {name!r}; h5ad has no '/' in names: rename it")
+    lacking = [name for name in needed if name not in table.columns]
+    if lacking:
+        raise ValueError(
+            f"{what} lacks the column {listed(lacking)}; there are {listed(table.columns)}"
+        )
+
+
+def _known(table: pd.DataFrame, column: str, names: Iterable[str], what: str) -> np.ndarray:
+    """Give the codes of a column of names, all of which must be among `names`."""
+    places = codes(table[column], names)
+    if (places < 0).any():
+        row = int(np.flatnonzero(places < 0)[0])
+        listed = {"source": "regulators", "target": "targets", "group": "groups"}[column]
+        raise ValueError(
+            f"{what} has {int((places < 0).sum())} rows whose {column} is not among the network's "
+            f"{listed} (row {row}: {table[column].iloc[row]!r}); needed names from there, as text"
+        )
+    return places
+
+
+def checked_edges(
+    edges: pd.DataFrame, regulators: np.ndarray, targets: np.ndarray, groups: tuple[str, ...] | None
+) -> pd.DataFrame:
+    """Give the edges with their names checked and their columns in order."""
+    import pandas as pd
+
+    keys = {"group": groups} if groups is not None else {}
+    keys |= {"source": regulators, "target": targets}
+    _check_columns(edges, [*keys, "weight"], "edges")
+    if groups is None and "group" in edges.columns:
+        raise ValueError("edges has a column 'group'; needed the names of the groups in groups")
+    columns, place = {}, np.zeros(len(edges), np.int64)
+    for column, names in keys.items():
+        code = _known(edges, column, names, "edges")
+        columns[column] = np.asarray(names, dtype=object)[code]
+        place = place * max(len(names), 1) + code
+    double = pd.Series(place).duplicated().to_numpy()
+    if double.any():
+        edge = edges.iloc[int(np.flatnonzero(double)[0])]
+        raise ValueError(
+            f"edges has {int(double.sum())} rows of an edge that came before, such as "
+            f"{' -> '.join(repr(str(edge[name])) for name in keys)}; needed one row per edge"
+        )
+    weight = _column(edges["weight"], "weight")
+    if weight.dtype.kind != "f":
+        weight = numbers(edges["weight"], "weight")
+    if not np.isfinite(weight).all():
+        row = int(np.flatnonzero(~np.isfinite(weight))[0])
+        raise ValueError(
+            f"edges has {int((~np.isfinite(weight)).sum())} weights that are not finite (row {row}:"
+            f" {columns['source'][row]!r} -> {columns['target'][row]!r} is {weight[row]}); drop "
+            "those edges and let the certificate say why"
+        )
+    columns["weight"] = weight
+    for name in edges.columns:
+        if name not in columns:
+            columns[name] = _column(edges[name], name)
+    if "p" in columns and columns["p"].dtype.kind != "f":
+        columns["p"] = numbers(edges["p"], "p")
+    return tables.build(columns)
+
+
+def checked_certificate(
+    certificate: pd.DataFrame | None, targets: np.ndarray, groups: tuple[str, ...] | None
+) -> pd.DataFrame:
+    """Give the certificate with its names checked and its columns in order."""
+    keys = {"group": groups} if groups is not None else {}
+    keys |= {"target": targets}
+    if certificate is None:
+        columns = {name: np.empty(0, object) for name in (*keys, "status")}
+        columns |= {"residual": np.empty(0), "iterations": np.empty(0, np.int64)}
+        return tables.build(columns)
+    _check_columns(certificate, [*keys, "status"], "certificate")
+    columns = {
+        column: np.asarray(names, dtype=object)[_known(certificate, column, names, "certificate")]
+        for column, names in keys.items()
+    }
+    for name in certificate.columns:
+        if name not in columns:
+            columns[name] = _column(certificate[name], name)
+    status = columns["status"]
+    if status.dtype != object or any(value is None for value in status):
+        raise ValueError("certificate has a status that is no text; needed one for every row")
+    if "residual" in columns:
+        columns["residual"] = numbers(certificate["residual"], "residual")
+    table = tables.build(columns)
+    if certificate.attrs.get("summary"):
+        table.attrs["summary"] = certificate.attrs["summary"]
+    return table
+
+
+def summarize(certificate: pd.DataFrame, groups: tuple[str, ...] | None) -> dict[str, Any]:
+    """Count the rows of a certificate; see `unigrn.Network.certificate_summary`."""
+    whole = certificate.attrs.get("summary")
+    if whole:
+        return copy.deepcopy(whole)
+    summary = _count_statuses(certificate)
+    if groups is not None:
+        parts = dict(list(certificate.groupby("group", sort=True)))
+        none = certificate.iloc[:0]
+        summary["by_group"] = {name: _count_statuses(parts.get(name, none)) for name in groups}
+    return summary
+
+
+def failed(certificate: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows with any other status than the good ones of `unigrn.status.Status`."""
+    good = [status.message for status in Status if status not in FAILED]
+    reached = certificate["status"].isin(good).to_numpy(bool)
+    return certificate[~reached].reset_index(drop=True)
+
+
+def _count_statuses(rows: pd.DataFrame) -> dict[str, Any]:
+    """Count the statuses of some rows of a certificate, and find the largest residual."""
+    counts = rows["status"].value_counts()
+    summary: dict[str, Any] = {
+        "rows": len(rows),
+        "counts": {name: int(counts[name]) for name in sorted(counts.index)},
+        "worst_residual": None,
+        "worst": None,
+    }
+    residual = rows["residual"].to_numpy() if "residual" in rows.columns else np.empty(0)
+    if residual.size and not np.isnan(residual).all():
+        row = int(np.nanargmax(residual))
+        summary["worst_residual"] = float(str(residual[row]))
+        where = [name for name in ("group", "target") if name in rows.columns]
+        summary["worst"] = {name: rows[name].iloc[row] for name in where}
+    return summary
+
+
+def of_one_group(certificate: pd.DataFrame, group: str) -> pd.DataFrame:
+    """Give the rows of one group, and the part of the summary that counts it."""
+    rows = certificate[(certificate["group"] == group).to_numpy()]
+    whole = certificate.attrs.get("summary")
+    part = dict(whole["by_group"][group]) if whole else {}
+    rows.attrs = {"summary": {**part, "by_group": {group: dict(part)}}} if whole else {}
+    return rows

@@ -1,0 +1,212 @@
+"""Files of a network: their layouts, one module each.
+
+Layouts
+-------
+`.tsv`, `.csv`, and both with `.gz`
+    Header, then one line per edge. UTF-8, lines end in a line feed. A field is in double quotes
+    only where it must be: where it holds the separator, a quote or a line break. Undefined values
+    are empty; a number is the shortest decimal that gives back the same float32 or float64.
+    `FILE.meta.json` holds the document below and the SHA-256 of the table.
+`.parquet`
+    Columns as they are, undefined values null. The schema's metadata has the document under
+    `unigrn` and the whole certificate, an Arrow stream, under `unigrn.certificate`.
+`.graphml`
+    Nodes are genes (`id` and `name`, and whether each is a `regulator` or a `target`). One directed
+    edge per row, with `group` and the numbers as attributes, an undefined one left out. The
+    graph's attribute `unigrn` is the document.
+`.h5ad`
+    An AnnData without observations whose variables are all genes of the network, with `uns` and
+    `varp` as `Network.to_anndata` fills them; `uns["unigrn"]["provenance"]` is the document.
+
+The document is JSON: the keys of the provenance (method, hyperparameters, seed, versions, ...),
+and `alignment`; `certificates` (counts per status, the worst residual, and the rows that did not
+converge); `columns` (their meaning); `undefined_p` (the number of such edges); `network` (what
+reading back needs: the types of the columns, and the names that no edge mentions).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unigrn import tables
+from unigrn.check import listed
+from unigrn.files import delimited, graphml, h5ad, parquet
+from unigrn.files.atomic import WriteError, write_whole
+from unigrn.files.document import Parts, parsed, readable, restored
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SUFFIXES", "Parts", "WriteError", "read_edges", "read_network", "suffix_of", "write"]
+
+SUFFIXES = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".parquet", ".graphml", ".h5ad")
+
+_FORMATS = {".parquet": parquet, ".graphml": graphml, ".h5ad": h5ad}
+_SYNONYMS = {"source": ("Source", "tf", "TF", "regulator", "Regulator"), "target": ("Target",)}
+
+
+def write(parts: Parts, path: str | os.PathLike) -> None:
+    """Write a network; see `unigrn.Network.write`."""
+    suffix, text = suffix_of(path), os.fspath(path)
+    if suffix in _FORMATS:
+        write_whole([(text, lambda _: _FORMATS[suffix].rendered(parts))])
+        return
+
+    def table(_: list[str]) -> Iterator[bytes]:
+        lines = delimited.rendered(parts.edges, "," if suffix.startswith(".csv") else "\t")
+        return delimited.gzipped(lines) if suffix.endswith(".gz") else lines
+
+    def meta(digests: list[str]) -> Iterator[bytes]:
+        yield readable(parts.document | {"table_sha256": digests[0]})
+
+    write_whole([(text, table), (text + ".meta.json", meta)])
+
+
+def suffix_of(path: str | os.PathLike) -> str:
+    """Give the suffix of a network file.
+
+    Raises
+    ------
+    ValueError
+        Where it is none of `SUFFIXES`.
+
+    Examples
+    --------
+    >>> suffix_of("run.1/edges.tsv.gz")
+    '.tsv.gz'
+    """
+    name = os.path.basename(os.fspath(path)).lower()
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.endswith(suffix):
+            return suffix
+    raise ValueError(
+        f"{os.fspath(path)!r} has no known suffix; needed one of {', '.join(SUFFIXES)}"
+    )
+
+
+def read_edges(path: str | os.PathLike) -> pd.DataFrame:
+    """Read the edge table of any network file, also one that another program wrote.
+
+    Parameters
+    ----------
+    path : path
+        `.tsv`, `.csv` (optionally `.gz`), `.parquet`, `.graphml` or `.h5ad`. Regulators are in a
+        column `source` (or `tf`, `TF`, `regulator`), genes in `target`, groups, where there are
+        some, in `group`; `weight` and `score` are numbers.
+
+    Returns
+    -------
+    DataFrame
+        Columns [group,] source, target, [weight, score,] then the others. Names are strings
+        whatever they look like ("NA", "1"); an undefined number is NaN.
+
+    Raises
+    ------
+    ValueError
+        Where the file is absent, is no such table, or lacks the names of an edge.
+    """
+    table, _, _ = _read(path, None)
+    rename = {}
+    for name, others in _SYNONYMS.items():
+        found = [other for other in (name, *others) if other in table.columns]
+        if not found:
+            raise ValueError(
+                f"{os.fspath(path)!r} has the columns {listed(table.columns)}; needed source and "
+                "target (or tf and target)"
+            )
+        rename[found[0]] = name
+    table = table.rename(columns=rename)
+    columns = {}
+    for name in ("group", "source", "target"):
+        if name in table.columns:
+            columns[name] = _names(table[name], name, path)
+    for name in ("weight", "score", "p"):
+        if name in table.columns:
+            columns[name], wrong = tables.numbers(table[name])
+            if wrong.any():
+                raise ValueError(
+                    f"{os.fspath(path)!r} has {table[name].iloc[int(np.argmax(wrong))]!r} in the "
+                    f"column {name}; needed numbers"
+                )
+    order = [name for name in columns if name != "p"]
+    order += [name for name in table.columns if name not in order]
+    return tables.build({name: columns.get(name, table[name].to_numpy()) for name in order})
+
+
+def read_network(path: str | os.PathLike) -> dict[str, Any]:
+    """Read the parts of a network, as keywords of `Network`."""
+    about = None
+    suffix = suffix_of(path)
+    if suffix.startswith((".tsv", ".csv")):
+        about = _read_meta(path)
+    table, about, certificate = _read(path, about)
+    if about is None:
+        raise ValueError(
+            f"{os.fspath(path)!r} does not say how it was inferred; needed a file that "
+            "Network.write wrote. read_edges reads the table alone"
+        )
+    try:
+        return restored(table, about, certificate)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{os.fspath(path)!r} describes its network in a way that does not fit its edges "
+            f"({type(error).__name__}: {error}); write it again, or use read_edges for the table "
+            "alone"
+        ) from error
+
+
+def _names(column: pd.Series, name: str, path: str | os.PathLike) -> np.ndarray:
+    distinct, codes = tables.names(column, f"{os.fspath(path)!r}: {name}")
+    if (empty := codes < 0).any():
+        raise ValueError(
+            f"{os.fspath(path)!r} has {int(empty.sum())} rows without a {name}, the first is "
+            f"row {int(np.argmax(empty)) + 1}; name them or remove them"
+        )
+    return distinct.astype(object)[codes]
+
+
+def _read_meta(path: str | os.PathLike) -> dict[str, Any]:
+    """Read the document beside a table, and check that it belongs to it."""
+    name = os.fspath(path) + ".meta.json"
+    try:
+        data = tables.content(path)
+        if not os.path.exists(name):
+            raise ValueError(
+                f"{os.fspath(path)!r} has no {os.path.basename(name)!r} beside it; needed both for "
+                "a network. read_edges reads the table alone"
+            )
+        about = parsed(tables.content(name), name)
+    except tables.TableError as error:
+        raise ValueError(
+            f"cannot read the network {os.fspath(path)!r}: {error}; choose another file"
+        ) from None
+    if about.get("table_sha256") != hashlib.sha256(data).hexdigest():
+        raise ValueError(
+            f"{name!r} belongs to another version of {os.path.basename(os.fspath(path))!r}; "
+            "write the network again, or use read_edges for the table alone"
+        )
+    return {key: value for key, value in about.items() if key != "table_sha256"}
+
+
+def _read(
+    path: str | os.PathLike, about: dict[str, Any] | None
+) -> tuple[pd.DataFrame, dict[str, Any] | None, pd.DataFrame | None]:
+    """Read the table, the document and the certificate, as far as the file has them."""
+    suffix = suffix_of(path)
+    try:
+        with tables.reasons():
+            if suffix in _FORMATS:
+                table, about, certificate = _FORMATS[suffix].read(path)
+            else:
+                types = about["network"].get("types") if about else []
+                table, certificate = delimited.read(path, types), None
+            if not table.columns.is_unique:
+                raise tables.TableError(f"it has a column twice: {listed(table.columns)}")
+    except tables.TableError as error:
+        raise ValueError(f"cannot read {os.fspath(path)!r} as a {suffix} table: {error}") from None
+    return table, about, certificate

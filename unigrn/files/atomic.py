@@ -1,0 +1,116 @@
+"""Writing that never leaves half a file."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+
+class WriteError(ValueError):
+    """A file could not be written; what was there before is whole."""
+
+
+def write_whole(files: list[tuple[str, Callable[[list[str]], Iterable[bytes]]]]) -> None:
+    """Write files so that each is either the old one or the complete new one.
+
+    Every file is written beside its place and brought to the disk; only when all are complete do
+    they replace the old ones, one after the other.
+
+    Parameters
+    ----------
+    files : list of (path, contents)
+        `contents` is called with the SHA-256 of the files before it, and gives the bytes in pieces.
+
+    Raises
+    ------
+    WriteError
+        On any failure of the operating system. Nothing is left behind on this or any other
+        exception, and a KeyboardInterrupt stays one.
+    """
+    places, digests, current = [], [], files[0][0]
+    try:
+        for current, contents in files:
+            target = _destination(current)
+            # Long names leave no room for a suffix, so the name does not contain the old one. It
+            # is noted before the file exists: an interrupt in between must find it.
+            temporary = os.path.join(os.path.dirname(target), f".unigrn-{secrets.token_hex(8)}.tmp")
+            places.append((current, temporary, target))
+            digests.append(_write_new(temporary, target, contents(digests)))
+        # A crash between two of these leaves a new table beside the old FILE.meta.json. Reading
+        # notices, because the latter holds the digest of the table that it belongs to.
+        for place in places:
+            current = place[0]
+            os.replace(*place[1:])
+        for folder in sorted({os.path.dirname(target) for _, _, target in places}):
+            _sync_folder(folder)
+    except OSError as error:
+        raise WriteError(_reason(current, error)) from error
+    finally:
+        for _, temporary, _ in places:
+            with suppress(OSError):  # replaced, or never made
+                os.unlink(temporary)
+
+
+def _destination(path: str) -> str:
+    """Give the real file behind a path, if a plain `open` could write it."""
+    target = os.path.realpath(path)
+    if not os.path.lexists(target):
+        return target
+    if os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not os.path.isfile(target):
+        # Replacing a device or a pipe would remove it.
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    if not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, "the file there is read-only")
+    return target
+
+
+def _open_new(path: str) -> int:
+    """Open a file that must not exist, with the permissions that `open` gives."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+
+
+def _write_new(path: str, old: str, contents: Iterable[bytes]) -> str:
+    """Write a new file to the disk, with the permissions of `old` where that exists."""
+    digest = hashlib.sha256()
+    with os.fdopen(_open_new(path), "wb") as file:
+        with suppress(FileNotFoundError):
+            mode = stat.S_IMODE(os.stat(old).st_mode)
+            with suppress(OSError, AttributeError):  # not every file system has permissions
+                os.fchmod(file.fileno(), mode)
+        for piece in contents:
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _sync_folder(folder: str) -> None:
+    """Bring new names to the disk where the system has a way to."""
+    with suppress(OSError, AttributeError):
+        descriptor = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _reason(path: str, error: OSError) -> str:
+    """Give one line: which file, why, what to do."""
+    advice = "choose another path"
+    if error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None)):
+        advice = "free some space or write to another disk"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = "write to a folder where you may, or change the permissions"
+    elif error.errno in (errno.ENOENT, errno.ENOTDIR):
+        advice = f"create the folder {os.path.dirname(os.path.abspath(path))!r} first"
+    why = " ".join(str(error.strerror or error).split())
+    return f"cannot write {path!r}: {why}; {advice}"
