@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from unigrn import evaluate as module
-from unigrn.evaluate import METRICS, evaluate, load_gold, ranking_metrics
+from unigrn.evaluate import METRICS, baselines, evaluate, load_gold, ranking_metrics
 from unigrn.prior import Prior
 
 # ---------------------------------------------------------------------------------------------
@@ -543,7 +542,7 @@ def test_held_out_targets_of_the_prior():
 def test_pearson_equals_numpy(form, tmp_path, monkeypatch):
     import anndata
 
-    monkeypatch.setattr(module, "BLOCK", 20)  # several blocks of observations
+    monkeypatch.setattr(baselines, "BLOCK", 20)  # several blocks of observations
     random = np.random.default_rng(0)
     names = ["A", "B", "x", "y", "z", "other"]
     x = random.poisson(2.0, (17, 6)).astype(np.float32)

@@ -11,6 +11,8 @@ pytest.importorskip("networkx")
 
 from unigrn import plot  # noqa: E402
 from unigrn.datasets import linear, simulate  # noqa: E402
+from unigrn.evaluate import precision_recall, ranking_metrics  # noqa: E402
+from unigrn.evaluate.judged import judge  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +65,12 @@ def test_curve_treats_a_tie_as_one_threshold(levels):
 
     rng = np.random.default_rng(levels)
     score, true = rng.integers(0, levels, 300) / levels, rng.random(300) < 0.2
-    recall, precision, average = plot._curve(score, true)
+    precision, recall = precision_recall(true, score)
+    average = ranking_metrics(true, score)["auprc"]
     assert average == pytest.approx(average_precision_score(true, score))
     reference = precision_recall_curve(true, score)
-    np.testing.assert_allclose(recall[1:], reference[1][:-1][::-1])
-    np.testing.assert_allclose(precision[1:], reference[0][:-1][::-1])
+    np.testing.assert_allclose(recall, reference[1][:-1][::-1])
+    np.testing.assert_allclose(precision, reference[0][:-1][::-1])
 
 
 def test_edges_that_a_table_does_not_list_share_its_last_place():
@@ -76,17 +79,17 @@ def test_edges_that_a_table_does_not_list_share_its_last_place():
         {"source": ["A", "A", "A"], "target": ["x", "z", "A"], "weight": [-3, 1, 9]}
     )
     other = pd.DataFrame({"source": ["A"] * 4, "target": list("wxyz"), "score": [4.0, 3, 2, 1]})
-    judged = plot._judge({"network": network, "other": other}, truth, [None])
-    assert judged["names"][judged["target"]].tolist() == ["w", "x", "y", "z"]  # no self-edge
-    assert judged["true"].tolist() == [False, True, True, False]
-    assert judged["score"]["network"].tolist() == [0, 3, 0, 1]
-    assert judged["score"]["other"].tolist() == [4, 3, 2, 1]
-    assert judged["weight"].tolist() == [0, -3, 0, 1]
+    judged = judge({"network": network, "other": other}, truth, [None])
+    assert judged.pairs["target"].tolist() == ["w", "x", "y", "z"]  # no self-edge
+    assert judged.pairs["true"].tolist() == [False, True, True, False]
+    assert judged.scores["network"].tolist() == [0, 3, 0, 1]
+    assert judged.scores["other"].tolist() == [4, 3, 2, 1]
+    assert judged.pairs["weight"].tolist() == [0, -3, 0, 1]
 
 
 def test_labels_define_the_judged_edges(data, network):
     gold = data.gold().iloc[:60]
-    judged = plot._judge({"network": network}, gold, ["group_1", "group_2"])
+    judged = judge({"network": network}, gold, ["group_1", "group_2"]).pairs
     assert len(judged["true"]) == 120
     assert judged["true"].sum() == 2 * gold["label"].sum()
     figure = plot.evaluation_figure(network, gold)

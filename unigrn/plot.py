@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unigrn.evaluate.judged import Judged, defined_score, in_group, judge, true_edges
+from unigrn.evaluate.metrics import precision_recall, ranking_metrics
+
 if TYPE_CHECKING:
     import os
 
@@ -136,8 +139,8 @@ def evaluation_figure(
     _check(truth, "truth")
     groups = _groups(network_edges)
     shown = _one_group(network_edges, group)
-    judged = _judge(tables, truth, groups)
-    if not judged["true"].any():
+    judged = judge(tables, truth, groups)
+    if not judged.pairs["true"].any():
         raise ValueError(
             "none of the judged edges is true; needed tables and truth with the same names"
         )
@@ -150,7 +153,7 @@ def evaluation_figure(
         left.set_label("precision_recall")
         middle.set_label("heat_map")
         right.set_label("strength")
-        _precision_recall(left, judged, list(tables))
+        _precision_recall(left, judged)
         _heat_map(middle, judged, name, shown, regulators, targets)
         _strength(right, judged, name)
         _make_room(left, middle, right)
@@ -209,8 +212,8 @@ def network_figure(
     if top < 1:
         raise ValueError(f"top is {top}; needed 1 or more")
     shown = _one_group(edges, group)
-    chosen = _in_group(edges, shown)
-    chosen = chosen.assign(rank_by=_score(chosen))
+    chosen = in_group(edges, shown)
+    chosen = chosen.assign(rank_by=defined_score(chosen))
     chosen = chosen[(chosen["source"] != chosen["target"]) & (chosen["rank_by"] > 0)]
     chosen = chosen.sort_values(
         ["rank_by", "source", "target"], ascending=[False, True, True], kind="stable"
@@ -220,7 +223,8 @@ def network_figure(
     true = None
     if truth is not None:
         _check(truth, "truth")
-        true = _pairs(_true_edges(_in_group(truth, shown)))
+        edges = true_edges(in_group(truth, shown))
+        true = set(zip(edges["source"], edges["target"], strict=True))
 
     graph = networkx.DiGraph()
     for row in chosen.itertuples():
@@ -246,13 +250,14 @@ def network_figure(
 # --- panels -----------------------------------------------------------------------------------
 
 
-def _precision_recall(axes: Axes, judged: dict[str, Any], names: list[str]) -> None:
-    true = judged["true"]
+def _precision_recall(axes: Axes, judged: Judged) -> None:
+    true = judged.pairs["true"].to_numpy()
     share = true.mean()
     axes.axhline(share, color=_GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
     highest = share
-    for place, name in enumerate(names):
-        recall, precision, average = _curve(judged["score"][name], true)
+    for place, (name, score) in enumerate(judged.scores.items()):
+        precision, recall = precision_recall(true, score)
+        recall, precision = np.append(0.0, recall), np.append(precision[0], precision)
         colour, dashes = _LINES[place % len(_LINES)]
         axes.plot(
             recall,
@@ -261,7 +266,7 @@ def _precision_recall(axes: Axes, judged: dict[str, Any], names: list[str]) -> N
             linestyle=dashes,
             linewidth=2.2 if place == 0 else 1.6,
             drawstyle="steps-pre",
-            label=f"{name}, AP {average:.2f}",
+            label=f"{name}, AP {ranking_metrics(true, score)['auprc']:.2f}",
             zorder=3 if place == 0 else 2,
         )
         # The first few edges say little: one hit is 100 %.
@@ -277,7 +282,7 @@ def _precision_recall(axes: Axes, judged: dict[str, Any], names: list[str]) -> N
 
 def _heat_map(
     axes: Axes,
-    judged: dict[str, Any],
+    judged: Judged,
     name: str,
     group: str | None,
     most_regulators: int,
@@ -286,15 +291,17 @@ def _heat_map(
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    here = judged["group"] == judged["groups"].index(group)
-    source, target = judged["source"][here], judged["target"][here]
-    score, weight = judged["score"][name][here], judged["weight"][here]
-    true = judged["true"][here]
+    here = np.ones(len(judged.pairs), bool) if group is None else judged.pairs["group"] == group
+    pairs, score = judged.pairs[here], judged.scores[name][here]
+    weight, true = pairs["weight"].to_numpy(), pairs["true"].to_numpy()
+    both = pairs[["source", "target"]].to_numpy(str)
+    names, codes = np.unique(both, return_inverse=True)
+    source, target = codes.reshape(both.shape).T
 
     # Regulators with the most among the strongest edges, then the best targets of each in turn:
     # the strongest edges alone would often show one hub.
     order = np.lexsort((target, source, -score))
-    size = len(judged["names"])
+    size = len(names)
     best = order[: 8 * most_regulators]
     total = np.bincount(source[best], weights=score[best], minlength=size)
     rows = np.argsort(-total, kind="stable")[:most_regulators]
@@ -339,8 +346,8 @@ def _heat_map(
         markeredgecolor=_INK,
         markeredgewidth=1.1,
     )
-    axes.set_xticks(range(len(columns)), judged["names"][columns], rotation=90)
-    axes.set_yticks(range(len(rows)), judged["names"][rows])
+    axes.set_xticks(range(len(columns)), names[columns], rotation=90)
+    axes.set_yticks(range(len(rows)), names[rows])
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=0.8)
@@ -370,11 +377,10 @@ def _heat_map(
     bar.set_label("weight")
 
 
-def _strength(axes: Axes, judged: dict[str, Any], name: str) -> None:
-    true, weight = judged["true"], judged["weight"]
-    known = judged["strength"]
-    if known is None:
-        score = judged["score"][name]
+def _strength(axes: Axes, judged: Judged, name: str) -> None:
+    true, weight = judged.pairs["true"].to_numpy(), judged.pairs["weight"].to_numpy()
+    if "strength" not in judged.pairs:
+        score = judged.scores[name]
         edges = np.linspace(0, max(float(np.quantile(score, 0.995)), 1e-12), 41)
         for rows, colour, label, fill in (
             (~true, _GREY, "false", True),
@@ -397,7 +403,7 @@ def _strength(axes: Axes, judged: dict[str, Any], name: str) -> None:
         axes.set_title("Scores of true and of false edges")
         return
 
-    x, y = known[true], weight[true]
+    x, y = judged.pairs["strength"].to_numpy()[true], weight[true]
     top = 1.06 * max(float(np.abs(x).max()), 1e-12)
     limit = 1.06 * max(float(np.abs(y).max()), 1e-12)
     axes.axhline(0, color=_GREY, linewidth=0.8, zorder=1)
@@ -623,105 +629,13 @@ def _bend(start: np.ndarray, stop: np.ndarray, between_hubs: bool) -> float:
     return float(inwards * np.clip(0.25 / max(np.hypot(*along), 1e-9), 0.15, 0.9))
 
 
-# --- numbers ----------------------------------------------------------------------------------
-
-
-def _judge(
-    tables: Mapping[str, pd.DataFrame], truth: pd.DataFrame, groups: list[str | None]
-) -> dict[str, Any]:
-    """Return, for every judged edge, who lists it with which score, and whether it is true."""
-    listed = [*tables.values(), truth]
-    names = np.unique(
-        np.concatenate([t[c].to_numpy(str) for t in listed for c in ("source", "target")])
-    )
-    size = len(names)
-
-    def codes(table: pd.DataFrame) -> np.ndarray:
-        return np.searchsorted(names, table["source"].to_numpy(str)) * size + np.searchsorted(
-            names, table["target"].to_numpy(str)
-        )
-
-    first = next(iter(tables))
-    columns: dict[str, list[np.ndarray]] = {key: [] for key in ("group", "pair", "true", "weight")}
-    strength: list[np.ndarray] = []
-    score: dict[str, list[np.ndarray]] = {name: [] for name in tables}
-    for number, group in enumerate(groups):
-        within = {name: _in_group(table, group) for name, table in tables.items()}
-        true = _in_group(truth, group)
-        universe = [true] if "label" in truth else list(within.values())
-        pair = np.unique(np.concatenate([codes(table) for table in universe]))
-        pair = pair[pair // size != pair % size]
-        true = _true_edges(true)
-        columns["group"].append(np.full(len(pair), number))
-        columns["pair"].append(pair)
-        columns["true"].append(np.isin(pair, codes(true)))
-        columns["weight"].append(_look_up(pair, codes(within[first]), within[first]["weight"]))
-        if "weight" in truth:
-            strength.append(_look_up(pair, codes(true), true["weight"]))
-        for name, table in within.items():
-            last = _score(table).min() if len(table) else 0.0
-            score[name].append(_look_up(pair, codes(table), _score(table), absent=min(last, 0.0)))
-    result = {key: np.concatenate(parts) for key, parts in columns.items()}
-    return {
-        "names": names,
-        "groups": groups,
-        "group": result["group"],
-        "source": result["pair"] // size,
-        "target": result["pair"] % size,
-        "true": result["true"],
-        "weight": result["weight"],
-        "strength": np.concatenate(strength) if strength else None,
-        "score": {name: np.concatenate(parts) for name, parts in score.items()},
-    }
-
-
-def _look_up(
-    wanted: np.ndarray, keys: np.ndarray, values: pd.Series | np.ndarray, absent: float = 0.0
-) -> np.ndarray:
-    """Return the value of every wanted key, the first where keys repeat."""
-    keys, first = np.unique(keys, return_index=True)
-    if not len(keys):
-        return np.full(len(wanted), absent)
-    values = np.asarray(values, dtype=float)[first]
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    found = np.where(keys[place] == wanted, values[place], absent)
-    return np.where(np.isfinite(found), found, absent)
-
-
-def _curve(score: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return recall, precision and average precision, a tie being one threshold."""
-    order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    hits = np.cumsum(true[order])[last]
-    precision = hits / (last + 1)
-    recall = hits / true.sum()
-    average = float((np.diff(recall, prepend=0.0) * precision).sum())
-    return np.append(0.0, recall), np.append(precision[0], precision), average
-
-
-def _score(edges: pd.DataFrame) -> np.ndarray:
-    column = edges["score"] if "score" in edges else edges["weight"].abs()
-    return np.nan_to_num(column.to_numpy(float), nan=0.0)
-
-
-def _true_edges(truth: pd.DataFrame) -> pd.DataFrame:
-    return truth[truth["label"].to_numpy(float) > 0] if "label" in truth else truth
-
-
-def _pairs(edges: pd.DataFrame) -> set[tuple[str, str]]:
-    return set(zip(edges["source"], edges["target"], strict=True))
+# --- tables ----------------------------------------------------------------------------------
 
 
 def _groups(edges: pd.DataFrame) -> list[str | None]:
     if "group" not in edges:
         return [None]
     return np.unique(edges["group"].to_numpy(str)).tolist()
-
-
-def _in_group(edges: pd.DataFrame, group: str | None) -> pd.DataFrame:
-    if group is None or "group" not in edges:
-        return edges
-    return edges[edges["group"].to_numpy(str) == group]
 
 
 def _one_group(edges: pd.DataFrame, group: str | None) -> str | None:
