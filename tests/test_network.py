@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from support import read_recorded
 
 from unigrn import files
-from unigrn.files import WriteError, atomic, delimited, graphml, text
+from unigrn.files import WriteError, atomic, delimited, graphml
 from unigrn.methods.celloracle import filter_links, to_celloracle
 from unigrn.network import Network, edge_score, plain, read_edges, varp_key
 from unigrn.prior import AlignmentReport
@@ -1147,6 +1147,6 @@ def test_a_long_name_leaves_room_for_the_temporary_file(tmp_path):
 def test_text_is_rendered_in_pieces(monkeypatch):
     network = build(names="DACBE")
     whole = b"".join(delimited.rendered(network.edges, "\t"))
-    monkeypatch.setattr(text, "ROWS", 3)
+    monkeypatch.setattr(delimited, "ROWS", 3)
     assert b"".join(delimited.rendered(network.edges, "\t")) == whole
     assert len(pd.read_csv(stdio.BytesIO(whole), sep="\t")) == len(network.edges)

@@ -79,17 +79,17 @@ def test_edges_that_a_table_does_not_list_share_its_last_place():
         {"source": ["A", "A", "A"], "target": ["x", "z", "A"], "weight": [-3, 1, 9]}
     )
     other = pd.DataFrame({"source": ["A"] * 4, "target": list("wxyz"), "score": [4.0, 3, 2, 1]})
-    judged = judge({"network": network, "other": other}, truth, [None])
-    assert judged.pairs["target"].tolist() == ["w", "x", "y", "z"]  # no self-edge
-    assert judged.pairs["true"].tolist() == [False, True, True, False]
-    assert judged.scores["network"].tolist() == [0, 3, 0, 1]
-    assert judged.scores["other"].tolist() == [4, 3, 2, 1]
-    assert judged.pairs["weight"].tolist() == [0, -3, 0, 1]
+    pairs, scores = judge({"network": network, "other": other}, truth, [None])
+    assert pairs["target"].tolist() == ["w", "x", "y", "z"]  # no self-edge
+    assert pairs["true"].tolist() == [False, True, True, False]
+    assert scores["network"].tolist() == [0, 3, 0, 1]
+    assert scores["other"].tolist() == [4, 3, 2, 1]
+    assert pairs["weight"].tolist() == [0, -3, 0, 1]
 
 
 def test_labels_define_the_judged_edges(data, network):
     gold = data.gold().iloc[:60]
-    judged = judge({"network": network}, gold, ["group_1", "group_2"]).pairs
+    judged, _ = judge({"network": network}, gold, ["group_1", "group_2"])
     assert len(judged["true"]) == 120
     assert judged["true"].sum() == 2 * gold["label"].sum()
     figure = plot.evaluation_figure(network, gold)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,26 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Judged pairs, and every table's scores of them.
-
-    Parameters
-    ----------
-    pairs
-        group, source, target, true, weight (of the first table), and strength where the truth has
-        weights; sorted within groups. A pair that is not listed has weight and strength 0.
-    scores
-        Name of the table -> (n,) scores; what it does not list shares its last place.
-    """
-
-    pairs: pd.DataFrame
-    scores: dict[str, np.ndarray]
-
-
 def judge(
     tables: Mapping[str, pd.DataFrame], truth: pd.DataFrame, groups: Sequence[str | None]
-) -> Judged:
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Say for every pair that a table lists with which score, and whether it is true.
 
     Parameters
@@ -48,8 +30,11 @@ def judge(
 
     Returns
     -------
-    Judged
-        Self-edges left out.
+    pairs : DataFrame
+        group, source, target, true, weight (of the first table), and strength where the truth has
+        weights; sorted within groups, without self-edges. What is not listed has 0.
+    scores : dict of str to (n,) float array
+        Of each table; what it does not list shares its last place.
     """
     import pandas as pd
 
@@ -77,10 +62,8 @@ def judge(
             listed = defined_score(table)
             last = min(listed.min(initial=0.0), 0.0)
             scores[name].append(_values(pairs, table, listed, absent=last))
-    return Judged(
-        pd.concat(parts, ignore_index=True),
-        {name: np.concatenate(values) for name, values in scores.items()},
-    )
+    pairs = pd.concat(parts, ignore_index=True)
+    return pairs, {name: np.concatenate(values) for name, values in scores.items()}
 
 
 def in_group(edges: pd.DataFrame, group: str | None) -> pd.DataFrame:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unigrn import tables
+from unigrn.files.delimited import content, joined, slices, texts
 from unigrn.files.document import Parts, parsed, to_json
-from unigrn.files.text import content, joined, slices, texts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,333 @@
+"""Figures of how well a network finds the true edges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unigrn.evaluate.judged import judge
+from unigrn.evaluate.metrics import precision_recall, ranking_metrics
+from unigrn.plot.style import BLUE, GREY, INK, LINES, RED, STYLE, check, groups_of, need, one_group
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def evaluation_figure(
+    network_edges: pd.DataFrame,
+    truth: pd.DataFrame,
+    baselines: Mapping[str, pd.DataFrame] | None = None,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    name: str = "network",
+    group: str | None = None,
+    regulators: int = 10,
+    targets: int = 20,
+) -> Figure:
+    """Draw how well a network finds the true edges, in three panels.
+
+    (1) Precision against recall, for the network and each baseline, with average precision
+    AP = sum_k (R_k - R_(k-1)) P_k, a tie being one threshold. (2) The strongest regulators of one
+    group and the strongest targets of each as a heat map, true edges ringed. (3) Weight against
+    true strength, or the distribution of scores where the truth has no weights.
+
+    Judged are the edges that any of the tables lists, group by group where the network has
+    groups: with the prior among the baselines, the prior's edges. Edges that a table does not
+    list share its last place. A `label` column in the truth says instead which edges are judged.
+    A table without groups holds for all of them. Self-edges are left out.
+
+    Parameters
+    ----------
+    network_edges
+        Table [group,] source, target, weight[, score]; edges rank by score, else by |weight|.
+    truth
+        Table [group,] source, target[, weight] of true edges, or with a column label of 0 and 1.
+    baselines
+        Name to edge table, such as {"prior alone": prior, "|Pearson|": correlations}.
+    path
+        Where to save the figure; the suffix says the format. By default it is not saved.
+    name
+        What to call the network in the legend.
+    group
+        Group of the heat map; by default the first.
+    regulators, targets
+        At most so many rows and columns of the heat map.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With axes labelled "precision_recall", "heat_map", "strength" and "colour_bar".
+
+    Raises
+    ------
+    ImportError
+        Where matplotlib is missing.
+    ValueError
+        Where a table lacks a column or is empty, a group is unknown, or no judged edge is true.
+    """
+    matplotlib = need("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if name in (baselines or {}):
+        raise ValueError(f"a baseline is named {name!r} like the network; needed another name")
+    if regulators < 1 or targets < 1:
+        raise ValueError(
+            f"regulators is {regulators} and targets is {targets}; needed 1 or more of each"
+        )
+    tables = {name: network_edges, **(baselines or {})}
+    for label, table in tables.items():
+        check(table, label, "weight" if label == name or "score" not in table else "score")
+    check(truth, "truth")
+    groups = groups_of(network_edges)
+    shown = one_group(network_edges, group)
+    pairs, scores = judge(tables, truth, groups)
+    if not pairs["true"].any():
+        raise ValueError(
+            "none of the judged edges is true; needed tables and truth with the same names"
+        )
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(14.0, 4.9), layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)
+        left, middle, right = figure.subplots(1, 3, width_ratios=(1.0, 1.45, 1.0))
+        left.set_label("precision_recall")
+        middle.set_label("heat_map")
+        right.set_label("strength")
+        _precision_recall(left, pairs, scores)
+        _heat_map(middle, pairs, scores[name], shown, regulators, targets)
+        _strength(right, pairs, scores[name], name)
+        _make_room(left, middle, right)
+        if path is not None:
+            figure.savefig(path)
+    return figure
+
+
+def _precision_recall(axes: Axes, pairs: pd.DataFrame, scores: dict[str, np.ndarray]) -> None:
+    true = pairs["true"].to_numpy()
+    share = true.mean()
+    axes.axhline(share, color=GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+    highest = share
+    for place, (name, score) in enumerate(scores.items()):
+        precision, recall = precision_recall(true, score)
+        recall, precision = np.append(0.0, recall), np.append(precision[0], precision)
+        colour, dashes = LINES[place % len(LINES)]
+        axes.plot(
+            recall,
+            precision,
+            color=colour,
+            linestyle=dashes,
+            linewidth=2.2 if place == 0 else 1.6,
+            drawstyle="steps-pre",
+            label=f"{name}, AP {ranking_metrics(true, score)['auprc']:.2f}",
+            zorder=3 if place == 0 else 2,
+        )
+        # The first few edges say little: one hit is 100 %.
+        highest = max(highest, precision[recall >= 0.01].max())
+    axes.plot([], [], color=GREY, linewidth=1, linestyle=(0, (2, 2)), label=f"chance, {share:.2f}")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, min(1.02, 1.12 * highest))
+    axes.set_xlabel("true edges found (recall)")
+    axes.set_ylabel("listed edges that are true (precision)")
+    _legend(axes, *axes.get_legend_handles_labels(), handlelength=2.6)
+    axes.set_title("How many of the strongest edges are true")
+
+
+def _heat_map(
+    axes: Axes,
+    pairs: pd.DataFrame,
+    score: np.ndarray,
+    group: str | None,
+    most_regulators: int,
+    most_targets: int,
+) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    if group is not None:
+        here = (pairs["group"] == group).to_numpy()
+        pairs, score = pairs[here], score[here]
+    weight, true = pairs["weight"].to_numpy(), pairs["true"].to_numpy()
+    both = pairs[["source", "target"]].to_numpy(str)
+    names, codes = np.unique(both, return_inverse=True)
+    source, target = codes.reshape(both.shape).T
+
+    # Regulators with the most among the strongest edges, then the best targets of each in turn:
+    # the strongest edges alone would often show one hub.
+    order = np.lexsort((target, source, -score))
+    size = len(names)
+    best = order[: 8 * most_regulators]
+    total = np.bincount(source[best], weights=score[best], minlength=size)
+    rows = np.argsort(-total, kind="stable")[:most_regulators]
+    rows = rows[np.isin(rows, source[best])]
+    order = order[np.isin(source[order], rows)]
+    by_source = order[np.argsort(source[order], kind="stable")]
+    start = np.searchsorted(source[by_source], source[by_source])
+    turn = np.arange(len(by_source)) - start  # 0 for a regulator's best target, 1 for the next
+    in_turn = by_source[np.lexsort((-score[by_source], turn))]
+    listed, first = np.unique(target[in_turn], return_index=True)
+    columns = listed[np.argsort(first, kind="stable")][:most_targets]
+
+    position = np.full(size, -1)
+    position[rows] = np.arange(len(rows))
+    row = position[source]
+    position[:] = -1
+    position[columns] = np.arange(len(columns))
+    column = position[target]
+    drawn = (row >= 0) & (column >= 0)
+    image = np.full((len(rows), len(columns)), np.nan)
+    image[row[drawn], column[drawn]] = weight[drawn]
+    # Columns with the same main regulator stand together.
+    main = np.abs(np.nan_to_num(image)).argmax(axis=0)
+    strongest = np.abs(np.nan_to_num(image)).max(axis=0)
+    sort = np.lexsort((-strongest, main))
+    image, columns = image[:, sort], columns[sort]
+    back = np.argsort(sort)
+
+    limit = max(float(np.nanmax(np.abs(image))), 1e-12)
+    axes.set_facecolor("#E4E4E4")
+    picture = axes.imshow(
+        image, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
+    )
+    ringed = drawn & true
+    axes.plot(
+        back[column[ringed]],
+        row[ringed],
+        linestyle="none",
+        marker="o",
+        markersize=5.5,
+        markerfacecolor="none",
+        markeredgecolor=INK,
+        markeredgewidth=1.1,
+    )
+    axes.set_xticks(range(len(columns)), names[columns], rotation=90)
+    axes.set_yticks(range(len(rows)), names[rows])
+    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=0.8)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("target")
+    axes.set_ylabel("regulator")
+    axes.set_title("The strongest regulators" + ("" if group is None else f" of {group}"))
+    handles = [
+        Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker="o",
+            markersize=5.5,
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            label="true edge",
+        )
+    ]
+    if np.isnan(image).any():
+        handles.append(Patch(facecolor="#E4E4E4", label="not a candidate"))
+    _legend(axes, handles, [handle.get_label() for handle in handles])
+    bar = axes.figure.colorbar(picture, ax=axes, fraction=0.035, pad=0.02)
+    bar.ax.set_label("colour_bar")
+    bar.outline.set_visible(False)
+    bar.set_label("weight")
+
+
+def _strength(axes: Axes, pairs: pd.DataFrame, score: np.ndarray, name: str) -> None:
+    true, weight = pairs["true"].to_numpy(), pairs["weight"].to_numpy()
+    if "strength" not in pairs:
+        edges = np.linspace(0, max(float(np.quantile(score, 0.995)), 1e-12), 41)
+        for rows, colour, label, fill in (
+            (~true, GREY, "false", True),
+            (true, BLUE, "true", False),
+        ):
+            if rows.any():
+                axes.hist(
+                    np.minimum(score[rows], edges[-1]),
+                    edges,
+                    weights=np.full(rows.sum(), 1 / rows.sum()),
+                    histtype="stepfilled" if fill else "step",
+                    color=colour,
+                    alpha=0.55 if fill else 1.0,
+                    linewidth=1.8,
+                    label=f"{label} edges",
+                )
+        axes.set_xlabel("score of the network")
+        axes.set_ylabel("share of edges")
+        _legend(axes, *axes.get_legend_handles_labels())
+        axes.set_title("Scores of true and of false edges")
+        return
+
+    x, y = pairs["strength"].to_numpy()[true], weight[true]
+    top = 1.06 * max(float(np.abs(x).max()), 1e-12)
+    limit = 1.06 * max(float(np.abs(y).max()), 1e-12)
+    axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+    axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
+    found = y != 0
+    right = found & (np.sign(x) == np.sign(y))
+    false = weight[~true]
+    if len(false):
+        # Where the false edges lie: a band of their middle 90 %.
+        low, high = np.quantile(false, [0.05, 0.95])
+        axes.axhspan(low, high, color=GREY, alpha=0.22, linewidth=0, zorder=0)
+    for rows, colour, marker in ((right, BLUE, "o"), (found & ~right, RED, "x")):
+        axes.scatter(
+            x[rows],
+            y[rows],
+            s=13 if marker == "o" else 15,
+            color=colour,
+            marker=marker,
+            alpha=0.55,
+            linewidths=0 if marker == "o" else 0.9,
+            zorder=2,
+        )
+    axes.set_xlim(-top, top)
+    axes.set_ylim(-limit, limit)
+    axes.set_xlabel("true strength")
+    axes.set_ylabel(f"weight in the {name}" if name == "network" else f"weight, {name}")
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    share = right.sum() / max(int(found.sum()), 1)
+    handles = [
+        Line2D([], [], linestyle="none", marker="o", color=BLUE, markersize=4, alpha=0.8),
+        Line2D([], [], linestyle="none", marker="x", color=RED, markersize=4.5),
+        Patch(facecolor=GREY, alpha=0.3),
+    ]
+    labels = [f"right sign ({share:.0%})", "wrong sign", "false edges (90 %)"]
+    count = 3 if len(false) else 2
+    _legend(axes, handles[:count], labels[:count])
+    axes.set_title("Weight against true strength")
+
+
+def _legend(axes: Axes, handles: list[Any], labels: list[str], **style: Any) -> None:
+    """Put a legend between the title and the axes: inside, it might cover data."""
+    axes.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        ncols=_columns(labels),
+        borderaxespad=0.3,
+        borderpad=0.1,
+        **style,
+    )
+
+
+def _columns(labels: list[str]) -> int:
+    return 2 if max(map(len, labels)) <= 22 else 1
+
+
+def _make_room(*panels: Axes) -> None:
+    """Lift the titles, all to one height, above the tallest legend."""
+    rows = []
+    for axes in panels:
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        rows.append(-(-len(labels) // _columns(labels)))
+    for axes in panels:
+        axes.set_title(axes.get_title(loc="left"), pad=10 + 13 * max(rows))
