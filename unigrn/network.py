@@ -113,11 +113,10 @@ class Network:
         set_(self, "regulators", checked_names(self.regulators, "regulators"))
         set_(self, "targets", checked_names(self.targets, "targets"))
         if self.groups is not None:
-            given = list(self.groups) if not isinstance(self.groups, str) else None
-            if given is None:
+            if isinstance(self.groups, str):
                 raise ValueError(f"groups is {self.groups!r}; needed a sequence of names or None")
-            checked_names(given, "groups")
-            set_(self, "groups", tuple(str(name) for name in given))
+            checked_names(groups := tuple(self.groups), "groups")
+            set_(self, "groups", tuple(map(str, groups)))
         set_(self, "edges", checked_edges(self.edges, self.regulators, self.targets, self.groups))
         set_(self, "certificate", checked_certificate(self.certificate, self.targets, self.groups))
         provenance = plain(dict(self.provenance))
@@ -419,10 +418,10 @@ class Network:
     def _method(self) -> str:
         return str(self.provenance.get("method", "network"))
 
-    def _sizes(self, between: str = " regulators, ") -> str:
+    def _sizes(self, between: str = ", ") -> str:
         groups = "" if self.groups is None else f"{len(self.groups)} groups, "
-        first = f"{self.regulators.size}" + (" regulators" if between == " x " else "")
-        return f"{len(self.edges)} edges, {groups}{first}{between}{self.targets.size} targets"
+        genes = f"{self.regulators.size} regulators{between}{self.targets.size} targets"
+        return f"{len(self.edges)} edges, {groups}{genes}"
 
     def _of_group(self, group: str | None) -> pd.DataFrame:
         """Give the edges of one group."""
