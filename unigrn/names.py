@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unigrn import tables
-from unigrn.check import listed
 
 
 def read_names(
@@ -57,7 +56,7 @@ def _names(path: Path, columns: Sequence[str], label: str) -> list[str]:
     column = next((name for name in columns if name in header), None)
     if column is None and len(header) > 1:
         raise ValueError(
-            f"{label} is a table with the columns {listed(header)}; it needs a "
+            f"{label} is a table with the columns {', '.join(header)}; it needs a "
             f"column {' or '.join(columns)}, or one name per line"
         )
     place = header.index(column) if column is not None else 0

@@ -217,21 +217,21 @@ def universe_of(gold: pd.DataFrame, targets: np.ndarray | None, notes: list[str]
     regulators = np.unique(source.astype(str)).astype(object)
     genes = np.unique(target.astype(str)).astype(object)
     if targets is not None:
-        kept = np.intersect1d(genes.astype(str), targets).astype(object)
-        if not kept.size:
+        scored = np.intersect1d(genes.astype(str), targets).astype(object)
+        if not scored.size:
             raise ValueError(
                 f"None of the {targets.size} listed targets (such as {listed(targets, 3)}) is a "
                 f"target of the gold standard (such as {listed(genes, 3)}); check the names."
             )
         notes.append(
-            f"targets: {kept.size} of the gold's {genes.size} are scored"
+            f"targets: {scored.size} of the gold's {genes.size} are scored"
             + (
-                f"; {targets.size - kept.size} of the listed {targets.size} are not in the gold"
-                if kept.size < targets.size
+                f"; {targets.size - scored.size} of the listed {targets.size} are not in the gold"
+                if scored.size < targets.size
                 else ""
             )
         )
-        genes = kept
+        genes = scored
     labelled = "label" in gold.columns
     universe = Universe(
         regulators,

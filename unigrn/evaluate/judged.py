@@ -96,5 +96,5 @@ def _values(
     import pandas as pd
 
     listed = pd.Series(np.asarray(values, dtype=float), index=_index(table))
-    found = listed[~listed.index.duplicated()].reindex(pairs).to_numpy()
-    return np.where(np.isfinite(found), found, absent)
+    of_pair = listed[~listed.index.duplicated()].reindex(pairs).to_numpy()
+    return np.where(np.isfinite(of_pair), of_pair, absent)

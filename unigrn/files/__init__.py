@@ -113,13 +113,13 @@ def read_edges(path: str | os.PathLike) -> pd.DataFrame:
     table, _, _ = _read(path, None)
     rename = {}
     for name, others in _SYNONYMS.items():
-        found = [other for other in (name, *others) if other in table.columns]
-        if not found:
+        column = next((other for other in (name, *others) if other in table.columns), None)
+        if column is None:
             raise ValueError(
                 f"{os.fspath(path)!r} has the columns {listed(table.columns)}; needed source and "
                 "target (or tf and target)"
             )
-        rename[found[0]] = name
+        rename[column] = name
     table = table.rename(columns=rename)
     columns = {}
     for name in ("group", "source", "target"):

@@ -176,8 +176,8 @@ def read(path: str | os.PathLike) -> tuple[pd.DataFrame, dict[str, Any] | None, 
         raise tables.TableError(f"it is no valid XML ({error})") from None
 
     columns = {
-        name: np.array([names.get(one, one) for one in each], dtype=object)
-        for name, each in zip(("source", "target"), ends, strict=True)
+        name: np.array([names.get(node, node) for node in nodes], dtype=object)
+        for name, nodes in zip(("source", "target"), ends, strict=True)
     }
     number = len(ends[0])
     for key, (name, kind, owner) in keys.items():
@@ -197,9 +197,9 @@ def _graphml_column(rows: np.ndarray, texts: list[str], kind: str, number: int, 
         column[rows] = texts
         return column
     dtype = np.dtype(dtypes[kind])
-    found = pa.array(texts, pa.string()).cast(pa.from_numpy_dtype(dtype)).to_numpy(False)
+    values = pa.array(texts, pa.string()).cast(pa.from_numpy_dtype(dtype)).to_numpy(False)
     if len(rows) == number and (rows == np.arange(number)).all():
-        return found.astype(dtype)
+        return values.astype(dtype)
     column = np.full(number, np.nan, dtype if dtype.kind == "f" else np.float64)
-    column[rows] = found
+    column[rows] = values
     return column

@@ -127,8 +127,8 @@ def _hubs(axes: Axes, graph: Any, networkx: Any) -> None:
 
     # A wedge for every regulator: wide enough for its disc and for its genes.
     size = {hub: 560.0 + 60 * graph.out_degree(hub) for hub in hubs}
-    mine = {hub: [gene for gene in genes if owner[gene] == hub] for hub in hubs}
-    count = np.array([len(mine[hub]) for hub in hubs])
+    genes_of = {hub: [gene for gene in genes if owner[gene] == hub] for hub in hubs}
+    count = np.array([len(genes_of[hub]) for hub in hubs])
     wide = np.array([max(np.sqrt(size[hub]), 5.2 * len(hub)) + 9 for hub in hubs])
     disc = wide / (max(inner, 0.1) * point_per_unit)
     shrink = min(1.0, 0.9 * 2 * np.pi / disc.sum()) if len(hubs) > 1 else 1.0
@@ -142,8 +142,8 @@ def _hubs(axes: Axes, graph: Any, networkx: Any) -> None:
     middle = np.cumsum(wedge) - wedge / 2
     angle = dict(zip(hubs, middle, strict=True))
     for hub in hubs:
-        for i, gene in enumerate(mine[hub]):
-            angle[gene] = angle[hub] + (i - (len(mine[hub]) - 1) / 2) * slot
+        for i, gene in enumerate(genes_of[hub]):
+            angle[gene] = angle[hub] + (i - (len(genes_of[hub]) - 1) / 2) * slot
     point = {
         node: (inner if node in size else 1.0) * np.array([np.cos(a), np.sin(a)])
         for node, a in angle.items()
@@ -158,7 +158,7 @@ def _hubs(axes: Axes, graph: Any, networkx: Any) -> None:
         ends = {
             "posA": point[hub],
             "posB": point[gene],
-            "connectionstyle": f"arc3,rad={_bend(point[hub], point[gene], gene in mine):.3f}",
+            "connectionstyle": f"arc3,rad={_bend(point[hub], point[gene], gene in genes_of):.3f}",
             "mutation_scale": 11,
             # Half the marker's diameter, in points, and a little air.
             "shrinkA": np.sqrt(size[hub]) / 2 + 1,

@@ -81,11 +81,11 @@ class AlignmentReport:
 
     def lines(self) -> list[str]:
         """One line per entry, without those that count nothing or that the summary has said."""
-        said = _SUMMED if any(entry.kind == "summary" for entry in self.entries) else ()
+        in_summary = _SUMMED if any(entry.kind == "summary" for entry in self.entries) else ()
         return [
             str(entry)
             for entry in self.entries
-            if entry.kind == "summary" or (entry.count > 0 and entry.kind not in said)
+            if entry.kind == "summary" or (entry.count > 0 and entry.kind not in in_summary)
         ]
 
     def to_dict(self) -> dict:

@@ -160,8 +160,8 @@ def of_base_grn(table: pd.DataFrame, name: str, label: str) -> Evidence:
         notes.append(
             f"{counted(without[0], 'TF')} and {counted(without[1], 'gene')} without a 1 left out"
         )
-    one = np.ones(len(key))
-    return build(name, label, regulators, genes, s, t, one, np.zeros(len(key), np.int8), notes)
+    weight, sign = np.ones(len(key)), np.zeros(len(key), np.int8)
+    return build(name, label, regulators, genes, s, t, weight, sign, notes)
 
 
 def build(

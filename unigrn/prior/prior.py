@@ -105,9 +105,9 @@ class Prior:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, found: evidence.Evidence) -> Prior:
+    def of(cls, name: str, table: evidence.Evidence) -> Prior:
         """Make a prior of one layer from what a table says."""
-        return cls(found.regulators, found.targets, {name: found.layer}, found.notes)
+        return cls(table.regulators, table.targets, {name: table.layer}, table.notes)
 
     @classmethod
     def from_edges(cls, edges: pd.DataFrame, name: str = "prior") -> Prior:
@@ -193,9 +193,8 @@ class Prior:
         if empty := int((sizes == 0).sum()):
             notes.append(f"{counted(empty, 'target')} without a regulator left out")
         t = np.repeat(codes, sizes)
-        one = np.ones(len(s))
-        none = np.zeros(len(s), np.int8)
-        return cls.of(name, evidence.build(name, label, sources, names, s, t, one, none, notes))
+        weight, sign = np.ones(len(s)), np.zeros(len(s), np.int8)
+        return cls.of(name, evidence.build(name, label, sources, names, s, t, weight, sign, notes))
 
     @classmethod
     def from_base_grn(cls, table: pd.DataFrame, name: str = "prior") -> Prior:
@@ -409,9 +408,9 @@ def _names(names: Sequence[str], what: str) -> np.ndarray:
 
 def places(names: np.ndarray, within: np.ndarray) -> np.ndarray:
     """Position of each name of a sorted array within another list; -1 where it is absent."""
-    found_at = np.full(len(names), -1, dtype=np.int64)
+    positions = np.full(len(names), -1, dtype=np.int64)
     at = np.searchsorted(names, within)
-    found = at < len(names)
-    found[found] = names[at[found]] == within[found]
-    found_at[at[found]] = np.flatnonzero(found)
-    return found_at
+    known = at < len(names)
+    known[known] = names[at[known]] == within[known]
+    positions[at[known]] = np.flatnonzero(known)
+    return positions

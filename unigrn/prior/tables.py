@@ -64,12 +64,12 @@ def _name_and_path(item: str | os.PathLike) -> tuple[str, Path]:
 
 def _format(path: Path) -> tuple[str, str]:
     """Name without suffixes, and the suffix that says the format."""
-    found = re.fullmatch(r"(.+?)(\.(?:tsv|csv)(?:\.gz)?|\.parquet)", path.name, re.IGNORECASE)
-    if not found:
+    parts = re.fullmatch(r"(.+?)(\.(?:tsv|csv)(?:\.gz)?|\.parquet)", path.name, re.IGNORECASE)
+    if not parts:
         raise ValueError(
             f"prior {str(path)!r} has the wrong suffix; needs .tsv, .csv (also .gz) or .parquet"
         )
-    return found[1], found[2].lower()
+    return parts[1], parts[2].lower()
 
 
 def _read(name: str, path: Path) -> Prior:
