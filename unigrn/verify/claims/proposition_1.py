@@ -72,15 +72,6 @@ class Table:
         return [np.flatnonzero(column) for column in self.own.T]
 
     @property
-    def prior(self) -> dict[str, list[str]]:
-        """Regulators that the prior names, by target."""
-        return {
-            AIMS[t]: [SOURCES[k] for k in np.flatnonzero(column)]
-            for t, column in enumerate(self.support.T)
-            if column.any()
-        }
-
-    @property
     def view(self) -> PriorView:
         """The prior as a term sees it."""
         weight = self.support.astype(float)
