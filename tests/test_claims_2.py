@@ -131,8 +131,8 @@ MUTANTS = [
     # its steps
     (
         CF,
-        'Step("A", weight=0.5), network',
-        'Step("A", weight=0.6), network',
+        'Step("A", weight=0.5),\n                network',
+        'Step("A", weight=0.6),\n                network',
         "proposition_2.iterates",
     ),
     (
@@ -179,8 +179,8 @@ MUTANTS = [
     ),
     (
         CF,
-        'Step("U", weight=1.0), Step("V", weight=1.0))',
-        'Step("U", weight=1.0), Step("V", weight=0.5))',
+        'Step("U", weight=1.0),\n                Step("V", weight=1.0),',
+        'Step("U", weight=1.0),\n                Step("V", weight=0.5),',
         "methods.netrex_cf_sketch",
     ),
     (CF, 'steps == "released")', "False)", "proposition_2.weights"),

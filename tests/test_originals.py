@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from tests import more_originals as more
 from tests.support import KEY, compare_links, more_cells_than_regulators, read_case
 from unigrn.verify import originals as o
 
@@ -255,7 +256,7 @@ def test_ridge_is_that_of_scikit_learn_and_its_gradient_vanishes(n, p):
 
 def test_simulation_ridge_fits_raw_expression_on_the_prior():
     E, genes, prior, _ = small_table()
-    B = o.simulation_ridge(E, genes, prior, alpha=1.0)
+    B = more.simulation_ridge(E, genes, prior, alpha=1.0)
     assert_allclose(B[[1, 2, 3], 0], o.ridge(E[:, [1, 2, 3]], E[:, 0], 1.0), rtol=1e-14)
     assert_array_equal(np.diag(B), 0)
     supported = {(1, 0), (2, 0), (3, 0), (4, 2), (7, 2), (0, 5), (2, 5), (6, 5), (1, 6), (5, 6)}
@@ -336,7 +337,7 @@ def test_nonnegative_least_squares():
 # ------------------------------------------------------------------ tables of links
 
 
-@pytest.mark.parametrize("links", [o.celloracle_links, o.grouped_celloracle_links])
+@pytest.mark.parametrize("links", [more.celloracle_links, o.grouped_celloracle_links])
 def test_links_follow_the_rules_of_the_prior(links):
     E, genes, prior, groups = small_table()
     table = links(E, genes, prior, groups)
@@ -362,8 +363,8 @@ def test_links_do_not_depend_on_the_order_of_genes_or_of_the_prior():
     E, genes, prior, groups = small_table()
     order = np.random.default_rng(1).permutation(8)
     backwards = {t: list(reversed(s)) for t, s in reversed(prior.items())}
-    table = o.celloracle_links(E, genes, prior, groups)
-    again = o.celloracle_links(E[:, order], [genes[j] for j in order], backwards, groups)
+    table = more.celloracle_links(E, genes, prior, groups)
+    again = more.celloracle_links(E[:, order], [genes[j] for j in order], backwards, groups)
     assert again[[*KEY, "bags_drawn"]].equals(table[[*KEY, "bags_drawn"]])
     assert_allclose(again["weight"], table["weight"], rtol=1e-10)
     assert_allclose(again["p"], table["p"], rtol=1e-8)
@@ -373,7 +374,7 @@ def test_constant_gene_in_one_group_has_zero_weight_and_no_p():
     E, genes, prior, groups = small_table()
     E[groups == "a", 1] = 0.3  # a regulator of g0 and g6
     E[groups == "10", 5] = 0.7  # a target
-    for links in (o.celloracle_links, o.grouped_celloracle_links):
+    for links in (more.celloracle_links, o.grouped_celloracle_links):
         table = links(E, genes, prior, groups).set_index(["group", "target", "source"])
         for at in [("a", "g0", "g1"), ("a", "g6", "g1"), ("10", "g5", "g6")]:
             assert table.loc[at, "weight"] == 0 and np.isnan(table.loc[at, "p"])
@@ -395,7 +396,7 @@ def test_grouped_version_gives_the_same_links(groups):
     E = np.maximum(r.normal(size=(60, 30)) @ r.normal(size=(30, 30)) * 0.2 + 1, 0)
     prior = {t: r.choice(genes[:14], size=r.integers(1, 14), replace=False) for t in genes}
     labels = np.arange(60) % 3 if groups else None
-    plain = o.celloracle_links(E, genes, prior, labels)
+    plain = more.celloracle_links(E, genes, prior, labels)
     fast = o.grouped_celloracle_links(E, genes, prior, labels)
     assert plain[[*KEY, "bags_drawn"]].equals(fast[[*KEY, "bags_drawn"]])
     figures = compare_links(fast, plain)
@@ -404,7 +405,7 @@ def test_grouped_version_gives_the_same_links(groups):
 
 def test_no_fitted_target_gives_an_empty_table():
     E, genes, _, groups = small_table()
-    for links in (o.celloracle_links, o.grouped_celloracle_links, o.bayesian_links):
+    for links in (more.celloracle_links, o.grouped_celloracle_links, more.bayesian_links):
         table = links(E, genes, {"g1": ["g1"]}, groups)
         assert len(table) == 0 and list(table.columns[:4]) == [
             "group",
@@ -417,7 +418,7 @@ def test_no_fitted_target_gives_an_empty_table():
 # ------------------------------------------------------------------ recorded outputs
 
 
-@pytest.mark.parametrize("links", [o.celloracle_links, o.grouped_celloracle_links])
+@pytest.mark.parametrize("links", [more.celloracle_links, o.grouped_celloracle_links])
 @pytest.mark.parametrize("name", CASES)
 def test_bagging_reproduces_the_recorded_links(shared, name, links):
     case = read_case(shared, name)
@@ -433,7 +434,7 @@ def test_bagging_reproduces_the_recorded_links(shared, name, links):
 @pytest.mark.parametrize("name", CASES)
 def test_bayesian_ridge_reproduces_the_recorded_links(shared, name):
     case = read_case(shared, name)
-    ours = o.bayesian_links(case.expression, case.genes, case.prior, case.groups)
+    ours = more.bayesian_links(case.expression, case.genes, case.prior, case.groups)
     figures = compare_links(ours, case.bayesian)
     assert (figures["edges"], figures["missing"], figures["extra"]) == (len(case.bayesian), 0, 0)
     figures = compare_links(
@@ -453,7 +454,7 @@ def test_bayesian_ridge_reproduces_the_recorded_links(shared, name):
 
 def compared(change):
     E, genes, prior, groups = small_table()
-    table = o.celloracle_links(E, genes, prior, groups)
+    table = more.celloracle_links(E, genes, prior, groups)
     other = table.copy()
     other = change(other)
     return compare_links(other, table, top=(2,), p_cut=1.0)
@@ -493,7 +494,7 @@ def test_comparison_sees_each_kind_of_difference():
 def test_comparison_keeps_noise_apart_but_does_not_hide_it():
     E, genes, prior, groups = small_table()
     E[groups == "a", 1] = 0.3
-    table = o.celloracle_links(E, genes, prior, groups)
+    table = more.celloracle_links(E, genes, prior, groups)
     recorded = table.copy()
     constant = recorded["p"].isna()
     recorded.loc[constant, ["weight", "p"]] = [1e-14, 0.02]
@@ -507,7 +508,7 @@ def test_comparison_keeps_noise_apart_but_does_not_hide_it():
 
 def test_comparison_refuses_what_it_cannot_compare():
     E, genes, prior, groups = small_table()
-    table = o.celloracle_links(E, genes, prior, groups)
+    table = more.celloracle_links(E, genes, prior, groups)
     with pytest.raises(ValueError, match="lacks the columns"):
         compare_links(table.drop(columns="p"), table)
     with pytest.raises(ValueError, match="twice"):
@@ -534,10 +535,10 @@ def test_comparison_refuses_what_it_cannot_compare():
         (lambda X, y: o.masked_lasso(X, y, -1.0), "strength"),
         (lambda X, y: o.masked_lasso(X, y, 1.0, 0.0), "noise_variance"),
         (lambda X, y: o.celloracle_statistics(y), "bags, regulators"),
-        (lambda X, y: o.celloracle_links(X, ["a", "b"], {}), "2 gene names"),
-        (lambda X, y: o.celloracle_links(X, ["a", "b", "a"], {}), "duplicate"),
-        (lambda X, y: o.celloracle_links(X, ["a", "b", "c"], {}, ["x"]), "1 group labels"),
-        (lambda X, y: o.celloracle_links(X * np.nan, ["a", "b", "c"], {}), "finite"),
+        (lambda X, y: more.celloracle_links(X, ["a", "b"], {}), "2 gene names"),
+        (lambda X, y: more.celloracle_links(X, ["a", "b", "a"], {}), "duplicate"),
+        (lambda X, y: more.celloracle_links(X, ["a", "b", "c"], {}, ["x"]), "1 group labels"),
+        (lambda X, y: more.celloracle_links(X * np.nan, ["a", "b", "c"], {}), "finite"),
     ],
 )
 def test_bad_input_is_refused_with_a_reason(call, message):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from tests import more_originals as more
 from unigrn.verify import originals_netrex as o
 
 HERE = Path(__file__).parent / "fixtures" / "netrex_cf"
@@ -397,7 +398,7 @@ def test_a_start_with_full_support_has_rank_one_until_rounding_grows():
 
 
 def test_weights_of_the_starting_factorisation():
-    W, T = o.netrex_cf_als_weights(np.array([[0.1, 0.0, 3.0, 2.0], [0, 0, 0, 0.5]]), rows=2)
+    W, T = more.netrex_cf_als_weights(np.array([[0.1, 0.0, 3.0, 2.0], [0, 0, 0, 0.5]]), rows=2)
     assert_allclose(W, [[1, 1, 150, 100], [1, 1, 1, 25]])
     assert_array_equal(T, [[0, 0, 1, 1], [0, 0, 0, 1]])
 
@@ -627,12 +628,12 @@ def test_objective_does_not_see_signs_of_regulators_nor_rotations_of_features(se
     value = o.netrex_cf_objective(p, s)
     signs = r.choice([-1.0, 1.0], size=shape[1])
     Q, _ = np.linalg.qr(r.normal(size=(shape[3], shape[3])))
-    same = o.netrex_cf_rotate(o.netrex_cf_rescale(s, signs), Q)
+    same = more.netrex_cf_rotate(more.netrex_cf_rescale(s, signs), Q)
     assert_allclose(o.netrex_cf_objective(p, same), value, rtol=1e-12)
-    scaled = o.netrex_cf_rescale(s, np.full(shape[1], 3.0))
+    scaled = more.netrex_cf_rescale(s, np.full(shape[1], 3.0))
     assert_allclose(scaled.S @ scaled.A, s.S @ s.A, atol=1e-12)
     assert abs(o.netrex_cf_objective(p, scaled) - value) > 1e-6 * value
-    assert abs(o.netrex_cf_objective(p, o.netrex_cf_rotate(s, 1.5 * Q)) - value) > 1e-6 * value
+    assert abs(o.netrex_cf_objective(p, more.netrex_cf_rotate(s, 1.5 * Q)) - value) > 1e-6 * value
 
 
 # ------------------------------------------------------------------ the literature's sketch
@@ -769,7 +770,7 @@ def test_netrex_start_solves_its_two_systems():
 
     for bound in (1.0, 100.0):
         p = netrex_of(2, kappa=0.5, mu=0.8, xi=0.6, bound_s=bound, bound_a=bound)
-        S, A = o.netrex_start(p)
+        S, A = more.netrex_start(p)
         S0 = p.prior.astype(float)
         raw = np.linalg.inv(S0.T @ S0 + 0.8 * np.eye(4)) @ S0.T @ p.E
         assert_allclose(A, np.clip(raw, -bound, bound), atol=1e-12)
@@ -782,7 +783,7 @@ def test_netrex_start_solves_its_two_systems():
             assert_allclose(free, 0, atol=1e-5)
     singular = p._replace(laplacian=-0.6 / 0.5 * np.eye(8) + 0 * p.laplacian, E=0 * p.E)
     with pytest.raises(ValueError, match="not unique"):
-        o.netrex_start(singular)
+        more.netrex_start(singular)
 
 
 def test_netrex_steps_are_proximal_gradient_steps():
@@ -798,16 +799,16 @@ def test_netrex_steps_are_proximal_gradient_steps():
     smooth = finite_difference(lambda v: 0.5 * np.sum((p.E - S @ v) ** 2), A)
     grid = np.linspace(-0.5, 0.5, 10001)
     cost = d / 2 * (grid - (A - smooth / d)[..., None]) ** 2 + 0.8 * grid**2
-    got = o.netrex_a_step(p, S, A)
+    got = more.netrex_a_step(p, S, A)
     assert_allclose(got, grid[cost.argmin(axis=-1)], atol=6e-5)
     assert (np.abs(got) == 0.5).any() and (np.abs(got) < 0.5).any()
-    assert_array_equal(o.netrex_a_step(p, 0 * S, A), 0 * A)
+    assert_array_equal(more.netrex_a_step(p, 0 * S, A), 0 * A)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_netrex_descends_within_its_budgets(seed):
     p = netrex_of(seed, kappa=0.5)
-    S, A = o.netrex_start(p)
+    S, A = more.netrex_start(p)
     S = o.netrex_project(S, p.prior, p.keep, p.add, p.bound_s)
     value = o.netrex_objective(p, S, A)
     for _ in range(100):
@@ -816,7 +817,7 @@ def test_netrex_descends_within_its_budgets(seed):
             if step == "S":
                 S = o.netrex_s_step(p, S, A, curvature=gram + 2 * p.kappa * L + 2 * p.xi)
             else:
-                A = o.netrex_a_step(p, S, A)
+                A = more.netrex_a_step(p, S, A)
             assert o.netrex_feasible(p, S, A)
             value, old = o.netrex_objective(p, S, A), value
             assert value <= old * (1 + 1e-12)
@@ -825,7 +826,7 @@ def test_netrex_descends_within_its_budgets(seed):
 @pytest.mark.parametrize("ranking", ["exact", "released"])
 def test_netrex_run_ends_at_a_fixed_point(ranking):
     p = netrex_of(1)
-    S, A, history = o.netrex_run(p, *o.netrex_start(p), iterations=5000, ranking=ranking)
+    S, A, history = more.netrex_run(p, *more.netrex_start(p), iterations=5000, ranking=ranking)
     assert 2 < len(history) < 5001
     assert_allclose(history[-1], o.netrex_objective(p, S, A), rtol=1e-14)
     assert np.all(np.diff(history[1:]) <= 1e-10)
@@ -834,7 +835,7 @@ def test_netrex_run_ends_at_a_fixed_point(ranking):
     again = o.netrex_s_step(p, S, A, ranking)
     assert_array_equal(again != 0, S != 0)
     assert_allclose(again, S, atol=1e-4)
-    assert_allclose(o.netrex_a_step(p, S, A), A, atol=1e-4)
+    assert_allclose(more.netrex_a_step(p, S, A), A, atol=1e-4)
 
 
 @pytest.mark.parametrize("refit", [True, False])

@@ -82,6 +82,9 @@ from unigrn.terms import (
     real_rows,
     scale,
 )
+from unigrn.verify import checks
+from unigrn.verify.checks import TERM_CHECKS
+from unigrn.verify.checks import world as small
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -804,7 +807,7 @@ def test_every_class_that_is_scaled_or_summed_is_reached():
 
 
 def test_every_capability_is_claimed_and_tested():
-    assert set(TESTS) == set(capabilities())
+    assert {*OFFERS, "evidence"} - {"feasible"} == set(capabilities())
     for name in capabilities():
         assert claimants(name), name
         assert hasattr(Term, name)
@@ -921,217 +924,181 @@ def test_padding_is_noticed_by_a_term_that_moves_padded_entries(case, kind):
 # --- Capabilities --------------------------------------------------------------------------------
 
 
-def written_out(q: Quadratic, theta: np.ndarray, moments: Moments) -> float:
-    """The formula of `Quadratic`, term by term."""
-    m = moments
-    out = q.scale * (theta @ m.gram @ theta - 2 * m.cross @ theta + m.square) + q.constant
-    out += np.sum(np.broadcast_to(q.diagonal, theta.shape) * theta**2)
-    if q.matrix is not None:
-        out += theta @ np.asarray(q.matrix) @ theta
-    if q.linear is not None:
-        out -= 2 * np.asarray(q.linear) @ theta
+CHECKS = {check.__name__: check for check in TERM_CHECKS}
+OFFERS = (*set(CHECKS) & set(capabilities()), "feasible")
+
+
+def start(data, prior, key, terms):
+    zero = jnp.zeros_like(prior.weight)
+    return Blocks(theta=zero, log_variance=zero)
+
+
+def spec_of(term: Term) -> Spec:
+    """A method that the term is part of."""
+    blocks, error = set(term.blocks), least_squares()
+    if blocks & {"A", "U", "V"}:
+        error = component_analysis()
+    elif "log_variance" in blocks:
+        error = expected_gaussian()
+    slots = {"loss": error, term.kind: term}
+    return Spec(**slots, start=start if "log_variance" in {*blocks, *error.blocks} else None)
+
+
+def asked(term: Term, whole: bool) -> dict[str, checks.Result]:
+    """What the checks of `check_spec` say of what a term offers, target by target or whole."""
+    spec = spec_of(term)
+    shapes, unknown = small.shapes_of(spec, whole)
+    drawn = small.World(spec, small.instances_for(spec, 3, 0)[0], 0, shapes, whole)
+    case = small.Case(term, spec, drawn, drawn, whole, unknown)
+    made = (checks._made(CHECKS[name], case, case.name) for name in sorted(OFFERS))
+    found = {result.name: result for results in made for result in results}
+    for program in (small.look, small.offer, small.sum_of_squares):
+        program.clear_cache()  # no other case runs them, and together they fill the memory
+    return found
+
+
+def forms() -> list[tuple[Case, bool]]:
+    """Cases target by target, and whole: where they couple targets, on moments, for squares."""
+    out = []
+    for case in CASES:
+        blocks = set(case.term.blocks)
+        alone = case.target == 0 and not blocks & {"A", "U", "V"}
+        out += [(case, False)] * alone
+        # On rows the checks of one target look at the network too.
+        network = case.network == BOTH if case.term.kind == "loss" else bool(case.term.squares)
+        out += [(case, True)] * (not alone or network)
     return out
 
 
-@claiming("quadratic")
-@EXAMPLES
-@given(world=worlds)
-def test_quadratic(case, world):
-    if "moments" not in case.views and case.term.kind == "loss":
-        pytest.fail("a loss with a quadratic takes moments")
-    view, prior = world.moments(), world.prior()
-    theta = world.theta(BATCH, CANDIDATES)
-    q = seen(case.term, Blocks(theta=theta), view, prior)["quadratic"]
-    want = defined(case, world, Blocks(theta=theta))
-    close([written_out(q, each, view.moments) for each in theta], want)
-    close(q.value(theta[0], view.moments), want[0])
+@pytest.mark.parametrize(
+    ("case", "whole"),
+    forms(),
+    ids=lambda v: v.name if isinstance(v, Case) else ("alone", "whole")[v],
+)
+def test_what_a_term_offers_is_what_it_says(case, whole):
+    found, term = asked(case.term, whole), case.term
+    assert not [r.message for r in found.values() if r.failed]
+    assert {name for name in OFFERS if getattr(term, name, None) is not None} <= set(found)
+    skipped = {name for name, r in found.items() if r.skipped}
+    # Moments may be those of one target only; squares are asked of whole networks.
+    told = {"quadratic"} if whole else {"squares"}
+    if term.noisy or term.evidence is not None:
+        told |= {"weighted", "separable"}
+    assert skipped <= told, found
+    assert not term.linear or set(term.linear) <= set(term.blocks)
 
 
-@claiming("absolute")
-@EXAMPLES
-@given(world=worlds)
-def test_absolute(case, world):
-    theta = world.theta(BATCH, CANDIDATES)
-    weights = np.asarray(
-        seen(case.term, Blocks(theta=theta), world.rows(), world.prior())["absolute"]
+def twin(term: Term, **slip: Any) -> Term:
+    """The same term of another class, in which something is wrong."""
+    cls = pytree(type(f"Wrong{type(term).__name__}", (type(term),), {**slip, "__doc__": "Wrong."}))
+    return cls(*(getattr(term, f.name) for f in dataclasses.fields(term)))
+
+
+def more(term: Term, name: str, factor: float = 1.01) -> Term:
+    """What it offers under that name is a little larger."""
+    own = getattr(type(term), name)
+
+    def offer(self, *args):
+        return jax.tree.map(lambda a: factor * a, own(self, *args))
+
+    return twin(term, **{name: offer})
+
+
+def unweighted(self, params, data, prior):
+    return Huber.__call__(
+        self, params, dataclasses.replace(data, weight=0 * data.weight + 1), prior
     )
-    assert weights.shape == (CANDIDATES,) and np.all(weights >= 0)
-    close(np.abs(theta) @ weights, defined(case, world, Blocks(theta=theta)))
 
 
-@claiming("interval")
-@EXAMPLES
-@given(world=worlds)
-def test_interval(case, world):
-    prior, theta = world.prior(), world.theta(BATCH, CANDIDATES)
-    got = seen(case.term, Blocks(theta=theta), world.rows(), prior)
-    low, high = (np.asarray(b) for b in got["interval"])
-    np.testing.assert_array_equal(low, case.bounds(prior)[0])
-    np.testing.assert_array_equal(high, case.bounds(prior)[1])
-    assert np.all(low <= 0) and np.all(high >= 0)
-    inside = np.all((low <= theta) & (theta <= high), axis=1)
-    np.testing.assert_array_equal(np.asarray(got["value"]) == 0, inside)
+def longer(self, v, step, *more):
+    return L1.prox(self, v, 1.1 * step, *more)
 
 
-@claiming("allows")
-@EXAMPLES
-@given(world=worlds)
-def test_allows(case, world):
-    prior = world.prior()
-    theta = world.theta(BATCH, CANDIDATES) + 5
-    wanted = np.isinf(case.bounds(prior)[0])
-    on, off = np.where(wanted, theta, 0), np.where(wanted, 0, theta)
-    got = seen(case.term, Blocks(theta=on), world.rows(), prior)
-    assert got["allows"].dtype == bool
-    np.testing.assert_array_equal(got["allows"], wanted)
-    assert not got["value"].any()
-    got = seen(case.term, Blocks(theta=off), world.rows(), prior)
-    close(got["value"], np.max(np.abs(off), axis=1))
-
-
-@claiming("price")
-@EXAMPLES
-@given(world=worlds)
-def test_price(case, world):
-    prior, params = world.prior(case.target), world.params(case.term)
-    empty = params.replace(theta=np.zeros_like(params.theta))
-    price = np.asarray(seen(case.term, params, world.rows(case.target), prior)["price"])
-    assert price.shape == params.theta.shape
-    paid = np.sum((price * (params.theta != 0)).reshape(BATCH, -1), axis=1)
-    close(paid, defined(case, world, params) - defined(case, world, empty))
-    at_zero = seen(case.term, empty, world.rows(case.target), prior)["price"]
-    np.testing.assert_array_equal(at_zero, price)  # of the other blocks alone
-
-
-@claiming("budget")
-@EXAMPLES
-@given(world=worlds)
-def test_budget(case, world):
-    prior, params = world.prior(case.target), world.params(case.term)
-    mask, count = seen(case.term, params, world.rows(case.target), prior)["budget"]
-    (most,) = case.most
-    assert mask.dtype == bool
-    np.testing.assert_array_equal(mask, most(prior)[0])
-    assert count == most(prior)[1]
-
-
-def written_squares(squares: Squares, block: np.ndarray) -> float:
-    """The formula of `Squares`."""
-    out = np.sum(squares.ridge * block**2)
-    if squares.design is not None:
-        weight = 1 if squares.weight is None else squares.weight
-        residual = squares.target - squares.design.T @ block
-        out += squares.scale * np.sum(weight * residual**2)
-    return out
-
-
-@claiming("squares")
-@EXAMPLES
-@given(world=worlds)
-def test_squares(case, world):
-    view, prior, term = world.rows(None), world.prior(None), case.term
-    assert term.linear and set(term.linear) <= set(term.blocks)
-    params, others = world.params(term, True), world.params(term, True)
-    got = seen(term, params, view, prior)
-    for block in term.linear:
-        found, own = got[f"squares of {block}"]
-        moved = params.replace(**{block: others[block]})
-        each = [jax.tree.map(lambda a, i=i: np.asarray(a)[i], found) for i in range(BATCH)]
-        at, then = (np.array([*map(written_squares, each, p[block])]) for p in (params, moved))
-        close(own, at)
-        want = defined(case, world, moved, prior) - defined(case, world, params, prior)
-        close(np.append(then - at, at), np.append(want, at))
-
-
-GRID = np.linspace(-4, 4, 81)
-NEAR = (
-    np.random.default_rng(1).normal(size=(120, CANDIDATES * CELLS))
-    * np.repeat(10.0 ** np.arange(-4, 2), 20)[:, None]
+SLIPS = (
+    ("quadratic", False, more(least_squares(), "quadratic")),
+    ("quadratic", True, more(least_squares(), "quadratic")),
+    ("quadratic", False, more(ridge(0.7), "quadratic")),
+    ("quadratic", False, more(gaussian(0.4), "quadratic")),
+    ("absolute", False, more(l1(0.6), "__call__")),
+    ("absolute", False, more(prior_l1(0.9, 0.25), "absolute", -1.0)),
+    ("price", True, more(Collaborative(*GIVEN), "price")),
+    ("squares", True, more(ridge(0.7), "squares")),
+    ("squares", True, more(component_analysis(), "squares")),
+    ("prox", False, more(l0(0.6), "prox")),
+    ("prox", False, twin(l1(0.6), prox=longer)),
+    ("prox", True, more(Collaborative(*GIVEN), "prox")),
+    ("project", False, more(box(-0.5, 2), "project", 1.1)),
+    ("project", False, more(box(-0.5, 2), "project", 0.9)),
+    ("project", False, more(support(), "project", -1.0)),
+    ("interval", False, more(box(-0.5, 2), "interval", 1.1)),
+    ("lipschitz", False, more(ridge(0.7), "lipschitz", 0.9)),
+    ("lipschitz", False, more(kl_gaussian(1.5, 0.2), "lipschitz", 0.9)),
+    ("separable", False, twin(huber(0.8), separable="entries")),
+    ("separable", False, twin(huber(0.8), separable="rows")),
+    ("separable", True, twin(laplacian(0.8, 0.3), separable="targets")),
+    ("convex", False, twin(l0(0.6), convex=True)),
+    ("weighted", False, twin(huber(0.8), __call__=unweighted)),
+    ("noisy", False, twin(expected_gaussian(0.4, 3), noisy=None)),
 )
 
 
-@compiled
-def prox_parts(term, params, step, direction, view, prior):
-    v = params[term.block]
-
-    def objective(u, v):
-        value = term(params.replace(**{term.block: u}), view, prior)
-        return value + jnp.sum((u - v) ** 2) / (2 * step)
-
-    def envelope(v):
-        u = term.prox(v, step, view, prior, params)
-        return u, objective(u, v)
-
-    h = 1e-6
-    (u, *_), (best, above, below) = jax.vmap(envelope)(
-        v[None] + h * jnp.stack([0 * direction, direction, -direction])
-    )
-    one = jnp.eye(v.size, dtype=bool)[:, None, :]
-    single = jnp.where(one, GRID[None, :, None], u.reshape(1, 1, -1))
-    rivals = jnp.concatenate(
-        [
-            u.reshape(1, -1) + NEAR[:, : v.size],
-            single.reshape(-1, v.size),
-            v.reshape(1, -1),
-            jnp.zeros((1, v.size)),
-        ]
-    )
-    return (
-        best,
-        jax.vmap(lambda r: objective(r.reshape(v.shape), v))(rivals),
-        (above - below) / (2 * h),
-        jnp.sum((v - u) / step * direction),
-    )
+@pytest.mark.parametrize(("check", "whole", "term"), SLIPS)
+def test_what_is_wrong_is_seen(check, whole, term):
+    assert asked(term, whole)[check].failed
 
 
-@claiming("prox")
+@each([case for case in CASES if case.network == BOTH])
 @EXAMPLES
-@given(world=worlds, v=vectors, step=steps)
-def test_prox(case, world, v, step):
-    block, target = case.term.block, case.target
-    params = jax.tree.map(lambda a: a[0], world.params(case.term))
-    # At a price below 0 the minimum is not attained where v is 0.
-    v = v if target == 0 else np.where(params[block] == 0, 0.25, params[block])
-    direction = world.rng.normal(size=v.shape)
-    best, rivals, rise, want = prox_parts(
-        case.term,
-        params.replace(**{block: v}),
-        step,
-        direction,
-        world.rows(target),
-        world.prior(target),
-    )
-    assert best <= np.min(rivals) + 1e-10 * (1 + abs(best))
-    if case.term.convex:
-        assert abs(rise - want) <= 1e-4 * (1 + abs(want))  # the envelope is once differentiable
+@given(world=worlds)
+def test_moments_of_a_network_are_those_of_its_targets(case, world):
+    params = world.params(case.term, True)
+    one, other = (values(case.term, params, world.view(kind, None), world.table) for kind in BOTH)
+    close(one, other)
 
 
-@each([case for case in claimants("project") if not case.most])
+@each([case for case in claimants("lipschitz") if "moments" in case.views])
 @EXAMPLES
-@given(world=worlds, v=vectors)
-def test_project(case, world, v):
-    prior, params, block = world.prior(case.target), world.params(case.term), case.term.block
-    low, high = (b.reshape(-1) for b in case.bounds(prior))
-    if case.target == 0:
-        params.theta[0] = v
+@given(world=worlds)
+def test_lipschitz_on_moments(case, world):
+    view, prior, params = world.moments(), world.prior(), world.params(case.term)
+    bound = float(seen(case.term, params, view, prior)["lipschitz"])
+    assert np.isfinite(bound) and bound >= 0
+    steepest = np.linalg.norm(bends(case.term, params, view, prior), 2, axis=(1, 2))
+    assert np.all(steepest <= bound * (1 + 1e-9) + 1e-12)
 
-    def project(points):
-        points = points.reshape(params[block].shape)
-        got = seen(case.term, params.replace(**{block: points}), world.rows(case.target), prior)
-        return np.asarray(got["project"]).reshape(BATCH, -1)
 
-    points = params[block].reshape(BATCH, -1)
-    found = project(points)
-    np.testing.assert_array_equal(project(found), found)
-    assert np.all(low <= found) and np.all(found <= high)
-    feasible = np.clip(world.theta(40, len(low)), low, high)
-    distance = np.linalg.norm(points - found, axis=1)
-    rivals = np.linalg.norm(points[:, None] - feasible[None], axis=2)
-    assert np.all(distance[:, None] <= rivals + 1e-12)
-    # Obtuse: nothing feasible lies beyond the plane through the projection.
-    assert np.all(np.einsum("bk,bfk->bf", points - found, feasible[None] - found[:, None]) <= 1e-9)
-    apart = np.linalg.norm(points - points[::-1], axis=1)
-    assert np.all(np.linalg.norm(found - found[::-1], axis=1) <= apart + 1e-12)
+def test_the_value_of_a_quadratic_is_its_formula():
+    world, rng = World(0, 1.0), np.random.default_rng(0)
+    theta, m = world.theta(CANDIDATES), world.moments().moments
+    half = rng.normal(size=(CANDIDATES, CANDIDATES))
+    for matrix, linear in itertools.product((None, half + half.T), (None, half[0])):
+        q = Quadratic(np.asarray(0.7), half[1], np.asarray(0.3), linear, matrix)
+        want = 0.7 * (theta @ m.gram @ theta - 2 * m.cross @ theta + m.square) + 0.3
+        want += half[1] @ theta**2
+        want += 0 if matrix is None else theta @ matrix @ theta
+        want -= 0 if linear is None else 2 * linear @ theta
+        close(q.value(theta, m), want)
+
+
+@each(SETS)
+@EXAMPLES
+@given(world=worlds)
+def test_a_set_is_its_definition(case, world):
+    prior, params = world.prior(case.target), world.params(case.term)
+    got = seen(case.term, params, world.rows(case.target), prior)
+    low, high = case.bounds(prior)
+    if "interval" in got:
+        np.testing.assert_array_equal(got["interval"][0], low)
+        np.testing.assert_array_equal(got["interval"][1], high)
+        assert np.all(low <= 0) and np.all(high >= 0)
+    if "allows" in got:
+        assert got["allows"].dtype == bool
+        np.testing.assert_array_equal(got["allows"], np.isinf(low))
+    if "budget" in got:
+        mask, count = got["budget"]
+        assert mask.dtype == bool
+        np.testing.assert_array_equal(mask, case.most[0](prior)[0])
+        assert count == case.most[0](prior)[1]
 
 
 @each([case for case in claimants("project") if case.most])
@@ -1153,65 +1120,6 @@ def test_project_onto_budgets(case, world):
     assert np.all(low <= found) and np.all(found <= high)
     best = np.min((v - np.clip(v, low, high)) ** 2 @ chosen.T + v**2 @ ~chosen.T, axis=1)
     close(np.sum((v - found) ** 2, axis=1), best)
-
-
-@in_views(claimants("lipschitz"))
-@EXAMPLES
-@given(world=worlds)
-def test_lipschitz(case, kind, world):
-    view, prior = world.view(kind, case.target), world.prior(case.target)
-    params = world.params(case.term)
-    bound = float(seen(case.term, params, view, prior)["lipschitz"])
-    assert np.isfinite(bound) and bound >= 0
-    steepest = np.linalg.norm(bends(case.term, params, view, prior), 2, axis=(1, 2))
-    assert np.all(steepest <= bound * (1 + 1e-9) + 1e-12)
-
-
-@claiming("separable")
-def test_separable_names_a_known_kind(case):
-    assert case.term.separable in ("entries", "targets")
-
-
-@each([case for case in CASES if case.term.separable == "entries"])
-@EXAMPLES
-@given(world=worlds)
-def test_separable_over_entries(case, world):
-    prior, view = world.prior(), world.rows()
-    theta = world.theta(CANDIDATES)
-    single = np.zeros((BATCH, CANDIDATES))
-    single[:CANDIDATES] = np.diag(theta)
-    single[CANDIDATES] = theta
-    got = np.asarray(seen(case.term, Blocks(theta=single), view, prior)["value"])
-    alone, whole, zero = got[:CANDIDATES], got[CANDIDATES], got[CANDIDATES + 1]
-    if case.term.kind == "constraint":
-        assert zero == 0
-        close(whole, np.max(alone))
-    else:
-        close(whole - zero, np.sum(alone - zero))
-
-
-NETWORK = [(case, kind) for case in CASES if case.target == 0 for kind in case.network]
-
-
-@pytest.mark.parametrize(("case", "kind"), NETWORK, ids=[f"{c.name}-{k}" for c, k in NETWORK])
-@EXAMPLES
-@given(world=worlds)
-def test_separable_over_targets(case, kind, world):
-    term = case.term
-    params = world.params(term, True)
-    got = values(term, params, world.view(kind, None), world.table)
-    each = np.array(
-        [
-            seen(
-                term,
-                Blocks(**{b: params[b][..., t] for b in params}),
-                world.view(kind, t),
-                world.prior(t),
-            )["value"]
-            for t in range(TARGETS)
-        ]
-    )
-    close(got, each.max(axis=0) if term.kind == "constraint" else each.sum(axis=0))
 
 
 @pytest.mark.parametrize(
@@ -1260,48 +1168,7 @@ def test_bijector(case, world):
     np.testing.assert_array_equal(theta[:, free], z[:, free])
 
 
-@in_views(claimants("convex"))
-@EXAMPLES
-@given(world=worlds, t=st.floats(0, 1))
-def test_convex(case, kind, world, t):
-    assert case.term.convex is True
-    view, prior, block = world.view(kind, case.target), world.prior(case.target), case.term.block
-    a = world.params(case.term)
-    b = a.replace(**{block: world.params(case.term)[block]})
-    between_ = a.replace(**{block: (1 - t) * a[block] + t * b[block]})
-    low, high, middle = (
-        np.asarray(seen(case.term, p, view, prior)["value"]) for p in (a, b, between_)
-    )
-    scale_ = 1 + np.abs(low) + np.abs(high)
-    assert np.all(middle <= (1 - t) * low + t * high + 1e-9 * scale_)
-
-
 UNWEIGHTED = "function loss"  # this function wants weights
-
-
-@claiming("weighted")
-@EXAMPLES
-@given(world=worlds)
-def test_weighted(case, world):
-    # Some cells repeated by their weights; the cells of weight 0 are wild.
-    counts = np.zeros(CELLS, int)
-    counts[:4] = 1 + world.rng.multinomial(CELLS - 4, np.ones(4) / 4)
-    x, y = world.x.copy(), world.y[:, 0].copy()
-    x[4:], y[4:] = 1e3, -1e3
-    repeated = np.repeat(np.arange(CELLS), counts)
-    params, prior, key = world.params(case.term), world.prior(), world.rows().key
-    weight, ones = counts.astype(float), np.ones(CELLS)
-    forms = [(x, y, weight), (x[repeated], y[repeated], ones)]
-    by_weight, by_rows = (
-        seen(
-            case.term,
-            params,
-            View(None, *form, key) if "rows" in case.views else View(moments_of(*form)),
-            prior,
-        )
-        for form in forms
-    )
-    jax.tree.map(lambda got, want: close(got, want, 1e-8), by_weight, by_rows)
 
 
 @each([case for case in claimants("weighted") if "rows" in case.views and case.name != UNWEIGHTED])
@@ -1378,26 +1245,6 @@ def test_draws_are_independent_of_one_another():
         for draws in (1, 4)
     )
     assert 3.3 < alone / mean < 4.7
-
-
-TESTS = {
-    "quadratic": test_quadratic,
-    "absolute": test_absolute,
-    "interval": test_interval,
-    "allows": test_allows,
-    "evidence": test_evidence,
-    "prox": test_prox,
-    "project": test_project,
-    "lipschitz": test_lipschitz,
-    "separable": test_separable_over_targets,
-    "bijector": test_bijector,
-    "convex": test_convex,
-    "weighted": test_weighted,
-    "price": test_price,
-    "budget": test_budget,
-    "squares": test_squares,
-    "noisy": test_noisy,
-}
 
 
 # --- What composites offer, and what they must not ----------------------------------------------
@@ -1706,8 +1553,16 @@ def test_squares_add_and_scale():
             for a, b in itertools.product(kinds, repeat=2)
         ]
 
-    for joined, apart in both([some(4, True), some(5, False), Squares(ridge=0.3)]):
+    kinds = [some(4, True), some(5, False), Squares(ridge=0.3)]
+    for joined, apart in both(kinds):
         close(joined, apart)
+    for squares in kinds:
+        want = np.sum(squares.ridge * block**2)
+        if squares.design is not None:
+            error = (squares.target - squares.design.T @ block) ** 2
+            weight = 1 if squares.weight is None else squares.weight
+            want += squares.scale * np.sum(weight * error)
+        close(squares.value(block), want)
 
 
 def test_real_rows():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,3 +48,35 @@ def meant(name: str, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def check_index(name: str, value: object, least: int) -> int:
+    """Return ``value`` as an int where it is one by type, or say what is wrong with it."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} is {value!r}; needed a whole number, {least} or more") from None
+    if number < least:
+        raise ValueError(f"{name} is {number}; needed {least} or more")
+    return number
+
+
+def check_between(name: str, value: float, low: float, high: float, open_end: bool = False) -> None:
+    """Refuse a number outside ``low`` to ``high``, or at the end where that is open."""
+    if not (low <= value < high or (value == high and not open_end)):
+        span = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+        below = f", below {high:g}" if open_end and high != math.inf else ""
+        raise ValueError(f"{name} is {value}; needed a number {span}{below}")
+
+
+def check_range(name: str, value: tuple, whole: bool = False) -> tuple:
+    """Return the two ends of a range, or say what is wrong with them."""
+    try:
+        low, high = value
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}; needed two numbers, low and high") from None
+    if whole:
+        low, high = check_index(name, low, 0), check_index(name, high, 0)
+    if not low <= high or high == math.inf:
+        raise ValueError(f"{name} is ({low}, {high}); needed low <= high, both finite")
+    return low, high

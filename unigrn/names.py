@@ -1,4 +1,4 @@
-"""Lists of gene names in files: one name per line, or a column of a table."""
+"""Lists of gene names: read from a file with one name per line or a column of them, or made up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from unigrn import tables
+
+
+def numbered_names(stem: str, count: int) -> np.ndarray:
+    """Return count names, zero-padded so that their order is alphabetic."""
+    width = len(str(count))
+    return np.array([f"{stem}{i + 1:0{width}d}" for i in range(count)], dtype=str)
 
 
 def read_names(

@@ -18,8 +18,6 @@ from unigrn.terms import Blocks, Moments, PriorView, View
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-    from unigrn.spec import Spec
-
 SUPPORTS = ("mixed", "full", "one", "empty")
 WEIGHTS = ("ones", "counts", "some zero")
 COLUMNS = ("plain", "zero", "repeated", "constant", "nearly repeated")
@@ -259,46 +257,3 @@ def points(**fixed: Any) -> SearchStrategy[Point]:
 
 
 NAMES = [f"r{i}" for i in range(REGULATORS)] + [f"t{i}" for i in range(TARGETS)]
-
-
-def fitted(spec: Spec, instance: Instance, **options: Any) -> np.ndarray | None:
-    """Fit a spec to an instance through plan and solver; theta (regulators, targets).
-
-    The prior of the instance takes the place of the spec's. None where the spec needs a prior and
-    the instance has none.
-    """
-    import unigrn
-
-    edges = np.argwhere(instance.prior.support)
-    if not len(edges) and any(t.needs_prior for t in spec.terms):
-        return None
-    layers = []
-    for name, values in instance.prior.layers.items():
-        some = [
-            (NAMES[i], NAMES[REGULATORS + j], values[i, j], instance.prior.sign[i, j])
-            for i, j in edges
-            if values[i, j] > 0
-        ]
-        if some:
-            table = dict(
-                zip(("source", "target", "weight", "sign"), zip(*some, strict=True), strict=True)
-            )
-            layers.append(unigrn.Prior.from_edges(_frame(table), name=name))
-    prior = unigrn.prior.Prior.combine(layers) if layers else None
-    data = unigrn.Data.from_arrays(
-        np.c_[instance.x, instance.y], NAMES, dtype="float64", weights=instance.weight
-    )
-    solution = unigrn.fit(
-        spec.replace(prior=prior),
-        data,
-        regulators=NAMES[:REGULATORS],
-        targets=NAMES[REGULATORS:],
-        **options,
-    )
-    return solution.theta[0]
-
-
-def _frame(table: dict[str, Any]) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame(table)

@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BayesianRidgeFit",
-    "bayesian_links",
     "bayesian_ridge",
     "celloracle_bags",
-    "celloracle_links",
     "celloracle_statistics",
     "elastic_net_kkt_violation",
     "evidence_gradient",
@@ -48,7 +46,6 @@ __all__ = [
     "released_bag_indices",
     "ridge",
     "ridge_gradient",
-    "simulation_ridge",
     "weighted_l1_kkt_violation",
 ]
 
@@ -355,7 +352,7 @@ def _frame(names: np.ndarray, parts: list[tuple], columns: list[str]) -> pd.Data
     return frame.sort_values(["group", "target", "source"], ignore_index=True)
 
 
-def celloracle_links(
+def grouped_celloracle_links(
     expression: np.ndarray,
     genes: Iterable[str],
     prior: Mapping[str, Iterable[str]],
@@ -365,12 +362,20 @@ def celloracle_links(
     max_features: float = 0.8,
     random_state: int = 123,
 ) -> pd.DataFrame:
-    """Bagged ridge for every target in every group, one target at a time.
+    """Bagged ridge for every target in every group, targets grouped by number of regulators.
 
     Regulators are divided by their population standard deviation over all cells, are not centred
     beyond the intercept, and are taken in sorted order of name; targets are neither scaled nor
     centred. A target is fitted on its measured prior regulators, itself excluded; targets without
     any are skipped. See `celloracle_bags` and `celloracle_statistics`.
+
+    Targets with equally many regulators share their bags. For each such number and each bag,
+
+        G = A' W A  (regulators x regulators),   H = A' W T  (regulators x targets),
+
+    are formed once over all measured regulators; a target's system is a gather from G and H, and
+    all targets of that number are solved in one batched call: the same numbers as target by
+    target, up to rounding.
 
     Parameters
     ----------
@@ -396,64 +401,6 @@ def celloracle_links(
     ------
     ValueError
         For shapes that do not fit, duplicate names, or values that are not finite.
-
-    References
-    ----------
-    Kamimoto et al. 2023, doi:10.1038/s41586-022-05688-9.
-    """
-    names = np.asarray(list(genes), dtype=str)
-    table = _table(expression, names, prior, groups)
-    parts = []
-    for group, cells in table.groups:
-        for target, regulators in table.targets:
-            C = celloracle_bags(
-                table.scaled[np.ix_(cells, regulators)],
-                table.expression[cells, target],
-                alpha,
-                bags,
-                max_features,
-                random_state,
-            )
-            mean, p, m = celloracle_statistics(C)
-            seen = m > 0
-            target_of = np.full(seen.sum(), target)
-            parts.append((group, target_of, regulators[seen], mean[seen], p[seen], m[seen]))
-    return _frame(names, parts, ["weight", "p", "bags_drawn"])
-
-
-def grouped_celloracle_links(
-    expression: np.ndarray,
-    genes: Iterable[str],
-    prior: Mapping[str, Iterable[str]],
-    groups: Iterable | None = None,
-    alpha: float = 10.0,
-    bags: int = 20,
-    max_features: float = 0.8,
-    random_state: int = 123,
-) -> pd.DataFrame:
-    """Bagged ridge as in `celloracle_links`, with targets grouped by number of regulators.
-
-    Targets with equally many regulators share their bags. For each such number and each bag,
-
-        G = A' W A  (regulators x regulators),   H = A' W T  (regulators x targets),
-
-    are formed once over all measured regulators; a target's system is a gather from G and H, and
-    all targets of that number are solved in one batched call. Same numbers up to rounding.
-
-    Parameters
-    ----------
-    expression, genes, prior, groups, alpha, bags, max_features, random_state
-        As in `celloracle_links`.
-
-    Returns
-    -------
-    DataFrame
-        As `celloracle_links`.
-
-    Raises
-    ------
-    ValueError
-        As `celloracle_links`.
 
     References
     ----------
@@ -605,59 +552,6 @@ def bayesian_ridge(
     return BayesianRidgeFit(c, spread, 2.0 * ndtr(-z), iterations, a, lam, bool(converged))
 
 
-def bayesian_links(
-    expression: np.ndarray,
-    genes: Iterable[str],
-    prior: Mapping[str, Iterable[str]],
-    groups: Iterable | None = None,
-    variance: str = "full",
-) -> pd.DataFrame:
-    """Bayesian ridge for every target in every group; data as in `celloracle_links`.
-
-    Parameters
-    ----------
-    expression, genes, prior, groups
-        As in `celloracle_links`.
-    variance : {"full", "thin"}
-        As in `bayesian_ridge`.
-
-    Returns
-    -------
-    DataFrame
-        Columns group, source, target, weight, variance, p, iterations.
-
-    Raises
-    ------
-    ValueError
-        As `celloracle_links`.
-
-    References
-    ----------
-    Kamimoto et al. 2023, doi:10.1038/s41586-022-05688-9.
-    """
-    names = np.asarray(list(genes), dtype=str)
-    table = _table(expression, names, prior, groups)
-    parts = []
-    for group, cells in table.groups:
-        for target, regulators in table.targets:
-            fit = bayesian_ridge(
-                table.scaled[np.ix_(cells, regulators)], table.expression[cells, target], variance
-            )
-            size = len(regulators)
-            parts.append(
-                (
-                    group,
-                    np.full(size, target),
-                    regulators,
-                    fit.coefficients,
-                    fit.variance,
-                    fit.p,
-                    np.full(size, fit.iterations),
-                )
-            )
-    return _frame(names, parts, ["weight", "variance", "p", "iterations"])
-
-
 # ------------------------------------------------------------------ ridge and LASSO
 
 
@@ -691,51 +585,6 @@ def ridge(X: np.ndarray, y: np.ndarray, alpha: float) -> np.ndarray:
     alpha = _positive("alpha", alpha)
     Xc, yc = _centred(X), _centred(y)
     return np.linalg.solve(Xc.T @ Xc + alpha * np.eye(X.shape[1]), Xc.T @ yc)
-
-
-def simulation_ridge(
-    expression: np.ndarray,
-    genes: Iterable[str],
-    prior: Mapping[str, Iterable[str]],
-    alpha: float = 1.0,
-) -> np.ndarray:
-    """Coefficient matrix that the released perturbation simulation propagates.
-
-    One ridge per target on unscaled expression, without bags: B[R(g), g] = `ridge` of gene g on
-    its measured prior regulators R(g), itself excluded; zero elsewhere, zero diagonal. Call it on
-    the cells of one group for the group's matrix.
-
-    Parameters
-    ----------
-    expression : (n, G) array
-        Cells x genes.
-    genes : sequence of G str
-        Unique gene names.
-    prior : mapping
-        Target to candidate regulators.
-    alpha : float
-        Ridge strength.
-
-    Returns
-    -------
-    (G, G) array
-        Rows are regulators, columns targets.
-
-    Raises
-    ------
-    ValueError
-        As `celloracle_links`.
-
-    References
-    ----------
-    Kamimoto et al. 2023, doi:10.1038/s41586-022-05688-9.
-    """
-    table = _table(expression, genes, prior, None)
-    E = table.expression
-    B = np.zeros((E.shape[1], E.shape[1]))
-    for target, regulators in table.targets:
-        B[regulators, target] = ridge(E[:, regulators], E[:, target], alpha)
-    return B
 
 
 def lasso_objective(

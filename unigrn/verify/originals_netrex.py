@@ -51,10 +51,8 @@ __all__ = [
     "l_data",
     "l_data_gradient",
     "l_data_trace",
-    "netrex_a_step",
     "netrex_budgets",
     "netrex_cf_a_step",
-    "netrex_cf_als_weights",
     "netrex_cf_ascent_example",
     "netrex_cf_balance",
     "netrex_cf_brute_force",
@@ -64,9 +62,7 @@ __all__ = [
     "netrex_cf_phi",
     "netrex_cf_price",
     "netrex_cf_problem",
-    "netrex_cf_rescale",
     "netrex_cf_residual",
-    "netrex_cf_rotate",
     "netrex_cf_run",
     "netrex_cf_s_step",
     "netrex_cf_score",
@@ -84,9 +80,7 @@ __all__ = [
     "netrex_problem",
     "netrex_project",
     "netrex_project_exhaustive",
-    "netrex_run",
     "netrex_s_step",
-    "netrex_start",
     "nuclear_norm_minimum",
     "read_recorded",
     "restricted_minimum",
@@ -498,15 +492,6 @@ def weighted_als_objective(
     return float(np.sum(W * np.square(T - X.T @ Y))) + ridge * (_square(X) + _square(Y))
 
 
-def netrex_cf_als_weights(C: np.ndarray, rows: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence and preference of the factorisation that starts X and Y (ridge 0.1).
-
-    W = 50 C, T = 1 on the ``rows`` largest C of each gene (where C > 0); W = 1, T = 0 elsewhere.
-    """
-    kept = _largest(C, rows) & (np.asarray(C) > 0)
-    return np.where(kept, 50.0 * C, 1.0), kept.astype(np.float64)
-
-
 def netrex_cf_start(
     E: np.ndarray,
     X: np.ndarray,
@@ -805,17 +790,6 @@ def netrex_cf_ascent_example(
 # ------------------------------------------------------------------ invariances and certificates
 
 
-def netrex_cf_rescale(state: NetrexCFState, d: np.ndarray) -> NetrexCFState:
-    """S diag(d), diag(1/d) A. F does not change for signs d = +-1; it does for other scales."""
-    d = np.asarray(d, dtype=np.float64)
-    return state._replace(S=state.S * d, A=state.A / d[:, None])
-
-
-def netrex_cf_rotate(state: NetrexCFState, Q: np.ndarray) -> NetrexCFState:
-    """QX, QY; F does not change for an orthogonal Q (q, q)."""
-    return state._replace(X=Q @ state.X, Y=Q @ state.Y)
-
-
 class Residual(NamedTuple):
     """How far one outer iteration moves a state: largest change over 1 + largest entry."""
 
@@ -1020,35 +994,6 @@ def netrex_feasible(problem: Netrex, S: np.ndarray, A: np.ndarray) -> bool:
     return bool(boxes and on <= problem.keep and off <= problem.add)
 
 
-def netrex_start(problem: Netrex) -> tuple[np.ndarray, np.ndarray]:
-    """First S and A: A by ridge from the prior support S0, then S from a Sylvester equation.
-
-    A = clip((S0'S0 + mu I)^-1 S0'E),   S = clip(solution of (2 kappa L + 2 xi I) S + S AA' = EA').
-
-    As released: S is dense and breaks the budgets until its first step; the ridge of A is mu
-    though the objective would give 2 mu.
-
-    Raises
-    ------
-    ValueError
-        Where an indefinite Laplacian leaves the Sylvester equation without a unique solution.
-    """
-    S0 = problem.prior.astype(np.float64)
-    A = np.linalg.solve(S0.T @ S0 + problem.mu * np.eye(S0.shape[1]), S0.T @ problem.E)
-    A = np.clip(A, -problem.bound_a, problem.bound_a)
-    left = 2 * problem.kappa * problem.laplacian + 2 * problem.xi * np.eye(len(S0))
-    lv, U = np.linalg.eigh(left)
-    rv, V = np.linalg.eigh(A @ A.T)
-    sums = lv[:, None] + rv
-    if np.abs(sums).min() <= 1e-12 * np.abs(sums).max():
-        raise ValueError(
-            "got a Laplacian for which the first S is not unique; needed 2 kappa L + 2 xi I with "
-            "no eigenvalue opposite to those of AA': use an unsigned or signed Laplacian"
-        )
-    S = U @ ((U.T @ (problem.E @ A.T) @ V) / sums) @ V.T
-    return np.clip(S, -problem.bound_s, problem.bound_s), A
-
-
 def netrex_project(
     U: np.ndarray, prior: np.ndarray, keep: int, add: int, bound: float, ranking: str = "exact"
 ) -> np.ndarray:
@@ -1110,50 +1055,6 @@ def netrex_s_step(
     return netrex_project(
         S - gradient / c, problem.prior, problem.keep, problem.add, problem.bound_s, ranking
     )
-
-
-def netrex_a_step(problem: Netrex, S: np.ndarray, A: np.ndarray) -> np.ndarray:
-    """Proximal gradient step in A: clip(V / (1 + 2 mu / d)), V = A - (S'SA - S'E) / d.
-
-    d = ||SS'||_F. For S = 0 (released: division by zero) the limit d -> 0, A = 0, which is the
-    minimiser.
-    """
-    d = float(np.linalg.norm(S @ S.T))
-    if d == 0:
-        return np.zeros_like(A)
-    V = A - S.T @ (S @ A - problem.E) / d
-    return np.clip(V / (1 + 2 * problem.mu / d), -problem.bound_a, problem.bound_a)
-
-
-def netrex_run(
-    problem: Netrex,
-    S: np.ndarray,
-    A: np.ndarray,
-    iterations: int = 1000,
-    ranking: str = "exact",
-    tolerance: float | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Iterate S step, A step; stop where the objective moves by less than ``tolerance``.
-
-    Released tolerance (the default): 1 for more than 1e5 possible edges, else 1e-10; absolute.
-
-    Returns
-    -------
-    S, A : arrays (n, m), (m, l)
-    history : (k + 1,) array
-        Objective at the start and after each iteration. The first step may raise it, since the
-        start breaks the budgets.
-    """
-    if tolerance is None:
-        tolerance = 1.0 if S.size > 1e5 else 1e-10
-    history = [netrex_objective(problem, S, A)]
-    for _ in range(iterations):
-        S = netrex_s_step(problem, S, A, ranking)
-        A = netrex_a_step(problem, S, A)
-        history.append(netrex_objective(problem, S, A))
-        if abs(history[-1] - history[-2]) < tolerance:
-            break
-    return S, A, np.array(history)
 
 
 def netrex_confidence(

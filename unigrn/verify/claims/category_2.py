@@ -8,24 +8,14 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
-import unigrn
 from unigrn.methods import get
-from unigrn.prior import Prior
 from unigrn.spec import Spec
 from unigrn.terms import Blocks
-from unigrn.verify.claims import Claim, Variant
-from unigrn.verify.equivalence import (
-    Equivalence,
-    Finding,
-    Formulation,
-    Report,
-    equivalent,
-    largest,
-    search,
-)
+from unigrn.verify.claims import Claim
+from unigrn.verify.claims.common import Search, claimed, evaluated, fit, joining
+from unigrn.verify.equivalence import Equivalence, Finding, Formulation, largest
 from unigrn.verify.instances import (
     NAMES,
     REGULATORS,
@@ -68,28 +58,11 @@ def widths_of(instance: Instance) -> np.ndarray:
     return np.where(instance.prior.support, k.get("on", ON), k.get("off", OFF))
 
 
-def table(layers: np.ndarray, sources: list[str], targets: list[str]) -> Prior:
-    """Return layers (layers, targets, sources) as a prior."""
-    import pandas as pd
-
-    out = []
-    for k, layer in enumerate(layers):
-        i, j = np.nonzero(layer)
-        edges = pd.DataFrame(
-            {"source": np.array(sources)[j], "target": np.array(targets)[i], "weight": layer[i, j]}
-        )
-        out.append(Prior.from_edges(edges, name=f"layer{k}"))
-    return Prior.combine(out)
-
-
-def fit(spec: Spec, instance: Instance) -> Solution:
-    """Fit a spec to an instance through plan and solver, with the instance's prior in one layer."""
-    names = NAMES[:REGULATORS], NAMES[REGULATORS:]
-    data = unigrn.Data.from_arrays(
-        np.c_[instance.x, instance.y], NAMES, dtype="float64", weights=instance.weight
-    )
-    spec = spec.replace(prior=table(instance.prior.support.T[None] * 1.0, *names))
-    return unigrn.fit(spec, data, regulators=names[0], targets=names[1])
+def solved(spec: Spec, instance: Instance) -> Solution:
+    """Fit a spec to an instance, with its prior in one layer."""
+    values, named = np.c_[instance.x, instance.y], instance.prior.support
+    sources, targets = NAMES[:REGULATORS], NAMES[REGULATORS:]
+    return fit(spec, values, sources, targets, named, weights=instance.weight)
 
 
 def centred(values: np.ndarray, instance: Instance) -> np.ndarray:
@@ -118,15 +91,9 @@ def drawn(*supports: str) -> SearchStrategy[Instance]:
     )
 
 
-@jax.jit
-def _value(terms, params, view, prior):
-    return jax.value_and_grad(lambda u: sum(t(u, view, prior) for t in terms))(params)
-
-
 def at(spec: Spec, instance: Instance, u: Blocks) -> tuple[float, Blocks]:
     """Value of a spec and its gradient."""
-    value, slope = _value((spec.loss, spec.regularizer), u, instance.rows(), instance.prior)
-    return float(value), jax.tree.map(np.asarray, slope)
+    return evaluated(spec, u, instance.rows(), instance.prior)
 
 
 # ------------------------------------------------------------------ category_2.elbo
@@ -187,23 +154,19 @@ def _elbo_claim() -> Claim:
             gradient=elbo_slope,
             name="-ELBO by quadrature",
         )
-        joined = Equivalence(first, second, tolerance=1e-8)
-        return lambda examples, seed: equivalent(
-            joined, instances=drawn(), points=points(), examples=examples, seed=seed
-        )
+        return joining(Equivalence(first, second, tolerance=1e-8), drawn, points)
 
-    return Claim(
+    return claimed(
         "category_2.elbo",
         "the loss and the regularizer of linear_gaussian add up to minus the ELBO",
-        "equivalence",
         (),
-        twin(),
-        (
-            Variant("a KL weight of 10", twin(kl_weight=10.0)),
-            Variant("a point mass for q: no entropy", twin(entropy=0.0)),
-            Variant("KL without its logarithms", twin(log=0.0)),
-            Variant("prior widths read as standard deviations", twin(deviation=True)),
-        ),
+        twin,
+        {
+            "a KL weight of 10": {"kl_weight": 10.0},
+            "a point mass for q: no entropy": {"entropy": 0.0},
+            "KL without its logarithms": {"log": 0.0},
+            "prior widths read as standard deviations": {"deviation": True},
+        },
         reason="expectations need integration over the reals, which rests on axioms",
     )
 
@@ -261,32 +224,17 @@ def _correlated(instance: Instance) -> Instance:
 
 
 def _evidence_claim() -> Claim:
-    def twin(**change):
-        def check(examples: int, seed: int) -> Report:
-            with jax.enable_x64(True):
-                return search(
-                    "evidence",
-                    partial(_evidence, **change),
-                    (drawn(), points()),
-                    1e-8,
-                    examples,
-                    seed,
-                )
-
-        return check
-
-    return Claim(
+    return claimed(
         "category_2.evidence",
         "with orthogonal regulators the least value is minus the log evidence, and no value is "
         "below",
-        "equivalence",
         (),
-        twin(),
-        (
-            Variant("correlated regulators too", twin(turn=_correlated)),
-            Variant("prior widths read as standard deviations", twin(power=2.0)),
-            Variant("half the prior variance", twin(share=0.5)),
-        ),
+        Search("evidence", _evidence, (drawn, points), 1e-8).slipped,
+        {
+            "correlated regulators too": {"turn": _correlated},
+            "prior widths read as standard deviations": {"power": 2.0},
+            "half the prior variance": {"share": 0.5},
+        },
         reason="the evidence is an integral over the reals, which rests on axioms",
     )
 
@@ -338,7 +286,7 @@ def _ridge_best(instance: Instance, strength: Callable) -> Blocks:
 def _mode_fit(instance: Instance) -> Blocks | None:
     if instance.support == "empty":  # a plan wants a prior with edges
         return None
-    return Blocks(theta=fit(mode(instance), instance).theta[0])
+    return Blocks(theta=solved(mode(instance), instance).theta[0])
 
 
 def _map_shift(instance: Instance) -> float:
@@ -369,27 +317,24 @@ def _map_claim() -> Claim:
             minimiser=partial(_ridge_best, strength=strength),
             name="ridge",
         )
-        joined = Equivalence(first, second, scale=scale, shift=shift, tolerance=1e-8)
-        return lambda examples, seed: equivalent(
-            joined, instances=drawn(), points=points(), examples=examples, seed=seed
+        return joining(
+            Equivalence(first, second, scale=scale, shift=shift, tolerance=1e-8), drawn, points
         )
 
-    return Claim(
+    return claimed(
         "category_2.map",
         "the posterior mode is a ridge with alpha = s^2 / t^2 at each edge, values up to scale and "
         "shift",
-        "equivalence",
         ("gaussian.map_is_ridge", "gaussian.map_is_ridge_each"),
-        twin(),
-        (
-            Variant(
-                "alpha = s^2 / t^4: widths as standard deviations",
-                twin(strength=partial(ridge_strength, power=2.0)),
-            ),
-            Variant("alpha = 2 s^2 / t^2", twin(strength=lambda i: 2 * ridge_strength(i))),
-            Variant("without 1 / (2 s^2)", twin(scale=1.0)),
-            Variant("without the densities' constants", twin(shift=0.0)),
-        ),
+        twin,
+        {
+            "alpha = s^2 / t^4: widths as standard deviations": {
+                "strength": partial(ridge_strength, power=2.0)
+            },
+            "alpha = 2 s^2 / t^2": {"strength": lambda i: 2 * ridge_strength(i)},
+            "without 1 / (2 s^2)": {"scale": 1.0},
+            "without the densities' constants": {"shift": 0.0},
+        },
     )
 
 
@@ -406,7 +351,7 @@ def _limit(
     build, s2 = get("linear_gaussian").function, 0.6
     widths = (narrow, 1.0) if swap else (1.0, narrow)
     soft, hard = (
-        fit(spec, instance).theta[0]
+        solved(spec, instance).theta[0]
         for spec in (
             build(None, s2, *widths, form="map"),
             build(None, s2, on, mask="hard", form="map"),
@@ -426,31 +371,16 @@ def _limit(
 
 
 def _limit_claim() -> Claim:
-    def twin(**change):
-        def check(examples: int, seed: int) -> Report:
-            with jax.enable_x64(True):
-                return search(
-                    "soft and hard",
-                    partial(_limit, **change),
-                    (drawn("one", "full"),),
-                    1e-6,
-                    examples,
-                    seed,
-                )
-
-        return check
-
-    return Claim(
+    return claimed(
         "category_2.soft_and_hard",
         "where the soft prior is narrow off the prior's edges, its mode is that of the hard one",
-        "equivalence",
         (),
-        twin(),
-        (
-            Variant("at the default width", twin(narrow=0.01)),
-            Variant("narrow on the prior's edges", twin(swap=True)),
-            Variant("the hard one with half the variance on its edges", twin(on=0.5)),
-        ),
+        Search("soft and hard", _limit, (lambda: drawn("one", "full"),), 1e-6).slipped,
+        {
+            "at the default width": {"narrow": 0.01},
+            "narrow on the prior's edges": {"swap": True},
+            "the hard one with half the variance on its edges": {"on": 0.5},
+        },
         reason="a limit, not an equality",
         share=0.5,
     )

@@ -17,66 +17,14 @@ from unigrn.losses import loss as as_loss
 from unigrn.regularizers import L0, L1, Ridge, laplacian, ridge
 from unigrn.solvers import columns
 from unigrn.spec import Spec
-from unigrn.terms import Blocks, PriorView, View, joint_prox
+from unigrn.terms import Blocks, PriorView, joint_prox
 from unigrn.verify import originals
-from unigrn.verify.claims import Claim, Variant
-from unigrn.verify.equivalence import (
-    KINDS,
-    Equivalence,
-    Finding,
-    Formulation,
-    Report,
-    formulation,
-    search,
-)
+from unigrn.verify.claims import Claim
+from unigrn.verify.claims.common import Search, claimed, evaluated, fit, joining
+from unigrn.verify.equivalence import KINDS, Equivalence, Finding, Formulation, formulation
 from unigrn.verify.instances import NAMES, REGULATORS, TARGETS, Instance, Point, instances, points
 
 SOURCES, AIMS = NAMES[:REGULATORS], NAMES[REGULATORS:]
-
-
-@dataclass(frozen=True)
-class Search:
-    """A check of a claim: called with (examples, seed) it looks for a counterexample.
-
-    Attributes
-    ----------
-    name
-        What the report is about.
-    findings
-        (instance, point) -> deviations at one example; ``at`` calls it in double precision.
-    tolerance
-        Largest deviation that is no counterexample.
-    instances, points
-        Strategies, or functions that return one (Hypothesis is only loaded for a search).
-    """
-
-    name: str
-    findings: Callable[[Instance, Point], list[Finding]]
-    tolerance: float
-    instances: Any = instances
-    points: Any = points
-
-    def at(self, instance: Instance, point: Point) -> list[Finding]:
-        """Evaluate one example, such as a counterexample that was printed."""
-        with jax.enable_x64(True):
-            return self.findings(instance, point)
-
-    def __call__(self, examples: int, seed: int) -> Report:
-        """Search; the same seed draws the same examples."""
-        drawn = tuple(s() if callable(s) else s for s in (self.instances, self.points))
-        return search(self.name, self.at, drawn, self.tolerance, examples, seed)
-
-
-def searching(
-    joined: Equivalence, kinds: tuple[str, ...] = KINDS, name: str | None = None, **strategies: Any
-) -> Search:
-    """Return a check (examples, seed) -> Report that searches for a counterexample."""
-    return Search(
-        name or f"{joined.first.name} = {joined.second.name}",
-        lambda instance, point: joined.compare(instance, point, kinds),
-        joined.tolerance,
-        **strategies,
-    )
 
 
 MASKED = Spec(least_squares(), ridge(2.0), support(), name="masked ridge")
@@ -84,31 +32,21 @@ NETWORK = formulation(MASKED)  # compiled on first use, once for all claims
 
 
 def _masked_fit(instance: Instance, cut: bool = False) -> Blocks:
-    """Fit the masked ridge through plan and solver, as `instances.fitted` does.
+    """Fit the masked ridge through plan and solver.
 
     What the prior leaves out goes to copies of the targets, which makes 12 edges of every prior:
     one compiled program serves all instances.
     """
-    import unigrn
-
-    copies = [f"copy of {t}" for t in AIMS]
-    named = np.c_[instance.prior.support, ~instance.prior.support]
-    prior = unigrn.Prior.from_dict(
-        {
-            t: [SOURCES[k] for k in np.flatnonzero(column)]
-            for t, column in zip([*AIMS, *copies], named.T, strict=True)
-            if column.any()
-        }
-    )
-    data = unigrn.Data.from_arrays(
+    aims = [*AIMS, *(f"copy of {t}" for t in AIMS)]
+    solution = fit(
+        MASKED.replace(constraint=None) if cut else MASKED,
         np.c_[instance.x, instance.y, instance.y],
-        [*SOURCES, *AIMS, *copies],
-        dtype="float64",
+        SOURCES,
+        aims,
+        np.c_[instance.prior.support, ~instance.prior.support],
         weights=instance.weight,
     )
-    spec = MASKED.replace(prior=prior, constraint=None if cut else MASKED.constraint)
-    fit = unigrn.fit(spec, data, regulators=SOURCES, targets=[*AIMS, *copies])
-    theta = fit.theta[0][:, np.isin(fit.plan.problem.targets, AIMS)]
+    theta = solution.theta[0][:, np.isin(solution.plan.problem.targets, AIMS)]
     if cut:  # fitted with all regulators, then those off the support dropped
         theta = np.where(instance.prior.support, theta, 0)
     return Blocks(theta=theta)
@@ -249,15 +187,9 @@ def _chained(instance: Instance, rng: np.random.Generator, slip: str | None) -> 
 
 
 def _strong_claim() -> Claim:
-    def check(slip: str | None = None) -> Search:
-        return Search(
-            "maps with both inequalities carry minimisers", partial(_strongly, slip=slip), 1e-12
-        )
-
-    return Claim(
+    return claimed(
         "strong_equivalence",
         "maps that keep feasibility and two inequalities carry minimisers, both ways and composed",
-        "brute force",
         (
             "frame.equivalent_argmin",
             "frame.equivalent_lower",
@@ -265,47 +197,19 @@ def _strong_claim() -> Claim:
             "frame.equivalent_trans",
             "frame.argmin_affine",
         ),
-        check(),
-        (
-            Variant("one inequality only: the image may be worse", check("to is higher")),
-            Variant(
-                "the inequality back holds at one point only", check("back holds at one point")
-            ),
-            Variant("the map leaves the feasible set", check("to leaves")),
-            Variant("the map back leaves the feasible set", check("back leaves")),
-            Variant("a decreasing scale", check("decreasing")),
-        ),
+        Search("maps with both inequalities carry minimisers", _strongly, tolerance=1e-12).slipped,
+        {
+            "one inequality only: the image may be worse": {"slip": "to is higher"},
+            "the inequality back holds at one point only": {"slip": "back holds at one point"},
+            "the map leaves the feasible set": {"slip": "to leaves"},
+            "the map back leaves the feasible set": {"slip": "back leaves"},
+            "a decreasing scale": {"slip": "decreasing"},
+        },
+        "brute force",
     )
 
 
 # ------------------------------------------------------------------ targets_separate
-
-
-@jax.jit
-def _value(loss, regularizer, params, view, prior):
-    """Objective of any spec: its terms are arguments, so other numbers do not recompile."""
-    out = loss(params, view, prior)
-    return out if regularizer is None else out + regularizer(params, view, prior)
-
-
-_gradient = jax.jit(
-    jax.grad(
-        lambda params, loss, regularizer, view, prior: _value(
-            loss, regularizer, params, view, prior
-        )
-    )
-)
-
-
-def framed(spec: Spec, params: Blocks, view: View, prior: PriorView) -> float:
-    """Evaluate the objective of a spec in whatever blocks it has."""
-    return float(_value(spec.loss, spec.regularizer, params, view, prior))
-
-
-def slope(spec: Spec, params: Blocks, view: View, prior: PriorView) -> Blocks:
-    """Differentiate it in all blocks."""
-    found = _gradient(params, spec.loss, spec.regularizer, view, prior)
-    return jax.tree.map(np.asarray, found)
 
 
 def _each(instance: Instance, parts: list[np.ndarray]):
@@ -322,18 +226,15 @@ def _parts(**changes: Any) -> Formulation:
         )
 
     def slopes(instance, parts):
-        return [slope(MASKED, *each).theta for each in _each(instance, parts)]
-
-    def fit(instance):
-        return list(_masked_fit(instance).theta.T)
+        return [evaluated(MASKED, *each)[1].theta for each in _each(instance, parts)]
 
     return replace(
         Formulation(
-            lambda i, parts: sum(framed(MASKED, *each) for each in _each(i, parts)),
+            lambda i, parts: sum(evaluated(MASKED, *each)[0] for each in _each(i, parts)),
             worst,
             lambda i, point: list(point.theta(i).T),
             slopes,
-            minimiser=fit,
+            minimiser=lambda i: list(_masked_fit(i).theta.T),
             name="masked ridge of each target",
         ),
         **changes,
@@ -371,7 +272,7 @@ def _separation_claim() -> Claim:
         minimiser=None,
         gradient=None,
         objective=lambda i, parts: sum(
-            framed(MASKED.replace(regularizer=ridge(2.0 / TARGETS)), *each)
+            evaluated(MASKED.replace(regularizer=ridge(2.0 / TARGETS)), *each)[0]
             for each in _each(i, parts)
         ),
     )
@@ -379,35 +280,26 @@ def _separation_claim() -> Claim:
     def alone(instance, parts):
         """Fit each target with the weights of its own cells: those it is expressed in."""
         return sum(
-            framed(MASKED, u, replace(view, weight=view.weight * (view.y > 0)), prior)
+            evaluated(MASKED, u, replace(view, weight=view.weight * (view.y > 0)), prior)[0]
             for u, view, prior in _each(instance, parts)
         )
 
-    return Claim(
+    return claimed(
         "targets_separate",
         "a network is optimal if and only if every target is",
-        "equivalence",
         ("separation.targets_separate", "separation.parts_separate", "separation.columns_separate"),
-        searching(joined),
-        (
-            Variant(
-                "targets of like expression are tied",
-                searching(replace(joined, first=replace(tied, gradient=None))),
-            ),
-            Variant(
-                "a budget of edges for the network, given to each target",
-                searching(replace(joined, first=replace(few, gradient=None), second=each)),
-            ),
-            Variant(
-                "the penalty divided among the targets", searching(replace(joined, second=shared))
-            ),
-            Variant(
-                "each target on the cells that express it",
-                searching(
-                    replace(joined, second=_parts(objective=alone, gradient=None, minimiser=None))
-                ),
-            ),
-        ),
+        lambda **parts: joining(replace(joined, **parts)),
+        {
+            "targets of like expression are tied": {"first": replace(tied, gradient=None)},
+            "a budget of edges for the network, given to each target": {
+                "first": replace(few, gradient=None),
+                "second": each,
+            },
+            "the penalty divided among the targets": {"second": shared},
+            "each target on the cells that express it": {
+                "second": _parts(objective=alone, gradient=None, minimiser=None)
+            },
+        },
     )
 
 
@@ -454,7 +346,7 @@ def _any_or_best_intercept(instance: Instance, point: Point) -> Blocks:
     return best.replace(intercept=point.array(TARGETS, salt=1))
 
 
-def _centring(**changes: Any) -> Equivalence:
+def _centring() -> Equivalence:
     explicit = Formulation(
         _with_intercept,
         _off_support,
@@ -464,16 +356,13 @@ def _centring(**changes: Any) -> Equivalence:
     )
     centred = replace(NETWORK, minimiser=_masked_fit, name="centred ridge", gradient=None)
     # Small: the square of a mean of 10,000 is added and taken away again.
-    return replace(
-        Equivalence(
-            explicit,
-            centred,
-            lambda i, u: Blocks(theta=u.theta),
-            _restore,
-            relation="strong",
-            tolerance=1e-7,
-        ),
-        **changes,
+    return Equivalence(
+        explicit,
+        centred,
+        lambda i, u: Blocks(theta=u.theta),
+        _restore,
+        relation="strong",
+        tolerance=1e-7,
     )
 
 
@@ -490,25 +379,23 @@ def _centring_claim() -> Claim:
         objective=partial(_with_intercept, penalised=True),
         minimiser=partial(_intercept_fit, penalised=True),
     )
-    return Claim(
+    return claimed(
         "centring_is_an_intercept",
         "weighted centring eliminates the intercept",
-        "equivalence",
         (
             "centring.with_intercept_square",
             "centring.centring_is_an_intercept",
             "centring.centring_equivalent",
         ),
-        searching(joined),
-        (
-            Variant("centred by means without the weights", searching(_centring(second=plain))),
-            Variant(
-                "the intercept restored without the weights",
-                searching(_centring(back=partial(_restore, weighted=False))),
-            ),
-            Variant("no intercept at all", searching(_centring(second=none))),
-            Variant("a penalised intercept", searching(_centring(first=paid))),
-        ),
+        lambda **parts: joining(replace(joined, **parts)),
+        {
+            "centred by means without the weights": {"second": plain},
+            "the intercept restored without the weights": {
+                "back": partial(_restore, weighted=False)
+            },
+            "no intercept at all": {"second": none},
+            "a penalised intercept": {"first": paid},
+        },
     )
 
 
@@ -573,27 +460,27 @@ def _bootstrap_claim() -> Claim:
         counts = replace(
             NETWORK, minimiser=_masked_fit, gradient=None, name="ridge weighted by counts"
         )
-        return searching(
+        return joining(
             Equivalence(rows, counts, data=partial(_counted, slip=slip), tolerance=1e-8),
-            instances=lambda: instances(weights="ones"),
+            lambda: instances(weights="ones"),
+            points,
         )
 
-    return Claim(
+    return claimed(
         "bootstrap_is_a_weighting",
         "a fit to rows drawn with replacement is a fit weighted by how often each is drawn",
-        "equivalence",
         (
             "bootstrap.bootstrap_is_a_weighting",
             "bootstrap.drawn_total",
             "bootstrap.bootstrap_argmin",
         ),
-        check(),
-        (
-            Variant("drawn or not, in place of counts", check("indicator")),
-            Variant("weights rescaled to sum one", check("sum one")),
-            Variant("drawn without replacement", check("without replacement")),
-            Variant("rows drawn for another number of candidates", check("other candidates")),
-        ),
+        check,
+        {
+            "drawn or not, in place of counts": {"slip": "indicator"},
+            "weights rescaled to sum one": {"slip": "sum one"},
+            "drawn without replacement": {"slip": "without replacement"},
+            "rows drawn for another number of candidates": {"slip": "other candidates"},
+        },
     )
 
 
@@ -636,7 +523,7 @@ def _embed(instance: Instance, b: list[np.ndarray], leak: bool = False) -> Block
     return Blocks(theta=theta)
 
 
-def _deletion(**changes: Any) -> Equivalence:
+def _deletion_claim() -> Claim:
     masked = replace(NETWORK, minimiser=_masked_fit)
     deleted = Formulation(
         _deleted_objective,
@@ -644,26 +531,19 @@ def _deletion(**changes: Any) -> Equivalence:
         minimiser=_deleted_minimiser,
         name="ridge on the kept regulators",
     )
-    return replace(Equivalence(masked, deleted, _restrict, _embed, tolerance=1e-8), **changes)
-
-
-def _deletion_claim() -> Claim:
-    joined = _deletion()
-    doubled = replace(joined.second, objective=partial(_deleted_objective, alpha=4.0))
-    cut = replace(joined.first, minimiser=partial(_masked_fit, cut=True))
-    return Claim(
+    joined = Equivalence(masked, deleted, _restrict, _embed, tolerance=1e-8)
+    doubled = replace(deleted, objective=partial(_deleted_objective, alpha=4.0))
+    cut = replace(masked, minimiser=partial(_masked_fit, cut=True))
+    return claimed(
         "support_is_deletion",
         "a hard mask is solved by deleting the regulators that it forbids",
-        "equivalence",
         ("support.support_is_deletion", "support.masked_regression_is_deletion"),
-        searching(joined),
-        (
-            Variant(
-                "a leaked support entry", searching(_deletion(back=partial(_embed, leak=True)))
-            ),
-            Variant("the mask applied after the fit", searching(_deletion(first=cut))),
-            Variant("a doubled penalty", searching(_deletion(second=doubled))),
-        ),
+        lambda **parts: joining(replace(joined, **parts)),
+        {
+            "a leaked support entry": {"back": partial(_embed, leak=True)},
+            "the mask applied after the fit": {"first": cut},
+            "a doubled penalty": {"second": doubled},
+        },
     )
 
 
@@ -735,7 +615,7 @@ def _blocks_claim() -> Claim:
     def check(slip: str = "", second: Callable[..., Any] = _shadow) -> Search:
         spec = _blocks_spec(second)
         joint = Formulation(
-            lambda i, u: framed(spec, u, i.rows(), i.prior),
+            lambda i, u: evaluated(spec, u, i.rows(), i.prior)[0],
             variables=lambda i, p: Blocks(
                 A=p.array(REGULATORS, i.cells, salt=1),
                 B=p.array(REGULATORS, TARGETS, salt=2),
@@ -750,7 +630,7 @@ def _blocks_claim() -> Claim:
             minimiser=_reduced_minimiser,
             name="network alone",
         )
-        return searching(
+        return joining(
             Equivalence(
                 joint,
                 reduced,
@@ -759,13 +639,13 @@ def _blocks_claim() -> Claim:
                 relation="strong",
                 tolerance=1e-8,
             ),
-            instances=lambda: instances(weights="ones", support="mixed"),
+            lambda: instances(weights="ones", support="mixed"),
+            points,
         )
 
-    return Claim(
+    return claimed(
         "partial_minimisation",
         "nuisance blocks that do not meet are minimised away one by one; activities in closed form",
-        "equivalence",
         (
             "blocks.partial_minimisation",
             "blocks.partial_equivalent",
@@ -773,14 +653,14 @@ def _blocks_claim() -> Claim:
             "ridge.reconstruction_at_activities",
             "ridge.reconstruction_is_min",
         ),
-        check(),
-        (
-            Variant("the two nuisance blocks meet in a term", check(second=_meeting)),
-            Variant("activities of a doubled ridge", check("doubled")),
-            Variant("one damped step in place of the minimum", check("one step")),
-            Variant("the factor before the reduced value left out", check("no factor")),
-            Variant("the ridge on the activities forgotten", check("residual only")),
-        ),
+        check,
+        {
+            "the two nuisance blocks meet in a term": {"second": _meeting},
+            "activities of a doubled ridge": {"slip": "doubled"},
+            "one damped step in place of the minimum": {"slip": "one step"},
+            "the factor before the reduced value left out": {"slip": "no factor"},
+            "the ridge on the activities forgotten": {"slip": "residual only"},
+        },
     )
 
 
@@ -889,28 +769,28 @@ def _prox_claim() -> Claim:
     def check(slip: str = "") -> Search:
         prox = partial(_slipped_prox, slip=slip) if slip else _shipped_prox
         return Search(
-            "hard threshold = the better of two candidates", partial(_thresholded, prox=prox), 1e-9
+            "hard threshold = the better of two candidates", partial(_thresholded, prox=prox)
         )
 
-    return Claim(
+    return claimed(
         "l0_prox",
         "the prox of an entrywise l0 price keeps an entry or puts it to 0, whichever is better",
-        "brute force",
         (
             "hard_threshold.hard_threshold",
             "hard_threshold.hard_threshold_strict",
             "hard_threshold.hard_threshold_tie",
             "hard_threshold.hard_threshold_prox",
         ),
-        check(),
-        (
-            Variant("an absolute value in place of the indicator", check("soft")),
-            Variant("threshold without the factor two", check("half")),
-            Variant("the absolute value against the square", check("no root")),
-            Variant("a tie is kept", check("tie")),
-            Variant("a negative price taken as positive", check("absolute")),
-            Variant("a negative price compared with NaN", check("not a number")),
-        ),
+        check,
+        {
+            "an absolute value in place of the indicator": {"slip": "soft"},
+            "threshold without the factor two": {"slip": "half"},
+            "the absolute value against the square": {"slip": "no root"},
+            "a tie is kept": {"slip": "tie"},
+            "a negative price taken as positive": {"slip": "absolute"},
+            "a negative price compared with NaN": {"slip": "not a number"},
+        },
+        "brute force",
     )
 
 

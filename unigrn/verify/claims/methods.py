@@ -10,27 +10,25 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import unigrn
 from unigrn.methods import get
 from unigrn.moments import padded
 from unigrn.terms import Blocks
 from unigrn.verify import originals_netrex as o
-from unigrn.verify.claims import Claim, Variant
-from unigrn.verify.claims.category_2 import drawn, fit, table
+from unigrn.verify.claims import Claim
+from unigrn.verify.claims.category_2 import drawn, solved
+from unigrn.verify.claims.common import Search, apart, claimed, fit, placed
 from unigrn.verify.claims.networks import (
     FACTORS,
     SKETCH,
     Network,
-    apart,
     blocks,
     confidence,
-    looking,
     network_matrix,
     networks,
     on_host,
@@ -45,15 +43,16 @@ from unigrn.verify.claims.networks import (
 from unigrn.verify.equivalence import Finding
 from unigrn.verify.instances import Instance, Point, instances, points
 
+if TYPE_CHECKING:
+    from unigrn.solution import Solution
+    from unigrn.spec import Spec
+
 NO_THEOREM = "what a program does from units to table: a definition, no theorem"
 
 
 def column(solution: Any, name: str) -> np.ndarray:
     """Return one column of the edge table, (regulators, targets), 0 where there is no row."""
-    problem, values = solution.plan.problem, solution.statistics[name][0]
-    out = np.zeros((len(problem.regulators), len(problem.targets)))
-    out[problem.candidate, problem.entry_target] = values
-    return out
+    return placed(solution, solution.statistics[name])[0]
 
 
 def divided(values: np.ndarray, ddof: int = 0) -> np.ndarray:
@@ -109,9 +108,9 @@ def _ridge_twin(
 def _ridge(instance: Instance, method: str, **change: Any) -> list[Finding]:
     known, names, values = _genes(instance)
     sources = names[: known.shape[1]]
-    spec = get(method).function(table(known[None] * 1.0, sources, names))
-    data = unigrn.Data.from_arrays(values, names, dtype="float64", weights=instance.weight)
-    found = unigrn.fit(spec, data, regulators=sources, targets=names)
+    found = fit(
+        get(method).function(None), values, sources, names, known.T, weights=instance.weight
+    )
     return [apart("minimiser", found.theta[0], _ridge_twin(instance, **change))]
 
 
@@ -124,25 +123,22 @@ def _few_cells():
 
 
 def _ridge_claim(method: str, statement: str, masked: bool, alpha: float) -> Claim:
-    def twin(**change):
-        own = {"method": method, "masked": masked, "alpha": alpha} | change
-        return looking(method, partial(_ridge, **own), _few_cells, tolerance=1e-8)
-
-    return Claim(
+    return claimed(
         f"methods.{method}",
         statement,
-        "equivalence",
         ("support.masked_regression_is_deletion", "ridge.ridge_argmin")
         if masked
         else ("ridge.ridge_argmin", "separation.targets_separate"),
-        twin(),
-        (
-            Variant("alpha not relative to the number of cells", twin(per_cell=False)),
-            Variant("sample standard deviations", twin(ddof=1)),
-            Variant("genes in their own units", twin(unit=False)),
-            Variant("edges of genes to themselves", twin(own=True)),
-            Variant("the other mask", twin(masked=not masked)),
-        ),
+        Search(
+            method, partial(_ridge, method=method, masked=masked, alpha=alpha), (_few_cells,), 1e-8
+        ).slipped,
+        {
+            "alpha not relative to the number of cells": {"per_cell": False},
+            "sample standard deviations": {"ddof": 1},
+            "genes in their own units": {"unit": False},
+            "edges of genes to themselves": {"own": True},
+            "the other mask": {"masked": not masked},
+        },
         covers="the ridge",
         share=0.5,
     )
@@ -158,7 +154,7 @@ def _posterior(
     w = instance.weight
     x, y = (v - w @ v / w.sum() for v in (x, y))
     known = instance.prior.support
-    found = fit(get("linear_gaussian").function(None), instance)
+    found = solved(get("linear_gaussian").function(None), instance)
     mean, spread = np.zeros(known.shape), np.zeros(known.shape)
     for t in range(known.shape[1]):
         s2 = w @ y[:, t] ** 2 / (w.sum() - ddof)
@@ -174,24 +170,19 @@ def _posterior(
 
 
 def _posterior_claim() -> Claim:
-    def twin(**change):
-        def draw():
-            return drawn("mixed", "full", "one")
-
-        return looking("linear_gaussian", partial(_posterior, **change), draw, tolerance=1e-5)
-
-    return Claim(
+    return claimed(
         "methods.linear_gaussian",
         "the fit is the posterior: its mean, and the variances of the best mean-field one",
-        "equivalence",
         (),
-        twin(),
-        (
-            Variant("marginal variances", twin(marginal=True)),
-            Variant("the prior's widths exchanged", twin(on=0.01, off=1.0)),
-            Variant("widths as standard deviations", twin(off=1e-4)),
-            Variant("sample variance of the target", twin(ddof=1)),
-        ),
+        Search(
+            "linear_gaussian", _posterior, (lambda: drawn("mixed", "full", "one"),), 1e-5
+        ).slipped,
+        {
+            "marginal variances": {"marginal": True},
+            "the prior's widths exchanged": {"on": 0.01, "off": 1.0},
+            "widths as standard deviations": {"off": 1e-4},
+            "sample variance of the target": {"ddof": 1},
+        },
         reason=NO_THEOREM,
         share=0.3,
     )
@@ -200,12 +191,16 @@ def _posterior_claim() -> Claim:
 # ------------------------------------------------------------------ network component analysis
 
 
-def _measured(network: Network) -> tuple[unigrn.Data, list[str], list[str]]:
-    """Return regulators and targets as named genes."""
-    sources = [f"r{j:03d}" for j in range(network.regulators)]
-    targets = [f"t{j:03d}" for j in range(network.targets)]
-    values = np.c_[network.view.x, network.E.T]
-    return (unigrn.Data.from_arrays(values, sources + targets, dtype="float64"), sources, targets)
+def _measured(network: Network, spec: Spec) -> Solution:
+    """Fit a spec to regulators and targets as named genes."""
+    return fit(
+        spec,
+        np.c_[network.view.x, network.E.T],
+        [f"r{j:03d}" for j in range(network.regulators)],
+        [f"t{j:03d}" for j in range(network.targets)],
+        network.evidence.transpose(0, 2, 1),
+        history=True,
+    )
 
 
 def _key(seed: int = 0) -> Any:
@@ -385,11 +380,7 @@ def _netrex_twin(
 
 def _netrex(network: Network, **change: Any) -> list[Finding]:
     network = _alike(network)
-    data, sources, targets = _measured(network)
-    spec = get("netrex").function(
-        table(network.evidence, sources, targets), **_netrex_settings(network)
-    )
-    found = unigrn.fit(spec, data, regulators=sources, targets=targets, history=True)
+    found = _measured(network, get("netrex").function(None, **_netrex_settings(network)))
     want = _netrex_twin(network, 1000, **change)
     history = found.history[0][0]
     if len(history) != len(want["history"]):
@@ -417,30 +408,21 @@ def _netrex(network: Network, **change: Any) -> list[Finding]:
 
 
 def _netrex_claim() -> Claim:
-    def twin(**change):
-        return looking(
-            "netrex",
-            partial(_netrex, **change),
-            lambda: networks(layers=1, scale=1.0, named="mixed"),
-            tolerance=1e-8,
-        )
-
-    return Claim(
+    return claimed(
         "methods.netrex",
         "the fit is projected alternating descent in the released constraints, from units to ranks",
-        "equivalence",
         (),
-        twin(),
-        (
-            Variant(
-                "the Laplacian of signed weights without absolute degrees", twin(kind="released")
-            ),
-            Variant("kin of opposite expression pulled to the same", twin(kind="unsigned")),
-            Variant("the released length of the network step", twin(released_step=True)),
-            Variant("new edges counted on top of the total", twin(on_top=True)),
-            Variant("activities before the network", twin(activities_first=True)),
-            Variant("genes divided by their standard deviation", twin(unit=divided)),
-        ),
+        Search(
+            "netrex", _netrex, (lambda: networks(layers=1, scale=1.0, named="mixed"),), 1e-8
+        ).slipped,
+        {
+            "the Laplacian of signed weights without absolute degrees": {"kind": "released"},
+            "kin of opposite expression pulled to the same": {"kind": "unsigned"},
+            "the released length of the network step": {"released_step": True},
+            "new edges counted on top of the total": {"on_top": True},
+            "activities before the network": {"activities_first": True},
+            "genes divided by their standard deviation": {"unit": divided},
+        },
         reason=NO_THEOREM,
         share=0.4,
     )
@@ -541,22 +523,18 @@ def _starts():
 
 
 def _start_claim() -> Claim:
-    def twin(**change):
-        return looking("start", partial(_start, **change), _starts, tolerance=1e-7)
-
-    return Claim(
+    return claimed(
         "methods.netrex_cf_start",
         "the start factorises the prior, takes its support from the factors, and fits on it",
-        "equivalence",
         (),
-        twin(),
-        (
-            Variant("the ridge of the method in place of 0.1", twin(ridge=1.0)),
-            Variant("prior edges weighted by C alone", twin(confident=1.0)),
-            Variant("one sweep fewer", twin(sweeps=19)),
-            Variant("99 and 499 entries", twin(rows=99, columns=499)),
-            Variant("a fit on all regulators, cut to the support", twin(masked=False)),
-        ),
+        Search("start", _start, (_starts,), 1e-7).slipped,
+        {
+            "the ridge of the method in place of 0.1": {"ridge": 1.0},
+            "prior edges weighted by C alone": {"confident": 1.0},
+            "one sweep fewer": {"sweeps": 19},
+            "99 and 499 entries": {"rows": 99, "columns": 499},
+            "a fit on all regulators, cut to the support": {"masked": False},
+        },
         reason=NO_THEOREM,
         share=0.5,
     )
@@ -617,13 +595,8 @@ def _method(
     stop: float = 1e-6,
 ) -> list[Finding]:
     """Fit from waves: its own start, from which rounding can decide, has a claim of its own."""
-    data, sources, targets = _measured(network)
-    spec = (
-        get("netrex_cf")
-        .function(table(network.evidence, sources, targets), FACTORS, **network.settings)
-        .replace(start=Waves())
-    )
-    found = unigrn.fit(spec, data, regulators=sources, targets=targets, history=True)
+    spec = get("netrex_cf").function(None, FACTORS, **network.settings)
+    found = _measured(network, spec.replace(start=Waves()))
     E, x = unit(network.E.T).T, unit(network.view.x)
     p = problem(network)._replace(E=E)
     ones = (np.ones(k) for k in (*network.prior.support.shape, len(x)))
@@ -655,24 +628,18 @@ def _method(
 
 
 def _method_claim() -> Claim:
-    def twin(**change):
-        return looking(
-            "netrex_cf", partial(_method, **change), lambda: networks(layers=3), tolerance=1e-8
-        )
-
-    return Claim(
+    return claimed(
         "methods.netrex_cf",
         "the fit is PALM with valid steps on the released objective, from units to scores",
-        "equivalence",
         (),
-        twin(),
-        (
-            Variant("half the Frobenius norm", twin(mu=lambda B: np.linalg.norm(B))),
-            Variant("regulators' factors before the targets'", twin(order="ASYX")),
-            Variant("sample standard deviations", twin(unit=partial(_standardised, ddof=1))),
-            Variant("scores divided by the sum of |R| throughout", twin(score=_by_size)),
-            Variant("bootstraps of all cells", twin(share=1.0)),
-        ),
+        Search("netrex_cf", _method, (lambda: networks(layers=3),), 1e-8).slipped,
+        {
+            "half the Frobenius norm": {"mu": np.linalg.norm},
+            "regulators' factors before the targets'": {"order": "ASYX"},
+            "sample standard deviations": {"unit": partial(_standardised, ddof=1)},
+            "scores divided by the sum of |R| throughout": {"score": _by_size},
+            "bootstraps of all cells": {"share": 1.0},
+        },
         reason=NO_THEOREM,
         share=0.4,
     )
@@ -722,29 +689,21 @@ def _sketch_sweeps(
 
 
 def _sketch_claim() -> Claim:
-    def twin(**change):
-        # Factors that are whole numbers may all be 0, where nothing makes the systems regular.
-        return looking(
-            "netrex_cf_sketch",
-            partial(_sketch_sweeps, **change),
-            networks,
-            lambda: points(whole=False),
-            tolerance=1e-8,
-        )
-
-    return Claim(
+    return claimed(
         "methods.netrex_cf_sketch",
         "a sweep is the released one with valid steps, the sketch's weights and no ridge on the "
         "factors",
-        "equivalence",
         (),
-        twin(),
-        (
-            Variant("a ridge on the factors", twin(ridge=0.1)),
-            Variant("half the Frobenius norm", twin(mu=lambda B: np.linalg.norm(B))),
-            Variant("regulators' factors before the targets'", twin(factors="YX")),
-            Variant("twice the weight off the prior", twin(off=2.0)),
-        ),
+        # Factors that are whole numbers may all be 0, where nothing makes the systems regular.
+        Search(
+            "netrex_cf_sketch", _sketch_sweeps, (networks, lambda: points(whole=False)), 1e-8
+        ).slipped,
+        {
+            "a ridge on the factors": {"ridge": 0.1},
+            "half the Frobenius norm": {"mu": np.linalg.norm},
+            "regulators' factors before the targets'": {"factors": "YX"},
+            "twice the weight off the prior": {"off": 2.0},
+        },
         reason=NO_THEOREM,
     )
 

@@ -21,16 +21,8 @@ from unigrn.solvers import palm
 from unigrn.spec import Shape, Slots, Spec
 from unigrn.terms import Blocks, PriorView, View, joint_prox
 from unigrn.verify import originals_netrex as o
-from unigrn.verify.equivalence import (
-    Equivalence,
-    Finding,
-    Formulation,
-    Report,
-    equivalent,
-    largest,
-    search,
-)
-from unigrn.verify.instances import REGULATORS, TARGETS, Point, described, points
+from unigrn.verify.equivalence import Formulation
+from unigrn.verify.instances import REGULATORS, TARGETS, Point, described
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -339,39 +331,6 @@ def shipped(build: Callable[[Network], Spec], name: str) -> Formulation:
         prox=prox,
         name=name,
     )
-
-
-# ------------------------------------------------------------------ searches
-
-
-def looking(
-    name: str,
-    look: Callable[..., list[Finding]],
-    *strategies: Callable[[], Any],
-    tolerance: float = 1e-9,
-) -> Callable[[int, int], Report]:
-    """Return a check that searches what the strategies draw, in double precision."""
-
-    def check(examples: int, seed: int) -> Report:
-        with jax.enable_x64(True):
-            return search(name, look, tuple(s() for s in strategies), tolerance, examples, seed)
-
-    return check
-
-
-def matching(joined: Equivalence, draw: Callable[[], Any] = networks) -> Callable[..., Report]:
-    """Return a check of an equivalence over networks."""
-
-    def check(examples: int, seed: int) -> Report:
-        return equivalent(joined, instances=draw(), points=points(), examples=examples, seed=seed)
-
-    return check
-
-
-def apart(kind: str, got: Any, want: Any, size: float = 0.0) -> Finding:
-    """Return the largest difference of two trees of arrays, relative to what is compared."""
-    gap = largest(jax.tree.map(np.subtract, got, want))
-    return Finding(kind, gap / (1 + max(largest(want), abs(size))))
 
 
 # ------------------------------------------------------------------ sweeps of the original

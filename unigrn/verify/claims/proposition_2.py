@@ -19,19 +19,17 @@ from unigrn.solvers import palm
 from unigrn.spec import Slots, Spec, Step, Sweeps
 from unigrn.terms import Blocks, PriorView, View
 from unigrn.verify import originals_netrex as o
-from unigrn.verify.claims import Claim, Variant
+from unigrn.verify.claims import Claim
+from unigrn.verify.claims.common import Parting, Search, apart, claimed, joining
 from unigrn.verify.claims.networks import (
     FACTORS,
     SKETCH,
     Network,
-    apart,
     blocks,
     blocks_of,
     confidence,
     evaluated,
     filtering,
-    looking,
-    matching,
     networks,
     on_host,
     prices_of,
@@ -110,14 +108,10 @@ def _completed_square(
 
 
 def _completed_square_claim() -> Claim:
-    def twin(**change):
-        return looking("completed square", partial(_completed_square, **change), networks, points)
-
-    return Claim(
+    return claimed(
         "completed_square",
         "switching on an edge of NetREX-CF costs floor + Lambda beta (R - r)^2, and the sum of the "
         "costs is a weighted factorisation plus these prices",
-        "equivalence",
         (
             "completed_square.jump",
             "completed_square.completed_square",
@@ -125,13 +119,13 @@ def _completed_square_claim() -> Claim:
             "completed_square.released_eta_least",
             "netrex_cf.netrex_cf_completed_square",
         ),
-        twin(),
-        (
-            Variant("off the prior, the square centred at 1", twin(price=_missing_ratio)),
-            Variant("alpha + beta in place of beta", twin(price=_whole_weight)),
-            Variant("one price for all edges", twin(price=_constant_price)),
-            Variant("|theta| in place of the indicator", twin(total=_absolute_total)),
-        ),
+        Search("completed square", _completed_square, (networks, points)).slipped,
+        {
+            "off the prior, the square centred at 1": {"price": _missing_ratio},
+            "alpha + beta in place of beta": {"price": _whole_weight},
+            "one price for all edges": {"price": _constant_price},
+            "|theta| in place of the indicator": {"total": _absolute_total},
+        },
     )
 
 
@@ -176,21 +170,17 @@ def _even_points():
 
 
 def _threshold_claim() -> Claim:
-    def twin(**change):
-        return looking("threshold", partial(_threshold, **change), _even_networks, _even_points)
-
-    return Claim(
+    return claimed(
         "proposition_2.threshold",
         "the prox of the collaborative filter in theta keeps v where v^2 > 2 t h(R), else 0",
-        "equivalence",
         ("hard_threshold.hard_threshold_prox", "hard_threshold.hard_threshold_tie"),
-        twin(),
-        (
-            Variant("ties kept", twin(rule=_cheaper_or_equal)),
-            Variant("t h in place of 2 t h", twin(rule=_without_half)),
-            Variant("a soft threshold", twin(rule=_soft)),
-            Variant("one price for all edges", twin(price=_constant_price)),
-        ),
+        Search("threshold", _threshold, (_even_networks, _even_points)).slipped,
+        {
+            "ties kept": {"rule": _cheaper_or_equal},
+            "t h in place of 2 t h": {"rule": _without_half},
+            "a soft threshold": {"rule": _soft},
+            "one price for all edges": {"price": _constant_price},
+        },
     )
 
 
@@ -243,24 +233,20 @@ def _tables():
 
 
 def _weights_claim() -> Claim:
-    def twin(*builds):
-        return looking("weights", lambda network: _table(network, *builds), _tables)
-
-    return Claim(
+    return claimed(
         "proposition_2.weights",
         "the prior's layers give P, Lambda alpha, Lambda beta and the floor of the released table; "
         "by default edges beyond per_target are as if the prior did not name them",
-        "equivalence",
         (),
-        twin(),
-        (
-            Variant("C + 1 in place of C", twin(_one_more)),
-            Variant("10 C in place of 9 C", twin(_ten)),
-            Variant("multipliers counted from the first", twin(_from_first)),
-            Variant("layers not scaled to 1", twin(_unscaled)),
-            Variant("released: cut edges lose their weights", twin(_cut)),
-            Variant("default: cut edges keep their weights", twin(problem, problem)),
-        ),
+        Search("weights", _table, (_tables,)).slipped,
+        {
+            "C + 1 in place of C": {"build": _one_more},
+            "10 C in place of 9 C": {"build": _ten},
+            "multipliers counted from the first": {"build": _from_first},
+            "layers not scaled to 1": {"build": _unscaled},
+            "released: cut edges lose their weights": {"build": _cut},
+            "default: cut edges keep their weights": {"safe": problem},
+        },
         reason="a table of constants: nothing to prove",
     )
 
@@ -302,23 +288,21 @@ def _half_fit(p: o.NetrexCF, state: o.NetrexCFState) -> float:
 def _released_claim() -> Claim:
     def twin(change=lambda p: p, objective=o.netrex_cf_objective):
         second = _original(change, objective)
-        return matching(Equivalence(shipped(released, "netrex_cf"), second, state_of, blocks_of))
+        joined = Equivalence(shipped(released, "netrex_cf"), second, state_of, blocks_of)
+        return joining(joined, networks, points)
 
-    return Claim(
+    return claimed(
         "proposition_2.released",
         "netrex_cf is the released objective in all blocks, with its weights from the prior",
-        "equivalence",
         ("netrex_cf.proposition_2_released", "netrex_cf.network_instance"),
-        twin(),
-        (
-            Variant("no ridge on the factors", twin(lambda p: p._replace(rho=0.0))),
-            Variant("one price for all edges", twin(lambda p: p._replace(eta=0 * p.eta + p.eta0))),
-            Variant("the target is P alone", twin(objective=_target_is_prior)),
-            Variant("half the squares", twin(objective=_half_fit)),
-            Variant(
-                "10 C in place of 9 C", twin(lambda p: p._replace(beta=p.beta + p.P * p.alpha))
-            ),
-        ),
+        twin,
+        {
+            "no ridge on the factors": {"change": lambda p: p._replace(rho=0.0)},
+            "one price for all edges": {"change": lambda p: p._replace(eta=0 * p.eta + p.eta0)},
+            "the target is P alone": {"objective": _target_is_prior},
+            "half the squares": {"objective": _half_fit},
+            "10 C in place of 9 C": {"change": lambda p: p._replace(beta=p.beta + p.P * p.alpha)},
+        },
         covers="where the factors attain their minimum",
     )
 
@@ -368,32 +352,31 @@ def _reduced_claim() -> Claim:
             name="reduced",
             variables=lambda n, point: point.array(REGULATORS, TARGETS),
         )
-        return matching(
+        return joining(
             Equivalence(joint, second, lambda n, u: u.theta, back, relation="strong"),
             lambda: networks(shipped=False),
+            points,
         )
 
-    return Claim(
+    return claimed(
         "proposition_2.reduced",
         "minimising activities and factors away gives L_data(S) + L_reg(S), with inner minimisers "
         "as the map back",
-        "equivalence",
         (
             "netrex_cf.proposition_2_released_some",
             "blocks.partial_minimisation",
             "blocks.partial_equivalent",
             "ridge.activities_argmin",
         ),
-        twin(),
-        (
-            Variant("no ridge on the factors", twin(change=lambda p: p._replace(rho=1e-3 * p.rho))),
-            Variant(
-                "the activities without their ridge",
-                twin(change=lambda p: p._replace(lambda_a=1e-3 * p.lambda_a)),
-            ),
-            Variant("the support of the prior", twin(support=lambda p, S: p.P > 0)),
-            Variant("factors of the prior in the map back", twin(back=_factors_of_prior)),
-        ),
+        twin,
+        {
+            "no ridge on the factors": {"change": lambda p: p._replace(rho=1e-3 * p.rho)},
+            "the activities without their ridge": {
+                "change": lambda p: p._replace(lambda_a=1e-3 * p.lambda_a)
+            },
+            "the support of the prior": {"support": lambda p, S: p.P > 0},
+            "factors of the prior in the map back": {"back": _factors_of_prior},
+        },
     )
 
 
@@ -465,29 +448,20 @@ def own_weights(p: o.NetrexCF) -> Spec:
 
 
 def _minimum_claim() -> Claim:
-    def twin(change=lambda p: p):
-        return looking(
-            "minimum",
-            partial(_least, change=change),
-            lambda: networks(layers=1, named="mixed"),
-            tolerance=1e-8,
-        )
-
-    return Claim(
+    return claimed(
         "proposition_2.minimum",
         "the least value over all supports is attained by the joint objective; runs of the method "
         "do not get below, and do not leave it",
-        "brute force",
         ("netrex_cf.proposition_2_attained", "netrex_cf.Phi_mono"),
-        twin(),
-        (
-            Variant("no ridge on the factors", twin(lambda p: p._replace(rho=0.1 * p.rho))),
-            Variant("one price for all edges", twin(lambda p: p._replace(eta=0 * p.eta + p.eta0))),
-            Variant(
-                "half the ridge on the activities",
-                twin(lambda p: p._replace(lambda_a=0.5 * p.lambda_a)),
-            ),
-        ),
+        Search("minimum", _least, (lambda: networks(layers=1, named="mixed"),), 1e-8).slipped,
+        {
+            "no ridge on the factors": {"change": lambda p: p._replace(rho=0.1 * p.rho)},
+            "one price for all edges": {"change": lambda p: p._replace(eta=0 * p.eta + p.eta0)},
+            "half the ridge on the activities": {
+                "change": lambda p: p._replace(lambda_a=0.5 * p.lambda_a)
+            },
+        },
+        "brute force",
         share=0.3,
         covers="where every support attains its minimum",
     )
@@ -552,22 +526,21 @@ def _sketched_claim() -> Claim:
             variables=lambda n, point: state_of(n, blocks(n, point)),
         )
         first = replace(shipped(sketched, "netrex_cf_sketch"), prox=None)
-        return matching(Equivalence(first, second, state_of, blocks_of))
+        return joining(Equivalence(first, second, state_of, blocks_of), networks, points)
 
-    return Claim(
+    return claimed(
         "proposition_2.sketched",
         "netrex_cf_sketch is the objective of the literature, read with the indicator",
-        "equivalence",
         ("netrex_cf.proposition_2_sketched",),
-        twin(),
-        (
-            Variant(
-                "|theta| read as absolute value", twin(partial(_sketch_objective, absolute=True))
-            ),
-            Variant("C without 1", twin(_sketch_without_one)),
-            Variant("10 C in place of 9 C", twin(partial(_sketch_objective, on=10.0))),
-            Variant("no price", twin(partial(_sketch_objective, cost=0.0))),
-        ),
+        twin,
+        {
+            "|theta| read as absolute value": {
+                "objective": partial(_sketch_objective, absolute=True)
+            },
+            "C without 1": {"objective": _sketch_without_one},
+            "10 C in place of 9 C": {"objective": partial(_sketch_objective, on=10.0)},
+            "no price": {"objective": partial(_sketch_objective, cost=0.0)},
+        },
         covers="where the factors attain their minimum",
     )
 
@@ -603,38 +576,21 @@ def _matched(
     return [Finding("objective", abs(F - f) / (1 + abs(F)))]
 
 
-def _parting(name: str, look: Callable) -> Callable[[int, int], Report]:
-    """Return a check that holds where the search does find a counterexample."""
-
-    def check(examples: int, seed: int) -> Report:
-        found = looking(name, look, lambda: networks(layers=1), points)(examples, seed)
-        return replace(found, holds=found.refuted)
-
-    return check
-
-
 def _part_claim() -> Claim:
-    return Claim(
+    return claimed(
         "proposition_2.sketch_and_release_part",
         "with all other constants alike, one price for all edges is another objective than the "
         "released prices",
-        "counterexample",
         ("completed_square.released_eta_least", "netrex_cf.negative_price_never_off"),
-        _parting("sketch and release part", _matched),
-        (
-            Variant(
-                "they part where the sketch has the released prices",
-                _parting("entrywise prices", partial(_matched, eta="entrywise")),
-            ),
-            Variant(
-                "they part where all edges are on the prior",
-                _parting("prior edges", partial(_matched, support="prior")),
-            ),
-            Variant(
-                "they part where there is no edge",
-                _parting("no edge", partial(_matched, support="none")),
-            ),
-        ),
+        Parting(
+            Search("sketch and release part", _matched, (lambda: networks(layers=1), points))
+        ).slipped,
+        {
+            "they part where the sketch has the released prices": {"eta": "entrywise"},
+            "they part where all edges are on the prior": {"support": "prior"},
+            "they part where there is no edge": {"support": "none"},
+        },
+        "counterexample",
     )
 
 
@@ -657,22 +613,18 @@ def _iterates(network: Network, point: Point, **change: Any) -> list[Finding]:
 
 
 def _iterates_claim() -> Claim:
-    def twin(**change):
-        return looking("iterates", partial(_iterates, **change), lambda: networks(layers=3), points)
-
-    return Claim(
+    return claimed(
         "proposition_2.iterates",
         "the released algorithm is what it computes: the same blocks after each sweep from any "
         "state",
-        "equivalence",
         (),
-        twin(),
-        (
-            Variant("genes' features after the regulators'", twin(order="ASYX")),
-            Variant("network before activities", twin(order="SAXY")),
-            Variant("spectral norm of B", twin(mu=spectral)),
-            Variant("ridge left out of B", twin(bare=True)),
-        ),
+        Search("iterates", _iterates, (lambda: networks(layers=3), points)).slipped,
+        {
+            "genes' features after the regulators'": {"order": "ASYX"},
+            "network before activities": {"order": "SAXY"},
+            "spectral norm of B": {"mu": spectral},
+            "ridge left out of B": {"bare": True},
+        },
         reason="floating-point iterates: there is a definition, no theorem",
     )
 
@@ -721,37 +673,31 @@ def _replays(**change: Any) -> Callable[[int, int], Report]:
     def check(examples: int, seed: int, most: int = 3, tolerance: float = 1e-9) -> Report:
         found, (_, end) = _replayed(seed, most), _recording(seed, most, **change)
         gaps = [apart("iterates", found[b], end[b]).deviation for b in (*"SAXY", "objective")]
-        worst, counts = {"iterates": max(gaps)}, {"iterates": len(gaps)}
-        if max(gaps) <= tolerance:
-            return Report("replayed run", True, tolerance, 1, seed, worst, counts)
-        return Report(
-            "replayed run",
-            False,
-            tolerance,
-            1,
-            seed,
-            worst,
-            counts,
-            (f"recording(seed={seed}, iterations={most})",),
-            f"iterates differ by {max(gaps):.1e}",
+        off, shown = max(gaps), (f"recording(seed={seed}, iterations={most})",)
+        report = Report(
+            "replayed run", True, tolerance, 1, seed, {"iterates": off}, {"iterates": len(gaps)}
         )
+        if off <= tolerance:
+            return report
+        reason = f"iterates differ by {off:.1e}"
+        return replace(report, holds=False, counterexample=shown, reason=reason)
 
     return check
 
 
 def _replayed_claim() -> Claim:
-    return Claim(
+    return claimed(
         "proposition_2.replayed",
         "a run of the NumPy original that is kept in a file is replayed sweep by sweep, with the "
         "columns that moved (runs recorded from the released class: tests/test_netrex.py)",
-        "replayed run",
         (),
-        _replays(),
-        (
-            Variant("all columns move", _replays(wide=True)),
-            Variant("spectral norm of B", _replays(mu=spectral)),
-            Variant("ridge left out of B", _replays(bare=True)),
-        ),
+        _replays,
+        {
+            "all columns move": {"wide": True},
+            "spectral norm of B": {"mu": spectral},
+            "ridge left out of B": {"bare": True},
+        },
+        "replayed run",
         reason="floating-point iterates: there is a definition, no theorem",
     )
 
@@ -812,34 +758,21 @@ def _stepping(**changes: Any) -> Callable[[Spec], Spec]:
 
 
 def _descent_claim() -> Claim:
-    def twin(**change):
-        return looking(
-            "descent",
-            partial(_descends, **change),
-            lambda: networks(layers=3),
-            points,
-            tolerance=1e-10,
-        )
-
-    return Claim(
+    return claimed(
         "proposition_2.descent",
         "no default step raises the objective, and the released network step can",
-        "counterexample",
         (),
-        twin(),
-        (
-            Variant(
-                "the released network step descends",
-                twin(change=_stepping(weight=0.5, bound="frobenius")),
-            ),
-            Variant(
-                "a network step of 0.6 times the bound descends", twin(change=_stepping(weight=0.6))
-            ),
-            Variant(
-                "a network step of 0.9 times the Frobenius norm descends",
-                twin(change=_stepping(weight=0.45, bound="frobenius")),
-            ),
-        ),
+        Search("descent", _descends, (lambda: networks(layers=3), points), 1e-10).slipped,
+        {
+            "the released network step descends": {
+                "change": _stepping(weight=0.5, bound="frobenius")
+            },
+            "a network step of 0.6 times the bound descends": {"change": _stepping(weight=0.6)},
+            "a network step of 0.9 times the Frobenius norm descends": {
+                "change": _stepping(weight=0.45, bound="frobenius")
+            },
+        },
+        "counterexample",
         reason="descent of PALM needs derivatives; proofs/l0_prox.md says where it fails",
     )
 

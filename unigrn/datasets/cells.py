@@ -1,17 +1,8 @@
-"""Data sets with a known network, for the demonstration, tests, examples and benchmarks.
-
-`simulate` makes single-cell counts from the kinetics of a known gene regulatory network,
-`linear` makes a plain linear Gaussian problem, `stream` the same problem in blocks of cells
-that never have to be held at once. Only NumPy is needed to make the numbers.
-
-Everything is a pure function of the arguments: the same seed gives the same bytes on one
-platform.
-"""
+"""Single-cell counts from the kinetics of a known regulatory network."""
 
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -19,23 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unigrn.check import check_between, check_index, check_range
+from unigrn.names import numbered_names
+
 if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
-__all__ = ["Linear", "Simulation", "Stream", "linear", "simulate", "stream"]
-
-BLOCK = 4096  # rows of a stream that share one seed
-_CHUNK = 512  # rows made at once; always made whole, so that a row never depends on the request
 _CELLS_AT_ONCE = 256  # cells integrated at once: their state stays in the processor's cache
 _STEP = 0.1  # Euler-Maruyama step; transcripts live about 1, proteins 2
 _LEAK = 0.02  # transcription of a promoter that is off, as a share of the maximum
 _HALF = 0.45  # occupancy is one half where a regulator's protein is at this share of its maximum
-
-
-# ---------------------------------------------------------------------------------------------
-# Single-cell data from the kinetics of a network
-# ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -303,14 +288,14 @@ def simulate(
     >>> data.counts.shape, list(data.truth)
     ((60, 20), ['group', 'source', 'target', 'weight'])
     """
-    cells = _whole("cells", cells, 2)
-    regulators = _whole("regulators", regulators, 2)
-    genes = _whole("genes", genes, 2)
-    groups = _whole("groups", groups, 1)
-    steps = _whole("steps", steps, 1)
-    seed = _whole("seed", seed, 0)
-    fewest, most = _range("parents", parents, whole=True)
-    weakest, strongest = _range("strength", strength)
+    cells = check_index("cells", cells, 2)
+    regulators = check_index("regulators", regulators, 2)
+    genes = check_index("genes", genes, 2)
+    groups = check_index("groups", groups, 1)
+    steps = check_index("steps", steps, 1)
+    seed = check_index("seed", seed, 0)
+    fewest, most = check_range("parents", parents, whole=True)
+    weakest, strongest = check_range("strength", strength)
     if regulators > genes:
         raise ValueError(
             f"regulators is {regulators} and genes is {genes}; regulators are genes, "
@@ -323,30 +308,30 @@ def simulate(
             f"parents is ({fewest}, {most}); needed 1 <= fewest < regulators = {regulators}"
         )
     for name, value in (("repressors", repressors), ("rewired", rewired), ("feedback", feedback)):
-        _between(name, value, 0.0, 1.0)
-    _between("dropout", dropout, 0.0, 1.0, open_end=True)
-    _between("prior_missing", prior_missing, 0.0, 1.0, open_end=True)
-    _between("prior_auroc", prior_auroc, 0.5, 1.0, open_end=True)
+        check_between(name, value, 0.0, 1.0)
+    check_between("dropout", dropout, 0.0, 1.0, open_end=True)
+    check_between("prior_missing", prior_missing, 0.0, 1.0, open_end=True)
+    check_between("prior_auroc", prior_auroc, 0.5, 1.0, open_end=True)
     for name, value in (
         ("extrinsic", extrinsic),
         ("intrinsic", intrinsic),
         ("dispersion", dispersion),
         ("prior_false", prior_false),
     ):
-        _between(name, value, 0.0, math.inf, open_end=True)
+        check_between(name, value, 0.0, math.inf, open_end=True)
     for name, value in (("hill", hill), ("depth", depth), ("strength", weakest)):
-        _between(name, value, 0.0, math.inf, open_end=True)
+        check_between(name, value, 0.0, math.inf, open_end=True)
         if value == 0:
             raise ValueError(f"{name} is 0; needed a positive number")
-    _between("hill", hill, 0.0, 10.0)
+    check_between("hill", hill, 0.0, 10.0)
     if neighbours is None:
         neighbours = min(cells, max(10, round(0.025 * cells)))
-    neighbours = _whole("neighbours", neighbours, 1)
+    neighbours = check_index("neighbours", neighbours, 1)
     if neighbours > cells:
         raise ValueError(f"neighbours is {neighbours}; needed at most the {cells} cells")
 
-    names = _names("TF", regulators)
-    gene_names = np.concatenate([names, _names("gene", genes - regulators)])
+    names = numbered_names("TF", regulators)
+    gene_names = np.concatenate([names, numbered_names("gene", genes - regulators)])
     silenced = tuple(sorted({knockout} if isinstance(knockout, str) else set(knockout)))
     unknown = [name for name in silenced if name not in names]
     if unknown:
@@ -380,7 +365,7 @@ def simulate(
     return Simulation(
         genes=gene_names,
         regulators=names,
-        groups=_names("group_", groups)[member],
+        groups=numbered_names("group_", groups)[member],
         counts=counts,
         normalized=normalized,
         imputed=_average_neighbours(normalized, components, neighbours),
@@ -597,7 +582,7 @@ def _tables(
     group, source, target = np.nonzero(weights)
     truth = pd.DataFrame(
         {
-            "group": _names("group_", groups)[group].astype(object),
+            "group": numbered_names("group_", groups)[group].astype(object),
             "source": regulators[source].astype(object),
             "target": genes[target].astype(object),
             "weight": weights[group, source, target].astype(np.float64),
@@ -640,342 +625,7 @@ def _tables(
     return truth, prior
 
 
-# ---------------------------------------------------------------------------------------------
-# Linear Gaussian data
-# ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Linear Gaussian data that are made as they are read. Made by `stream`.
-
-    Attributes
-    ----------
-    cells
-        Number of rows that can be read.
-    regulators, targets
-        Names, (q,) and (p,).
-    coefficients
-        B, (q, p) float32, zero off the true edges.
-    indptr, index
-        Candidates of target j: index[indptr[j]:indptr[j + 1]], positions of regulators, ascending.
-    noise
-        Standard deviation of the noise, where the signal's is 1.
-    seed
-        Seed of the rows and of the coefficients.
-    """
-
-    cells: int
-    regulators: np.ndarray
-    targets: np.ndarray
-    coefficients: np.ndarray = field(repr=False)
-    indptr: np.ndarray = field(repr=False)
-    index: np.ndarray = field(repr=False)
-    noise: float
-    seed: int
-    own: float = field(repr=False)
-    loadings: np.ndarray = field(repr=False)
-
-    @property
-    def genes(self) -> np.ndarray:
-        """Names of the columns of a block: regulators, then targets."""
-        return np.concatenate([self.regulators, self.targets])
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Cells and genes."""
-        return self.cells, len(self.regulators) + len(self.targets)
-
-    @property
-    def prior(self) -> pd.DataFrame:
-        """Candidates of every target: source, target, weight 1."""
-        target = np.repeat(np.arange(len(self.targets)), np.diff(self.indptr))
-        return _edges(self, self.index, target, np.ones(len(target)))
-
-    @property
-    def truth(self) -> pd.DataFrame:
-        """True edges: source, target, weight (the coefficient)."""
-        target, source = np.nonzero(self.coefficients.T)
-        return _edges(self, source, target, self.coefficients[source, target].astype(np.float64))
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return rows start to stop, (stop - start, q + p) float32.
-
-        Every row is a pure function of the seed and its place: reading in any blocks, in any
-        order, gives the same bytes. Reads of whole blocks of 4096 rows are the fastest.
-
-        Raises
-        ------
-        ValueError
-            Unless 0 <= start <= stop <= cells.
-        """
-        start, stop = operator.index(start), operator.index(stop)
-        if not 0 <= start <= stop <= self.cells:
-            raise ValueError(
-                f"start is {start} and stop is {stop}; needed 0 <= start <= stop <= {self.cells}"
-            )
-        q = len(self.regulators)
-        rows = np.empty((stop - start, self.shape[1]), dtype=np.float32)
-        for block in range(start // BLOCK, -(-stop // BLOCK)):
-            rng = np.random.default_rng(np.random.SeedSequence((self.seed, block)))
-            for first in range(block * BLOCK, min((block + 1) * BLOCK, stop), _CHUNK):
-                shared = rng.standard_normal((_CHUNK, len(self.loadings)), dtype=np.float32)
-                drawn = rng.standard_normal((_CHUNK, self.shape[1]), dtype=np.float32)
-                low, high = max(start, first), min(stop, first + _CHUNK)
-                if low >= high:
-                    continue
-                drawn[:, :q] *= np.float32(self.own)
-                drawn[:, :q] += shared @ self.loadings
-                drawn[:, q:] *= np.float32(self.noise)
-                drawn[:, q:] += drawn[:, :q] @ self.coefficients
-                rows[low - start : high - start] = drawn[low - first : high - first]
-        return rows
-
-
-@dataclass(frozen=True)
-class Linear:
-    """Linear Gaussian data with known coefficients. Made by `linear`.
-
-    Attributes
-    ----------
-    X
-        Regulators, (n, q) float32.
-    Y
-        Targets, (n, p) float32.
-    regulators, targets
-        Names, (q,) and (p,).
-    coefficients
-        B, (q, p) float32, zero off the true edges.
-    indptr, index
-        Candidates of target j: index[indptr[j]:indptr[j + 1]], positions of regulators, ascending.
-    noise
-        Standard deviation of the noise, where the signal's is 1.
-    """
-
-    X: np.ndarray = field(repr=False)
-    Y: np.ndarray = field(repr=False)
-    regulators: np.ndarray
-    targets: np.ndarray
-    coefficients: np.ndarray = field(repr=False)
-    indptr: np.ndarray = field(repr=False)
-    index: np.ndarray = field(repr=False)
-    noise: float
-
-    genes = Stream.genes
-    prior = Stream.prior
-    truth = Stream.truth
-
-    def to_anndata(self) -> anndata.AnnData:
-        """Return AnnData whose X is regulators, then targets; var "is_regulator"."""
-        import anndata
-        import pandas as pd
-
-        var = pd.DataFrame(
-            {"is_regulator": np.arange(len(self.genes)) < len(self.regulators)},
-            index=pd.Index(self.genes.astype(object)),
-        )
-        obs = pd.DataFrame(index=pd.Index(_names("cell", len(self.X)).astype(object)))
-        return anndata.AnnData(X=np.concatenate([self.X, self.Y], axis=1), obs=obs, var=var)
-
-
-def linear(
-    cells: int = 1000,
-    regulators: int = 30,
-    targets: int = 100,
-    candidates: int | tuple[int, int] = (5, 15),
-    noise: float = 1.0,
-    seed: int = 0,
-    *,
-    active: int = 4,
-    correlation: float = 0.3,
-) -> Linear:
-    """Draw linear Gaussian data with known coefficients.
-
-        Y = X B + noise E,    X, E standard normal,    Var(X B) = 1 for every target
-
-    so that the share of a target's variance that its regulators explain is 1 / (1 + noise^2).
-    Regulators share a few hidden factors, which make up the share `correlation` of their
-    variance. The data are the first rows of `stream` with the same arguments.
-
-    Parameters
-    ----------
-    cells, regulators, targets
-        Sizes n, q and p.
-    candidates
-        Candidates per target, a number or the fewest and the most; the true regulators are
-        among them.
-    noise
-        Standard deviation of the noise.
-    seed
-        Seed of rows and coefficients.
-    active
-        True regulators per target, or all candidates where these are fewer.
-    correlation
-        Share of the regulators' variance that comes from shared factors, below 1.
-
-    Returns
-    -------
-    Linear
-
-    Raises
-    ------
-    ValueError
-        Where an argument makes no sense.
-
-    Examples
-    --------
-    >>> data = linear(50, regulators=6, targets=4, candidates=(2, 5), active=2)
-    >>> data.X.shape, data.Y.shape, len(data.truth)
-    ((50, 6), (50, 4), 8)
-    """
-    source = stream(
-        cells, regulators, targets, candidates, noise, seed, active=active, correlation=correlation
-    )
-    rows = source.read(0, source.cells)
-    q = len(source.regulators)
-    return Linear(
-        X=np.ascontiguousarray(rows[:, :q]),
-        Y=np.ascontiguousarray(rows[:, q:]),
-        regulators=source.regulators,
-        targets=source.targets,
-        coefficients=source.coefficients,
-        indptr=source.indptr,
-        index=source.index,
-        noise=source.noise,
-    )
-
-
-def stream(
-    cells: int = 1_000_000,
-    regulators: int = 30,
-    targets: int = 100,
-    candidates: int | tuple[int, int] = (5, 15),
-    noise: float = 1.0,
-    seed: int = 0,
-    *,
-    active: int = 4,
-    correlation: float = 0.3,
-) -> Stream:
-    """Return linear Gaussian data that are made block by block as they are read.
-
-    The model and the arguments are those of `linear`. Rows come in blocks of 4096, each from the
-    seed sequence (seed, block), so a million cells can be streamed without being held.
-
-    Returns
-    -------
-    Stream
-        Its `read(start, stop)` returns (stop - start, regulators + targets) float32.
-
-    Raises
-    ------
-    ValueError
-        Where an argument makes no sense.
-
-    Examples
-    --------
-    >>> data = stream(1_000_000, regulators=6, targets=4, candidates=(2, 5))
-    >>> data.shape, data.read(999_990, 1_000_000).shape
-    ((1000000, 10), (10, 10))
-    """
-    cells = _whole("cells", cells, 1)
-    q = _whole("regulators", regulators, 1)
-    p = _whole("targets", targets, 1)
-    seed = _whole("seed", seed, 0)
-    active = _whole("active", active, 1)
-    if isinstance(candidates, int | np.integer):
-        candidates = (candidates, candidates)
-    fewest, most = _range("candidates", candidates, whole=True)
-    if not 1 <= fewest <= most <= q:
-        raise ValueError(
-            f"candidates is ({fewest}, {most}); needed 1 <= fewest <= most <= regulators = {q}"
-        )
-    _between("noise", noise, 0.0, math.inf, open_end=True)
-    _between("correlation", correlation, 0.0, 1.0, open_end=True)
-
-    # Named apart from the rows' seeds, (seed, block), by its length.
-    rng = np.random.default_rng(np.random.SeedSequence((seed, 0, 0)))
-    rank = np.argsort(rng.random((p, q), dtype=np.float32), axis=1, kind="stable")
-    rank = np.argsort(rank, axis=1, kind="stable")
-    count = rng.integers(fewest, most, size=p, endpoint=True)
-    candidate = rank < count[:, None]
-    true = candidate & (rank < active)
-    size = rng.uniform(0.5, 1.5, (p, q)) * np.where(rng.random((p, q)) < 0.5, -1.0, 1.0)
-    coefficients = np.where(true, size, 0.0).T
-
-    loadings = rng.standard_normal((min(5, q), q))
-    loadings *= math.sqrt(correlation) / np.sqrt((loadings**2).sum(axis=0))
-    variance = (1 - correlation) * (coefficients**2).sum(axis=0)
-    variance += ((loadings @ coefficients) ** 2).sum(axis=0)
-    target, index = np.nonzero(candidate)
-    return Stream(
-        cells=cells,
-        regulators=_names("TF", q),
-        targets=_names("gene", p),
-        coefficients=(coefficients / np.sqrt(variance)).astype(np.float32),
-        indptr=np.concatenate([[0], np.cumsum(np.bincount(target, minlength=p))]).astype(np.int64),
-        index=index.astype(np.int32),
-        noise=float(noise),
-        seed=seed,
-        own=math.sqrt(1 - correlation),
-        loadings=loadings.astype(np.float32),
-    )
-
-
-# ---------------------------------------------------------------------------------------------
-# Small helpers
-# ---------------------------------------------------------------------------------------------
-
-
-def _names(stem: str, count: int) -> np.ndarray:
-    """Return count names, zero-padded so that their order is alphabetic."""
-    width = len(str(count))
-    return np.array([f"{stem}{i + 1:0{width}d}" for i in range(count)], dtype=str)
-
-
 def _codes(names: np.ndarray, values: Iterable[str]) -> np.ndarray:
     """Return the position of every value among names."""
     order = np.argsort(names)
     return order[np.searchsorted(names, np.asarray(values, dtype=str), sorter=order)]
-
-
-def _edges(
-    data: Stream | Linear, source: np.ndarray, target: np.ndarray, weight: np.ndarray
-) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "source": data.regulators[source].astype(object),
-            "target": data.targets[target].astype(object),
-            "weight": weight,
-        }
-    )
-
-
-def _whole(name: str, value: object, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} is {value!r}; needed a whole number, {least} or more") from None
-    if number < least:
-        raise ValueError(f"{name} is {number}; needed {least} or more")
-    return number
-
-
-def _between(name: str, value: float, low: float, high: float, open_end: bool = False) -> None:
-    if not (low <= value < high or (value == high and not open_end)):
-        span = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
-        below = f", below {high:g}" if open_end and high != math.inf else ""
-        raise ValueError(f"{name} is {value}; needed a number {span}{below}")
-
-
-def _range(name: str, value: tuple, whole: bool = False) -> tuple:
-    try:
-        low, high = value
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} is {value!r}; needed two numbers, low and high") from None
-    if whole:
-        low, high = _whole(name, low, 0), _whole(name, high, 0)
-    if not low <= high or high == math.inf:
-        raise ValueError(f"{name} is ({low}, {high}); needed low <= high, both finite")
-    return low, high

@@ -1,0 +1,217 @@
+"""The arguments of the commands, and the checks of them that need no data."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from unigrn.cli.shell import Refusal, meant
+
+# The suffixes that Network.write knows; kept here so that a wrong one is refused before the fit.
+OUTPUTS = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".parquet", ".graphml", ".h5ad")
+
+Data = Annotated[str, typer.Argument(metavar="DATA", help="Expression: an .h5ad file.")]
+Priors = Annotated[
+    list[str],
+    typer.Option(
+        "--prior",
+        metavar="[NAME=]PRIOR",
+        help="Prior edges: .tsv, .csv (also .gz) or .parquet with columns source,target[,weight"
+        "[,sign]] or tf,target[,score], or a base GRN table. Repeat for several sources.",
+    ),
+]
+Method = Annotated[
+    str, typer.Option("--method", metavar="NAME", help="One of those that unigrn methods lists.")
+]
+Groupby = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column of obs: one network for each of its values."),
+]
+Layer = Annotated[str | None, typer.Option(metavar="NAME", help="Layer to use instead of X.")]
+Regulators = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Regulators to consider: one name per line. Default: the prior's that are measured.",
+    ),
+]
+Targets = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Targets: one name per line, or a table with a target column. Default: the prior's "
+        "that are measured, or every gene where the method does not need prior edges.",
+    ),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        metavar="KEY=VALUE",
+        help="A parameter of the method, such as alpha=10. Repeat for several.",
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
+Dtype = Annotated[str, typer.Option(metavar="float32|float64", help="Precision of the fit.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def check_file(path: str, what: str) -> None:
+    """Refuse a path that is not a readable file."""
+    if not os.path.exists(path):
+        raise Refusal(f"{what} {path!r} does not exist")
+    if os.path.isdir(path):
+        raise Refusal(f"{what} {path!r} is a folder; a file is needed")
+    if not os.access(path, os.R_OK):
+        raise Refusal(f"{what} {path!r} cannot be read: permission denied")
+
+
+def check_expression(path: str) -> None:
+    """Refuse what is not an HDF5 file, by its first bytes: cheaper than opening it."""
+    check_file(path, "DATA")
+    with open(path, "rb") as file:
+        signature = file.read(8)
+    if signature != b"\x89HDF\r\n\x1a\n":
+        raise Refusal(
+            f"DATA {path!r} is not an .h5ad (HDF5) file; read yours with anndata and write it "
+            "with write_h5ad"
+        )
+
+
+def check_priors(priors: Sequence[str]) -> list[str]:
+    """Check that they exist, and return their paths, which may be given as NAME=PATH."""
+    paths = []
+    for item in priors:
+        name, equals, path = item.partition("=")
+        # As read_prior does: an existing path is a path, whatever it holds.
+        named = equals and not os.path.exists(item) and not any(c in name for c in "/\\")
+        if named and not (name.strip() and path.strip()):
+            raise Refusal(f"prior {item!r} lacks a name or a path; write NAME=PATH or PATH")
+        paths.append(path if named else item)
+        check_file(paths[-1], "prior")
+    return paths
+
+
+def _output_file(path: str, inputs: Sequence[str | None]) -> None:
+    """Refuse an output that could not be written, before the work rather than after."""
+    if not path.lower().endswith(OUTPUTS):
+        raise Refusal(f"output {path!r} has no known suffix; choose one of {', '.join(OUTPUTS)}")
+    if os.path.isdir(path):
+        raise Refusal(f"output {path!r} is a folder; give the name of a file")
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise Refusal(f"the folder {folder!r} of output {path!r} does not exist; make it first")
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        raise Refusal(f"output {path!r} cannot be written: permission denied")
+    for given in inputs:
+        if given and os.path.exists(path) and os.path.samefile(given, path):
+            raise Refusal(f"output {path!r} is also an input; give another name")
+
+
+def _names(path: str | None, what: str, columns: Sequence[str]) -> list[str] | None:
+    """Names of a file, or None where none was given."""
+    from unigrn.names import read_names
+
+    return None if path is None else read_names(path, what, columns)
+
+
+def _parameters(pairs: Sequence[str], method: str) -> dict[str, Any]:
+    """Values of ``--param``, checked against those the method has.
+
+    A value is JSON where it parses as such, otherwise text.
+    """
+    known: Mapping[str, Any] = _registered(method).parameters
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key, text = key.strip(), text.strip()
+        if not equals or not key or not text:
+            raise Refusal(f"--param {pair!r} is not KEY=VALUE, such as alpha=10")
+        if key in found:
+            raise Refusal(f"--param {key} is given twice")
+        if key not in known:
+            own = {"seed", "dtype", "groupby", "layer", "regulators", "targets", "prior"}
+            hint = f"write --{key}" if key in own else f"it has {defaults(known)}"
+            raise Refusal(f"{method} has no parameter {key!r}{meant(key, list(known))}; {hint}")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        default = known[key]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(default, str):
+            value = text  # a name stays one, also where it reads as a number
+        elif isinstance(default, bool):
+            if not isinstance(value, bool):
+                raise Refusal(f"--param {key} is {text!r}; needed true or false")
+        elif isinstance(default, int | float) and not number:
+            raise Refusal(f"--param {key} is {text!r}; needed a number, such as {default}")
+        found[key] = value
+    return found
+
+
+def _registered(method: str) -> Any:
+    from unigrn.methods import registry
+
+    methods = registry()
+    if method not in methods:
+        raise Refusal(
+            f"no method {method!r}{meant(method, list(methods))}; "
+            f"the methods are {', '.join(methods)}"
+        )
+    return methods[method]
+
+
+def defaults(parameters: Mapping[str, Any]) -> str:
+    """Return the parameters of a method with their values, in one line."""
+    if not parameters:
+        return "no parameters"
+    return ", ".join(f"{name}={_shown(value)}" for name, value in parameters.items())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def infer_arguments(
+    data: str,
+    prior: Sequence[str],
+    method: str,
+    groupby: str | None,
+    layer: str | None,
+    regulators: str | None,
+    targets: str | None,
+    param: Sequence[str] | None,
+    seed: int,
+    dtype: str,
+    output: str | None = None,
+) -> dict[str, Any]:
+    """Return the arguments of `unigrn.infer`, having checked what needs no data, cheapest first."""
+    if dtype not in {"float32", "float64"}:
+        raise Refusal(f"--dtype is {dtype!r}; needed float32 or float64")
+    check_expression(data)
+    prior_files = check_priors(prior)
+    for path, what in ((regulators, "--regulators"), (targets, "--targets")):
+        if path is not None:
+            check_file(path, what)
+    if output is not None:
+        _output_file(output, [data, regulators, targets, *prior_files])
+    hyperparameters = _parameters(param or (), method)
+    return {
+        "adata": data,
+        "prior": list(prior),
+        "method": method,
+        "groupby": groupby,
+        "layer": layer,
+        "regulators": _names(regulators, "regulators", ("source", "tf", "regulator", "target")),
+        "targets": _names(targets, "targets", ("target",)),
+        "seed": seed,
+        "dtype": dtype,
+        **hyperparameters,
+    }
