@@ -210,9 +210,9 @@ def test_mean_over_padded_candidates(loss):
     accepted(c._judge(combination, *c.read(solution, world)))
 
 
-def test_rows_of_padding_do_not_reach_a_term_that_reads_the_expression():
-    for loss in ("ls", "huber", "squared weighted", "squared"):
-        accepted(trap(loss, ["variance_ridge"], [], strength=20.0))
+@pytest.mark.parametrize("loss", ["ls", "huber", "squared weighted", "squared"])
+def test_rows_of_padding_do_not_reach_a_term_that_reads_the_expression(loss):
+    accepted(trap(loss, ["variance_ridge"], []))
 
 
 def test_columns_of_padding_do_not_reach_a_term_that_averages_targets():
@@ -224,6 +224,11 @@ def test_columns_of_padding_do_not_reach_a_term_that_averages_targets():
 def test_kinks_of_plain_functions(name):
     for strength in (2.0, 20.0):
         accepted(trap("ls", [name], [], strength=strength))
+
+
+def test_a_constant_regulator_and_the_intercept_that_is_reported():
+    accepted(trap("squared", [], ["SumTo"], flavour="constant regulator", kind="none"))
+    accepted(trap("huber", ["smooth_fused"], [], flavour="constant regulator", kind="none"))
 
 
 def test_names_do_not_matter_to_the_reader():
