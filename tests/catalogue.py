@@ -366,6 +366,15 @@ class World:
     allowed: np.ndarray = None
     reading: str = "masked"
 
+    def allow(self, constraints):
+        mask = np.ones(self.self_edge.shape, bool)
+        for c in constraints:
+            if c.name == "support":
+                mask = mask & self.support
+            if c.name == "no_self":
+                mask = mask & ~self.self_edge
+        return dataclasses.replace(self, allowed=mask)
+
     @property
     def valid(self):
         return np.ones_like(self.allowed) if self.reading == "full" else self.allowed
@@ -443,19 +452,6 @@ def make_world(rng, shape, flavour, kind) -> World:
     return World(
         x, y, regulators, targets, self_edge, support, weight, sign, prior, data, label
     ).allow(())
-
-
-def _allow(self, constraints):
-    mask = np.ones(self.self_edge.shape, bool)
-    for c in constraints:
-        if c.name == "support":
-            mask = mask & self.support
-        if c.name == "no_self":
-            mask = mask & ~self.self_edge
-    return dataclasses.replace(self, allowed=mask)
-
-
-World.allow = _allow
 
 
 # ------------------------------------------------- every term as a term, in NumPy and in cvxpy
@@ -1579,11 +1575,13 @@ def summary(reports: list[Report]) -> str:
     lines = [
         ", ".join(f"{n} {count[n]} ({100 * count[n] / len(reports):.0f} %)" for n in names),
         f"{sum(r.seconds for r in reports):.0f} s; "
-        f"{sum(r.beaten for r in reports)} with a lower objective than the oracle's; read by "
-        + ", ".join(
-            f"{k}: {v}" for k, v in Counter(r.reading for r in reports if r.reading).items()
-        ),
+        f"{sum(r.beaten for r in reports)} with a lower objective than the oracle's",
     ]
+    readings = Counter(r.reading for r in reports if r.reading)
+    if readings:
+        lines.append(
+            "positions beside deletions: " + ", ".join(f"{k} {v}" for k, v in readings.items())
+        )
     above = [r.above for r in reports if r.above is not None]
     if above:
         lines.append(
