@@ -1299,7 +1299,7 @@ def attempt(combination: Combination):
     except Exception as error:
         return "crash", f"planning: {type(error).__name__}: {error}"
     try:
-        return plan.solve(0)
+        return unigrn.fit(plan, seed=0)
     except unigrn.PlanError as error:
         return "refused", f"{type(error).__name__}: {error}"
     except Exception as error:

@@ -776,7 +776,7 @@ def test_a_coupled_method_takes_its_parameters(run: Run, folder: Path, tmp_path:
         ("netrex_cf", "rank=weight", ["rank must be one of factors, confidence"]),
         ("netrex_cf", "scale=log", ["scale must be one of"]),
         ("netrex_cf", "sample=0", ["sample must be a whole number >= 1"]),
-        ("netrex_cf", "runs=0", ["restarts must be a whole number >= 1"]),
+        ("netrex_cf", "runs=0", ["runs must be a whole number >= 1"]),
         ("netrex_cf", "floor=0", ["floor must be a finite number > 0"]),
         ("netrex", "keep=2", ["keep must lie between 0 and 1, got 2"]),
         ("netrex", "total=0.1", ["total must be at least keep"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -40,13 +41,25 @@ from unigrn import (
     sign,
     support,
 )
+from unigrn.ladder import LADDER, select
+from unigrn.methods.celloracle import celloracle
 from unigrn.methods.netrex import netrex
 from unigrn.methods.netrex_cf import netrex_cf, netrex_cf_sketch
 from unigrn.moments import padded, padded_rows
-from unigrn.planner import RUNGS, select
 from unigrn.problem import COARSE, FINE, bucket, build, chunk_size
+from unigrn.tracing import Profile
 
-CLOSED, EVIDENCE, MOMENTS, ROWS, GRADIENT, NOISY, PALM, NETWORK = (rung.name for rung in RUNGS)
+NAMES = tuple(rung.name for rung in LADDER)
+CLOSED = "closed form"
+EVIDENCE = "evidence maximisation"
+MOMENTS = "proximal gradient on moments"
+GRADIENT = "gradient (L-BFGS)"
+ROWS = "proximal gradient on rows"
+NOISY = "stochastic gradient (optax Adam)"
+PALM = "PALM over blocks of the whole network"
+SMOOTH = "gradient (L-BFGS) on the whole network"
+WHOLE = "proximal gradient on the whole network"
+NOISY_WHOLE = "stochastic gradient (optax Adam) on the whole network"
 
 
 def absolute(params, data, prior):
@@ -58,12 +71,28 @@ def smooth_group(params, data, prior, strength=1.0):
 
 
 def zeros(data, prior, key, terms):
-    raise AssertionError("a plan starts nothing")
+    """A plan traces a start for the axes of its blocks; it computes no number."""
+    assert isinstance(prior.weight, jax.core.Tracer)
+    blank = jnp.zeros_like(prior.weight)
+    if blank.ndim == 1:
+        return unigrn.Blocks(theta=blank, intercept=jnp.zeros(()), log_variance=blank)
+    return unigrn.Blocks(theta=blank, A=jnp.zeros((len(blank), len(data.y)), blank.dtype))
 
 
 COUPLED = unigrn.loss(absolute, coupled=True)
 COUPLING = unigrn.regularizer(smooth_group, coupled=True)
 SIMPLE = Prior.from_dict({"y": ["a", "b"], "z": ["a"]})
+
+
+@unigrn.pytree
+class Price(unigrn.Regularizer):
+    """A prox that joins with nothing."""
+
+    def __call__(self, params, data, prior):
+        return jnp.sum(jnp.sqrt(jnp.sum(params.theta**2, axis=0)))
+
+    def prox(self, v, step, data, prior, params=None):
+        return v
 
 
 def mask():
@@ -89,20 +118,22 @@ TABLE = [
     (Spec(least_squares(), smooth_group), MOMENTS),
     (Spec(least_squares(), unigrn.regularizer(smooth_group, strength=2.0) + l1(1.0)), MOMENTS),
     (unigrn.bagging(Spec(least_squares(), l1(1.0))), MOMENTS),
-    (Spec(huber()), ROWS),
+    (Spec(huber()), GRADIENT),
+    (Spec(huber(), l1(1.0)), ROWS),
     (Spec(2 * huber() + least_squares(), elastic_net(1.0, 1.0), box(-1, 1)), ROWS),
-    (unigrn.bagging(Spec(huber(), ridge(1.0))), ROWS),
+    (unigrn.bagging(Spec(huber(), ridge(1.0))), GRADIENT),
+    (unigrn.bagging(Spec(huber(), l1(1.0))), ROWS),
     (Spec(absolute, l1(1.0)), ROWS),
     (Spec(absolute), GRADIENT),
     (Spec(absolute, ridge(1.0) + unigrn.regularizer(smooth_group), mask()), GRADIENT),
-    (Spec(unigrn.loss(absolute, blocks=("theta", "intercept")), None, nonnegative()), GRADIENT),
-    (Spec(absolute, None, support() + box(-1, 2)), GRADIENT),
+    (Spec(unigrn.loss(absolute, blocks=("theta", "intercept")), None, nonnegative()), ROWS),
+    (Spec(absolute, None, support() + box(-1, 2)), ROWS),
     (unigrn.bagging(Spec(unigrn.loss(absolute, weighted=True))), GRADIENT),
     (Spec(expected_gaussian(), kl_gaussian(), support(), start=zeros), GRADIENT),
     (Spec(expected_gaussian(draws=2), kl_gaussian(), support(), start=zeros), NOISY),
     (Spec(least_squares(), l0(1.0), support()), MOMENTS),
     (Spec(least_squares(), ridge(1.0), scale="standard"), CLOSED),
-    (Spec(least_squares(intercept=False), ridge(1.0), scale="standard"), ROWS),
+    (Spec(least_squares(intercept=False), ridge(1.0), scale="standard"), GRADIENT),
     (Spec(component_analysis(), ridge(1.0) + ridge(1.0, "A"), start=zeros), PALM),
     (Spec(component_analysis(), l0(1.0) + ridge(1.0, "A"), support(), start=zeros), PALM),
     (
@@ -112,33 +143,63 @@ TABLE = [
             box(-1, 1) + budget(3) + box(-1, 1, "A"),
             start=zeros,
         ),
+        WHOLE,
+    ),
+    (
+        Spec(
+            0.5 * component_analysis(),
+            laplacian(1.0),
+            box(-1, 1) + budget(3) + box(-1, 1, "A"),
+            start=zeros,
+            sweeps=Sweeps((Step("theta", "linear", 1.01), Step("A", "linear", 1.01))),
+        ),
         PALM,
     ),
+    (netrex(None).replace(regularizer=l0(1.0)), PALM),
+    (netrex(None).replace(sweeps=None), WHOLE),
     (netrex_cf(None), PALM),
     (netrex_cf(None, steps="released", sample=5, runs=3), PALM),
+    (netrex_cf(None).replace(sweeps=None), PALM),
     (netrex_cf_sketch(None), PALM),
     (netrex(None), PALM),
-    (Spec(least_squares(), laplacian(1.0) + l1(1.0)), PALM),
-    (Spec(COUPLED), NETWORK),
-    (Spec(COUPLED, ridge(1.0), mask()), NETWORK),
-    (Spec(least_squares(), COUPLING, nonnegative()), NETWORK),
-    (Spec(huber(), COUPLING + ridge(1.0)), NETWORK),
+    (Spec(least_squares(), laplacian(1.0) + l1(1.0)), WHOLE),
+    (Spec(COUPLED), SMOOTH),
+    (Spec(COUPLED, ridge(1.0), mask()), SMOOTH),
+    (Spec(least_squares(), COUPLING, nonnegative()), WHOLE),
+    (Spec(COUPLED, l1(2.0)), WHOLE),
+    (Spec(COUPLED, minibatch=unigrn.Minibatch(8)), NOISY_WHOLE),
+    (Spec(absolute, minibatch=unigrn.Minibatch(8)), NOISY),
+    (Spec(unigrn.loss(absolute, coupled=True, weighted=True), None, mask()), SMOOTH),
+    (unigrn.folds(Spec(unigrn.loss(absolute, coupled=True, weighted=True)), 3), SMOOTH),
+    (unigrn.path(Spec(least_squares(), ridge(1.0)), "Ridge.alpha", [1, 2]), CLOSED),
+    (unigrn.jackknife(Spec(least_squares(), l1(1.0)), 3), MOMENTS),
+    (unigrn.stability(Spec(huber(), l1(1.0)), 3), ROWS),
+    (Spec(huber(), COUPLING + ridge(1.0)), SMOOTH),
 ]
 
 
 @pytest.mark.parametrize(("spec", "name"), TABLE, ids=[str(s)[:60] for s, _ in TABLE])
 def test_a_spec_gets_the_first_rung_that_takes_it(spec, name):
-    rung, refused = select(spec)
+    choice = select(spec)
+    rung, refused = choice.solver, choice.refused
     assert rung.name == name
     # Those above lack something, and say what.
-    above = [r.name for r in RUNGS][: [r.name for r in RUNGS].index(name)]
-    assert [r.name for r, _ in refused] == above
+    assert [r.name for r, _ in refused] == list(NAMES[: NAMES.index(name)])
     assert all(lacking and all(lacking) for _, lacking in refused)
-    assert not rung.lacking(spec)
+    assert not rung.lacking(Profile(spec, spec.terms))
+    # The solver can be asked for by name, and those above refuse for the reasons they gave.
+    assert select(spec, name).solver is rung
+    for other, lacking in refused:
+        with pytest.raises(PlanError) as caught:
+            select(spec, other)
+        assert "; ".join(lacking) in str(caught.value)
 
 
 REFUSED = [
-    (Spec(COUPLED, l1(2.0)), ["couples the targets", "λ ‖θ‖₁ is not differentiable"]),
+    (
+        Spec(COUPLED, l1(2.0) + Price()),
+        ["couples the targets", "λ ‖θ‖₁ is not differentiable", "no rule gives the joint prox"],
+    ),
     (Spec(gaussian_evidence(), ridge(1.0)), ["α ‖θ‖² has no evidence", "block noise_precision"]),
     (
         Spec(gaussian_evidence(), None, nonnegative()),
@@ -146,11 +207,16 @@ REFUSED = [
     ),
     (Spec(2 * gaussian_evidence()), ["has no evidence"]),
     (unigrn.bagging(Spec(absolute)), ["absolute(θ, data) does not use cell weights"]),
-    (unigrn.bagging(Spec(COUPLED)), ["bags of a coupled method are not mapped"]),
-    (unigrn.bagging(netrex_cf(None)), ["bags of a coupled method are not mapped"]),
+    (unigrn.bagging(Spec(COUPLED)), ["does not use cell weights, which bagging needs"]),
+    (
+        unigrn.bagging(Spec(unigrn.loss(absolute, coupled=True, weighted=True))),
+        ["bagging draws candidates, which a whole network has no"],
+    ),
+    (unigrn.bagging(netrex_cf(None)), ["bagging draws candidates, which a whole network has no"]),
+    (unigrn.folds(netrex_cf(None)), ["does not use cell weights, which folds needs"]),
     (Spec(component_analysis(), start=None), ["there is also the block A, which has no start"]),
-    (netrex_cf(None).replace(permutations=2), ["permuted copies"]),
-    (netrex(None).replace(regularizer=l0(1.0)), ["no rule joins the prox of η ‖θ‖₀"]),
+    (unigrn.permuted(netrex_cf(None), 2), ["permuted copies of all cells alike"]),
+    (netrex(None).replace(regularizer=Price()), ["no rule joins the prox of Price"]),
     (
         Spec(component_analysis(), None, budget(3) + budget(2), start=zeros),
         ["no rule gives the projection onto ‖θ‖₀ ≤ 3 ∩ ‖θ‖₀ ≤ 2"],
@@ -160,7 +226,7 @@ REFUSED = [
         ["is no sum of squares in theta"],
     ),
     (netrex(None).replace(sweeps=Sweeps((Step("theta", "linear"),))), ["block A has no step"]),
-    (unigrn.consensus(Spec(absolute), 3), ["3 restarts need a start"]),
+    (unigrn.consensus(Spec(absolute), 3), ["restarts need a start that draws"]),
     (Spec(expected_gaussian(draws=2), l1(1.0), start=zeros), ["is not differentiable"]),
     (Spec(unigrn.loss(absolute, blocks=("theta", "slope"))), ["there is also the block slope"]),
 ]
@@ -173,15 +239,16 @@ def test_a_refusal_walks_the_ladder(spec, words):
     text = str(caught.value)
     assert isinstance(caught.value, ValueError)
     assert spec.name in text and str(spec) in text
-    places = [text.index(rung.name + " needs: ") for rung in RUNGS]
+    places = [text.index(rung.name + " needs: ") for rung in LADDER]
     assert places == sorted(places)
     for word in words:
         assert word in text
 
 
 def test_every_rung_is_reached_and_described():
-    assert {name for _, name in TABLE} == {rung.name for rung in RUNGS}
-    for rung in RUNGS:
+    assert {name for _, name in TABLE} == set(NAMES)
+    assert len(set(NAMES)) == len(LADDER)
+    for rung in LADDER:
         assert rung.reads in ("moments", "rows", "network")
         assert len({need.text for need in rung.needs}) == len(rung.needs)
 
@@ -200,7 +267,7 @@ def test_explain_says_what_why_and_how_much():
     lines = text.splitlines()
     assert lines[0] == f"mine: {spec}"
     assert f"solver: {MOMENTS}" in lines
-    for need in RUNGS[2].needs:
+    for need in LADDER[NAMES.index(MOMENTS)].needs:
         assert f"  holds: {need.text}" in lines
     assert any(
         line.startswith(
@@ -219,20 +286,22 @@ def test_explain_says_what_why_and_how_much():
 
 def test_explain_counts_groups_bags_copies_and_deletions():
     groups = ["u", "v", "w"] * 10
-    spec = unigrn.bagging(
-        Spec(least_squares(), ridge(1.0), no_self(), SIMPLE, permutations=9), bags=7
+    spec = unigrn.permuted(
+        unigrn.bagging(Spec(least_squares(), ridge(1.0), no_self(), SIMPLE), bags=7), 9
     )
     plan = unigrn.plan(spec, small(groups=groups))
     lines = plan.explain().splitlines()
     assert any(
-        line == "problem: 2 regulators x 4 targets, 6 candidate edges, 30 cells in 3 groups, 7 bags"
+        line == "problem: 2 regulators x 4 targets, 6 candidate edges, 30 cells in 3 groups, "
+        "bagging of 7, permutations of 10"
         for line in lines
     )
     assert "  deleted by NoSelf: 2 entries" in lines
-    # 4 targets, each with 9 copies, in every group.
-    step = plan.chunk(plan.batches()[0], 40)
+    # 4 targets, each in 7 bags of itself and of 9 copies, in every group.
+    step = plan.chunk(plan.batches()[0], 4)
     k = plan.batches()[0].k
-    assert f"  4 x {k}: {3 * -(-40 // step)} calls of 7 x {step} fits" in lines
+    assert plan.members == 70
+    assert f"  4 x {k}: {3 * -(-4 // step)} calls of 70 x {step} fits" in lines
     rows = unigrn.plan(Spec(huber()), small()).explain()
     assert "memory: rows " in rows and "arithmetic" not in rows
 
@@ -272,7 +341,7 @@ WRONG = [
     (
         lambda: unigrn.plan(Spec(absolute), small(weights=np.ones(30))),
         PlanError,
-        "weights.*absolute.*weighted=True",
+        "weights of cells.*absolute.*does not use cell weights, which the data has",
     ),
     (
         lambda: unigrn.plan(Spec(least_squares(), None, support("chip"), SIMPLE), small()),
@@ -318,8 +387,8 @@ WRONG = [
     (lambda: Spec(least_squares(), None, l1(1.0)), TypeError, r"Spec\(constraint=...\)"),
     (lambda: Spec("ridge"), TypeError, "a loss is a term or a function.*str"),
     (lambda: Spec(least_squares(), "ridge"), TypeError, "a regularizer is a term.*str"),
-    (lambda: Spec(least_squares(), permutations=-1), ValueError, "permutations.*-1"),
-    (lambda: Spec(least_squares(), permutations=True), ValueError, "permutations.*True"),
+    (lambda: unigrn.permuted(Spec(least_squares()), -1), ValueError, "permutations.*-1"),
+    (lambda: unigrn.permuted(Spec(least_squares()), True), ValueError, "permutations.*True"),
     (lambda: Spec(least_squares(), scale="cells"), ValueError, "scale must be one of.*cells"),
     (lambda: unigrn.bagging(Spec(least_squares()), bags=0), ValueError, "bags.*0"),
     (
@@ -327,7 +396,54 @@ WRONG = [
         ValueError,
         "max_features.*1.5",
     ),
-    (lambda: unigrn.bagging(Spec(least_squares()), draws="own"), ValueError, "draws.*own"),
+    (lambda: celloracle(SIMPLE, draws="own"), ValueError, "draws.*own"),
+    (lambda: unigrn.folds(Spec(least_squares()), 1), ValueError, "parts.*1"),
+    (lambda: unigrn.jackknife(Spec(least_squares()), 1), ValueError, "blocks.*1"),
+    (lambda: unigrn.stability(Spec(least_squares()), 3, 1.5), ValueError, "share.*1.5"),
+    (lambda: unigrn.stability(Spec(least_squares()), 0), ValueError, "samples.*0"),
+    (lambda: unigrn.consensus(Spec(least_squares()), 0), ValueError, "runs.*0"),
+    (
+        lambda: unigrn.path(Spec(least_squares(), ridge(1.0)), "strength", [1.0]),
+        ValueError,
+        "'strength'; those of the spec are:.*Ridge.alpha",
+    ),
+    (
+        lambda: unigrn.path(Spec(least_squares(), ridge(1.0)), "Ridge.alpha", []),
+        ValueError,
+        "at least one value",
+    ),
+    (
+        lambda: unigrn.path(Spec(least_squares(), ridge(1.0)), "Ridge.alpha", [1.0], "aic"),
+        ValueError,
+        "choose must be one of ebic, heldout, got 'aic'",
+    ),
+    (lambda: Spec(least_squares(), over=(3,)), TypeError, "over=.*Over objects, got int"),
+    (
+        lambda: unigrn.plan(Spec(least_squares()), small(), solver="newton"),
+        ValueError,
+        "no solver 'newton'; the solvers are: closed form",
+    ),
+    (
+        lambda: unigrn.plan(Spec(least_squares()), small(), solver=len),
+        TypeError,
+        "unigrn.Solver or the name of one, got builtin",
+    ),
+    (
+        lambda: unigrn.plan(Spec(least_squares(), l1(1.0)), small(), solver=CLOSED),
+        PlanError,
+        "closed form does not take 'spec'.*λ ‖θ‖₁ has no quadratic",
+    ),
+    (
+        lambda: unigrn.Solver("mine", "cells", len),
+        ValueError,
+        "reads one of moments, rows, network, got 'cells'",
+    ),
+    (lambda: unigrn.Solver("mine", "rows", None), ValueError, "'mine' has no function"),
+    (
+        lambda: unigrn.fit(unigrn.plan(Spec(least_squares()), small()), small()),
+        TypeError,
+        "a plan has its data",
+    ),
 ]
 
 
@@ -489,22 +605,31 @@ def equal(one, other):
 
 def test_small_pieces_give_the_same_numbers(many, monkeypatch):
     data, prior = many
-    spec = unigrn.bagging(
-        Spec(least_squares(), ridge(1.0), support(), prior, permutations=1), bags=2
+    spec = unigrn.permuted(
+        unigrn.bagging(Spec(least_squares(), ridge(1.0), support(), prior), bags=2), 1
     )
     whole = unigrn.fit(spec, data, 3)
     assert (whole.status == 0).all()
     plan = unigrn.plan(spec, data)
     (batch,) = plan.batches()
-    assert plan.chunk(batch, 2 * MANY) > 16
+    assert plan.chunk(batch, MANY) > 16
     reads = []
     read = Data.blocks
     monkeypatch.setattr(Data, "blocks", lambda *a, **k: reads.append(1) or read(*a, **k))
     monkeypatch.setattr(planner, "CHUNK", 1)
-    assert plan.chunk(batch, 2 * MANY) == 16
+    assert plan.chunk(batch, MANY) == 16
     monkeypatch.setattr(planner, "MEMORY", 1)
     equal(whole, unigrn.fit(spec, data, 3))
     assert len(reads) == 2  # seventy targets in two passes over the cells
+
+
+def test_groups_keep_apart_what_several_passes_find(many, monkeypatch):
+    data, prior = many
+    spec = Spec(least_squares(), ridge(1.0), support(), prior)
+    whole = unigrn.fit(spec, data)
+    assert np.abs(whole.weights[0] - whole.weights[1]).max() > 0.1
+    monkeypatch.setattr(planner, "MEMORY", 1)
+    equal(whole, unigrn.fit(spec, data))
 
 
 def test_the_footprint_of_a_whole_network_counts_what_terms_and_starts_hold(monkeypatch):

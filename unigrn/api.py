@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unigrn import UnigrnWarning
 from unigrn.data import Data
+from unigrn.methods import bind
+from unigrn.names import read_names
+from unigrn.network import Network
 from unigrn.planner import Plan, plan
 from unigrn.prior import Prior, read_prior
+from unigrn.run import run
+from unigrn.solution import Solution
 from unigrn.spec import Spec
 
-if TYPE_CHECKING:
-    from unigrn.network import Network
-    from unigrn.solution import Solution
 
-
-def fit(spec: Spec, data: Data, seed: int = 0, **options: Any) -> Solution:
-    """Plan and solve a spec on data; options as in `unigrn.plan`.
+def fit(spec: Spec | Plan, data: Data | None = None, seed: int = 0, **options: Any) -> Solution:
+    """Plan and solve a spec on data, or run a `unigrn.plan`; options as in `unigrn.plan`.
 
     Examples
     --------
@@ -31,7 +32,13 @@ def fit(spec: Spec, data: Data, seed: int = 0, **options: Any) -> Solution:
     >>> unigrn.fit(spec, data, regulators=["a", "b"], targets=["y"]).theta[0].round(6).ravel()
     array([ 1., -2.])
     """
-    return plan(spec, data, **options).solve(seed)
+    if isinstance(spec, Plan):
+        if data is not None or options:
+            raise TypeError("a plan has its data and options already: fit(plan, seed=...)")
+        return run(spec, seed)
+    if not isinstance(data, Data):
+        raise TypeError(f"fit needs unigrn.Data, got {type(data).__name__}")
+    return run(plan(spec, data, **options), seed)
 
 
 def infer(
@@ -69,7 +76,8 @@ def infer(
     dtype
         "float32" or "float64"; `unigrn.Data` has its own.
     **hyperparameters
-        Passed to the method.
+        Passed to the method; and, where it has no parameter of that name, ``tolerance``,
+        ``max_iterations`` and ``solver`` of `unigrn.plan`.
 
     Returns
     -------
@@ -84,14 +92,14 @@ def infer(
     prepared = _prepare(
         adata, prior, method, groupby, layer, regulators, targets, dtype, hyperparameters
     )
-    solution = prepared.solve(seed)
+    solution = run(prepared, seed)
     failed = int((~solution.converged).sum())
     for text in solution.warnings:
         warnings.warn(text, UnigrnWarning, stacklevel=2)
     if failed:
         warnings.warn(
             f"{failed:,} of {solution.status.size:,} fits did not converge; "
-            "Network.not_converged() lists them",
+            "Network.not_converged() lists them, and says why",
             UnigrnWarning,
             stacklevel=2,
         )
@@ -118,10 +126,8 @@ def explain(
 
 
 def _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype, hyper) -> Plan:
-    from unigrn.methods import bind
-
-    build, name = bind(method, hyper)
-    spec = build(_prior(prior)) if build is not None else method
+    build, name, options = bind(method, hyper)
+    spec = _built(build, _prior(prior), method) if build is not None else method
     if build is not None and spec.name == "spec":
         spec = spec.replace(name=getattr(method, "__name__", "spec"))
     if build is None and prior is not None:
@@ -135,7 +141,23 @@ def _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype, h
         regulators=_names(regulators, "regulators"),
         targets=_names(targets, "targets"),
         hyperparameters=name,
+        **options,
     )
+
+
+def _built(build: Callable[..., Spec], prior: Prior | None, method: Any) -> Spec:
+    """Call the method's function; what goes wrong in one of the user's own is told as theirs."""
+    own = isinstance(method, str) and ":" in method
+    try:
+        spec = build(prior)
+    except (AttributeError, KeyError, IndexError, NameError, TypeError) as error:
+        if not own:
+            raise
+        raise ValueError(f"the method {method} fails: {type(error).__name__}: {error}") from error
+    if not isinstance(spec, Spec):
+        name = method if own else getattr(method, "__name__", "the method")
+        raise ValueError(f"{name} returns {type(spec).__name__}; a method returns a Spec")
+    return spec
 
 
 def _prior(prior: Any) -> Prior | None:
@@ -172,8 +194,6 @@ def _names(names: Any, what: str) -> list[str] | None:
     if names is None:
         return None
     if isinstance(names, str | os.PathLike):
-        from unigrn.names import read_names
-
         columns = ("source", "tf", "regulator", "target") if what == "regulators" else ("target",)
         return read_names(names, what, columns)
     return [str(n) for n in names]

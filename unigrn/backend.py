@@ -94,3 +94,10 @@ def uses_lapack(program: Any) -> bool:
             if hasattr(inner, "eqns") and uses_lapack(inner):
                 return True
     return False
+
+
+def over_starts(solve: Any, *arguments: Any) -> Any:
+    """Map a function over restarts: on CPU one after the other, as fits with LAPACK work are."""
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda each: solve(*each), arguments)
+    return jax.vmap(solve)(*arguments)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -80,3 +82,38 @@ def check_range(name: str, value: tuple, whole: bool = False) -> tuple:
     if not low <= high or high == math.inf:
         raise ValueError(f"{name} is ({low}, {high}); needed low <= high, both finite")
     return low, high
+
+
+def check_hyper(
+    function: Callable[..., Any], hyper: dict[str, Any], options: tuple[str, ...]
+) -> None:
+    """Raise TypeError where a function takes no argument of a hyperparameter's name."""
+    try:
+        known = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a builtin: it says itself what it does not take
+        return
+    names = [p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    label = getattr(function, "__name__", type(function).__name__)
+    for name in hyper:
+        near = difflib.get_close_matches(name, options, n=1, cutoff=0.75)
+        free = any(p.kind is p.VAR_KEYWORD for p in known) and not near
+        if name in names[3:] or free or (name in names and name not in names[:3]):
+            continue
+        meant = (
+            f"did you mean the option {near[0]}?"
+            if near
+            else (
+                f"its hyperparameters are: {', '.join(names[3:]) or 'none'}; the options are: "
+                f"{', '.join(options)}"
+            )
+        )
+        raise TypeError(f"{label} takes no argument {name!r}: {meant}")
+    needed = [
+        p.name
+        for p in known[3:]
+        if p.default is p.empty
+        and p.name not in hyper
+        and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    if needed:
+        raise TypeError(f"{label} needs the hyperparameter {needed[0]!r}: pass {needed[0]}=number")

@@ -7,20 +7,11 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from unigrn.check import check_number, check_whole
-from unigrn.terms import (
-    Array,
-    Blocks,
-    Constraint,
-    PriorView,
-    View,
-    interval_bijector,
-    pytree,
-    spend,
-    static,
-)
+from unigrn.terms import Array, Blocks, Constraint, PriorView, View, pytree, spend, static
 
 
 class _Interval(Constraint):
@@ -37,11 +28,6 @@ class _Interval(Constraint):
         """Clip to the interval."""
         return jnp.clip(v, *self.interval(prior))
 
-    @property
-    def bijector(self):
-        """A smooth map onto the interior of the interval."""
-        return interval_bijector(self.interval)
-
 
 @pytree
 class Support(_Interval):
@@ -50,6 +36,7 @@ class Support(_Interval):
     layer: str | None = static(default=None)
 
     needs_prior = True
+    on_prior = True
 
     def allows(self, prior: PriorView) -> Array:
         """Return the prior's support."""
@@ -149,13 +136,11 @@ class Box(_Interval):
         """Clip to the interval."""
         return jnp.clip(v, self.lower, self.upper)
 
-    @property
-    def interval(self):
-        """In theta: the same bounds for every entry."""
-        return self._bounds if self.block == "theta" else None
+    entrywise = True
 
-    def _bounds(self, prior: PriorView) -> tuple[Array, Array]:
-        one = jnp.ones_like(prior.weight)
+    def interval(self, prior: PriorView) -> tuple[Array, Array]:
+        """Return the same bounds for every entry."""
+        one = jnp.ones((), prior.weight.dtype)
         return one * self.lower, one * self.upper
 
     @property
@@ -198,7 +183,13 @@ class Budget(Constraint):
     within: str = static(default="all")
 
     separable = None
-    needs_prior = True
+
+    @property
+    def needs_prior(self) -> bool:
+        """True where the number of edges, or their place, is the prior's."""
+        if isinstance(self.share, jax.core.Tracer):
+            return self.within != "all"
+        return self.within != "all" or bool(self.share)
 
     def budget(self, prior: PriorView) -> tuple[Array, Array]:
         """Return the entries that the budget is about, and their largest number."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unigrn.check import listed
+from unigrn.views import Along, along
 
 if TYPE_CHECKING:
     import anndata
@@ -60,6 +61,38 @@ class Data:
     codes: np.ndarray | None = None
     weights: np.ndarray | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Along] = field(default_factory=dict)
+
+    def with_extra(self, **arrays: Any) -> Data:
+        """Bring external data: a term finds them by name in ``data.extra``.
+
+        Parameters
+        ----------
+        **arrays
+            `unigrn.along` arrays, or plain ones of one number a cell. Cells come in the order of
+            the data; a term sees those of its group, or of the batch at hand.
+
+        Examples
+        --------
+        >>> data = Data.from_arrays([[1.0], [3.0]], ["a"]).with_extra(depth=[1.0, 2.0])
+        >>> data.extra["depth"].axes
+        ('cells',)
+        """
+        extra = dict(self.extra)
+        for name, values in arrays.items():
+            if not isinstance(values, Along):
+                array = np.asarray(values)
+                if array.shape != (self.cells,):
+                    raise ValueError(
+                        f"{name} has shape {array.shape}: external data without axes are one "
+                        f"number for each of the {self.cells} cells; otherwise say what its axes "
+                        "are by unigrn.along(values, ...)"
+                    )
+                values = along(array, "cells")
+            if np.asarray(values.values).dtype.kind not in "fiub":
+                raise ValueError(f"{name} must hold numbers, got {values.values.dtype}")
+            extra[name] = values
+        return replace(self, extra=extra)
 
     @classmethod
     def from_arrays(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from unigrn.check import check_number, check_whole
+from unigrn.check import check_hyper, check_number, check_whole
 from unigrn.terms import (
     Array,
     Blocks,
@@ -25,6 +26,7 @@ from unigrn.terms import (
     pytree,
     static,
 )
+from unigrn.views import numbers
 
 
 def of_kind(term: Term, kind: str) -> Term:
@@ -443,11 +445,13 @@ class FunctionLoss(Loss):
     couples_targets: bool = static(default=False)
     uses_weight: bool = static(default=False)
     is_convex: bool = static(default=False)
+    draws_noise: bool = static(default=False)
     blocks: tuple[str, ...] = static(default=("theta",))
 
     separable = property(lambda self: None if self.couples_targets else "targets")
     weighted = property(lambda self: True if self.uses_weight else None)
     convex = property(lambda self: True if self.is_convex else None)
+    noisy = property(lambda self: True if self.draws_noise else None)
     formula = property(lambda self: f"{getattr(self.function, '__name__', 'loss')}(θ, data)")
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
@@ -461,8 +465,9 @@ def loss(
     coupled: bool = False,
     weighted: bool = False,
     convex: bool = False,
+    noisy: bool = False,
     blocks: tuple[str, ...] = ("theta",),
-    **hyper: float,
+    **hyper: Any,
 ) -> Loss:
     """Turn any differentiable ``function(params, data, prior, **hyper)`` into a loss.
 
@@ -476,13 +481,21 @@ def loss(
     coupled
         True where the function needs the whole network at once.
     weighted
-        True where it uses ``data.weight``; needed when the cells carry weights.
+        True where it uses ``data.weight``; found out by tracing where it is not said.
     convex
-        True where it is convex in theta: recorded with the certificate.
+        True where it is convex in theta: momentum is then safe.
+    noisy
+        True where it draws noise from ``data.key``; found out by tracing where it is not said.
     blocks
         Names of the parameter blocks it uses: ``theta``, and ``intercept`` for one number a target.
     **hyper
-        Numbers passed on to the function; changing one does not recompile.
+        Numbers passed on to the function, or arrays whose axes have names (`unigrn.along`);
+        changing one does not recompile.
+
+    Raises
+    ------
+    TypeError
+        For a hyperparameter that the function does not take, such as a misspelt option.
 
     Examples
     --------
@@ -497,6 +510,6 @@ def loss(
             f"a loss is a term or a function (params, data, prior) -> number, got "
             f"{type(function).__name__}"
         )
-    return FunctionLoss(
-        function, hyper, bool(coupled), bool(weighted), bool(convex), tuple(sorted(blocks))
-    )
+    check_hyper(function, hyper, ("coupled", "weighted", "convex", "noisy", "blocks"))
+    flags = (bool(coupled), bool(weighted), bool(convex), bool(noisy))
+    return FunctionLoss(function, numbers(hyper), *flags, tuple(sorted(blocks)))

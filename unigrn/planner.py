@@ -1,508 +1,112 @@
-"""Plan: which solver and why, and in which batches.
-
-`RUNGS` is one ordered ladder; a plan takes the first rung whose every requirement holds.
-"""
+"""Plan: which solver and why, in which batches, at what cost in memory and arithmetic."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from unigrn import __version__
-from unigrn.backend import over_fits, precision
+from unigrn.backend import precision
+from unigrn.binding import laid, places
 from unigrn.check import check_number, check_whole
 from unigrn.data import Data
+from unigrn.ladder import PlanError, select
 from unigrn.moments import padded
 from unigrn.problem import COARSE, FINE, Batch, Problem, batches, build, chunk_size
-from unigrn.solution import Solution
-from unigrn.solvers import (
-    batching,
-    closed_form,
-    columns,
-    evidence,
-    gradient,
-    palm,
-    proximal,
-    stochastic,
-)
-from unigrn.solvers.batching import Fit
-from unigrn.solvers.split import split
-from unigrn.spec import Slots, Spec, Sweeps
-from unigrn.terms import AXES, Blocks, PriorView, View, joint_project, joint_prox, parts
+from unigrn.replicates import Over
+from unigrn.solvers import columns
+from unigrn.solvers.solver import Solver
+from unigrn.spec import Shape, Slots, Spec
+from unigrn.terms import PriorView, View, local, parts
+from unigrn.tracing import Profile
+
+__all__ = ["Plan", "PlanError", "plan"]
 
 MEMORY = 1 << 30  # bytes that the moments of one pass over the cells may take
 CHUNK = 1 << 27  # bytes that one compiled call may gather
 FITS = 10240  # fits in one compiled call
-NUISANCE = ("intercept", "theta")
-
-
-class PlanError(ValueError):
-    """No solver takes the spec; the message goes through the ladder."""
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """One condition of a rung: what it asks, and what a spec lacks (an empty list if nothing)."""
-
-    text: str
-    lacking: Callable[[Spec], list[str]]
-
-
-@dataclass(frozen=True)
-class Rung:
-    """A solver, what it reads, and what it needs."""
-
-    name: str
-    reads: str  # "moments", "rows" or "network"
-    solve: Callable[..., Fit]
-    needs: tuple[Requirement, ...]
-    sizes: tuple[int, ...] = FINE
-    double: bool = False  # works in double precision whatever the data's
-    pads: bool = False  # takes a whole network that is padded to one of few sizes
-
-    def lacking(self, spec: Spec) -> list[str]:
-        """Every requirement that fails, as text."""
-        out = []
-        for need in self.needs:
-            if what := need.lacking(spec):
-                more = f" (and {len(what) - 1} more)" if len(what) > 1 else ""
-                out.append(f"{need.text}: {what[0]}{more}")
-        return out
-
-
-def _each(capability: str, *slots: str) -> Callable[[Spec], list[str]]:
-    def lacking(spec: Spec) -> list[str]:
-        return [
-            f"{t.kind} {t.formula} has no {capability}"
-            for slot in slots
-            for t in parts(getattr(spec, slot))
-            if getattr(t, capability) is None
-        ]
-
-    return lacking
-
-
-def _only_theta(spec: Spec) -> list[str]:
-    return [f"there is also the block {b}" for b in spec.blocks if b != "theta"]
-
-
-def _started(spec: Spec) -> list[str]:
-    if spec.start is not None:
-        return []
-    if spec.restarts > 1:
-        return [f"{spec.restarts} restarts need a start that draws"]
-    return [
-        f"there is also the block {b}, which has no start" for b in spec.blocks if b not in NUISANCE
-    ]
-
-
-def _no_shift(spec: Spec) -> list[str]:
-    loose = [t for t in parts(spec.loss) if not getattr(t, "intercept", True)]
-    if spec.scale in ("standard", "range") and loose:
-        return [f"scale {spec.scale!r} centres the genes, and {loose[0].formula} has no intercept"]
-    return []
-
-
-def _quiet(spec: Spec) -> list[str]:
-    return [f"{t.kind} {t.formula} draws noise" for t in parts(spec.loss) if t.noisy]
-
-
-def _draws_noise(spec: Spec) -> list[str]:
-    return [] if any(t.noisy for t in parts(spec.loss)) else ["no loss draws noise"]
-
-
-def _one_start(spec: Spec) -> list[str]:
-    return [] if spec.restarts == 1 else [f"{spec.restarts} restarts need a whole network"]
-
-
-def _no_copies(spec: Spec) -> list[str]:
-    if not spec.permutations:
-        return []
-    return [
-        "permuted copies of all cells alike leave a method without regulators' expression unchanged"
-    ]
-
-
-def _swept(spec: Spec) -> list[str]:
-    out = [f"block {b} has no step" for b in spec.blocks if b not in {s.block for s in spec.steps}]
-    for step in spec.steps:
-        b = step.block
-        if step.sample is not None and AXES.get(b, ("",))[-1] not in ("targets", "regulators"):
-            out.append(f"block {b} has no columns of targets or regulators to sample")
-        if step.kind == "point":
-            out += [
-                f"{t.kind} {t.formula} is no sum of squares in {b}"
-                for t in spec.terms
-                if b in t.blocks and (t.kind == "constraint" or b not in t.linear)
-            ]
-            continue
-        out += [
-            f"{t.kind} {t.formula} has neither squares nor a lipschitz constant in {b}"
-            for t in palm.smooth_terms(spec, b)
-            if b not in t.linear and (t.lipschitz is None or t.block != b)
-        ]
-        kinks, sets = palm.proximal_terms(spec, b), palm.constraints(spec, b)
-        if kinks and joint_prox(kinks) is None:
-            out.append(f"no rule gives the joint prox of {' + '.join(t.formula for t in kinks)}")
-        if sets and joint_project(sets) is None:
-            out.append(f"no rule gives the projection onto {' ∩ '.join(t.formula for t in sets)}")
-        if sets and any(
-            t.price is not None or (t.budget is not None and kinks) for t in (*kinks, *sets)
-        ):
-            out.append(
-                "no rule joins the prox of "
-                f"{' + '.join(t.formula for t in kinks)} and {sets[0].formula}"
-            )
-    return out
-
-
-def _separates(spec: Spec) -> list[str]:
-    return [f"{t.kind} {t.formula} couples the targets" for t in spec.terms if t.separable is None]
-
-
-def _has_prox(spec: Spec) -> list[str]:
-    found = split(spec.loss, spec.regularizer, spec.constraint)
-    return [] if found.prox is not None else [found.why]
-
-
-def _lipschitz_or_kink(spec: Spec) -> list[str]:
-    if any(t.kink for t in parts(spec.regularizer)):
-        return []
-    return [
-        f"{t.kind} {t.formula} has no lipschitz constant"
-        for t in parts(spec.loss)
-        if t.lipschitz is None
-    ]
-
-
-def _smooth(spec: Spec) -> list[str]:
-    return [
-        f"regularizer {t.formula} is not differentiable" for t in parts(spec.regularizer) if t.kink
-    ]
-
-
-def _reachable(spec: Spec) -> list[str]:
-    return [
-        f"constraint {t.formula} has no bijector"
-        for t in parts(spec.constraint)
-        if t.allows is None and t.bijector is None
-    ]
-
-
-def _bags_rows(spec: Spec) -> list[str]:
-    if spec.ensemble is None:
-        return []
-    return [
-        f"loss {t.formula} does not use cell weights, which bags need"
-        for t in parts(spec.loss)
-        if not t.weighted
-    ]
-
-
-def _free_draws(spec: Spec) -> list[str]:
-    released = spec.ensemble is not None and spec.ensemble.draws == "released"
-    return ["released draws are made for moments"] if released else []
-
-
-def _no_bags(spec: Spec) -> list[str]:
-    return [] if spec.ensemble is None else ["bags of a coupled method are not mapped"]
-
-
-def _has_evidence(spec: Spec) -> list[str]:
-    terms = parts(spec.loss)
-    if len(terms) == 1 and terms[0].evidence is not None and spec.regularizer is None:
-        return []
-    return [
-        f"{t.kind} {t.formula} has no evidence"
-        for t in terms + parts(spec.regularizer)
-        if t.evidence is None
-    ] or ["an evidence loss stands alone"]
-
-
-SEPARATES = Requirement("separates over targets", _separates)
-STARTED = Requirement("every block has a start", _started)
-QUIET = Requirement("the loss draws no noise", _quiet)
-ONE = Requirement("one start", _one_start)
-DELETES = Requirement("the constraint only removes regulators", _each("allows", "constraint"))
-
-
-def _closed(spec: Slots, moments, tasks, entries, options) -> Fit:
-    return closed_form.solve(spec.loss, spec.regularizer, moments, tasks, entries)
-
-
-def _evidence(spec: Slots, moments, tasks, entries, options) -> Fit:
-    view, prior = batching.moment_views(moments, tasks, entries)
-    return over_fits(lambda v, p: evidence.solve(spec.loss, v, p), view, prior)
-
-
-def _proximal(spec: Slots, view: View, prior: PriorView, options) -> Fit:
-    tolerance, most, _ = options
-    pieces = split(spec.loss, spec.regularizer, spec.constraint)
-
-    def one(v, p):
-        return proximal.solve(pieces, spec.start(v, p, v.key), v, p, tolerance, most)
-
-    return over_fits(one, view, prior)
-
-
-def _proximal_moments(spec: Slots, moments, tasks, entries, options) -> Fit:
-    return _proximal(spec, *batching.moment_views(moments, tasks, entries), options)
-
-
-def _proximal_rows(spec: Slots, rows, tasks, entries, options) -> Fit:
-    return _proximal(spec, *batching.row_views(*rows, options[-1], tasks, entries), options)
-
-
-def _gradient_rows(spec: Slots, rows, tasks, entries, options) -> Fit:
-    tolerance, most, key = options
-    pieces, bijector = _unconstrained(spec)
-
-    def one(v, p):
-        return gradient.solve(pieces, bijector, spec.start(v, p, v.key), v, p, tolerance, most)
-
-    return over_fits(one, *batching.row_views(*rows, key, tasks, entries))
-
-
-def _stochastic_rows(spec: Slots, rows, tasks, entries, options) -> Fit:
-    tolerance, most, key = options
-    pieces = split(spec.loss, spec.regularizer, None)
-
-    def one(v, p):
-        return stochastic.solve(pieces.smooth, spec.start(v, p, v.key), v, p, tolerance, most)
-
-    return over_fits(one, *batching.row_views(*rows, key, tasks, entries))
-
-
-def _unconstrained(spec: Slots):
-    rest = tuple(t for t in parts(spec.constraint) if t.allows is None)
-    constraint = sum(rest) if rest else None
-    pieces = split(spec.loss, spec.regularizer, constraint)
-    return pieces, None if constraint is None else constraint.bijector
-
-
-@partial(jax.jit, static_argnames=("shape",))
-def _gradient_fits(shape, terms, view: View, prior: PriorView, keys, options) -> palm.Outcome:
-    tolerance, most, *_ = options
-    spec = Slots(shape, terms)
-    pieces, bijector = _unconstrained(spec)
-
-    def one(key):
-        start = spec.start(view, prior, key)
-        found = gradient.solve(pieces, bijector, start, view, prior, tolerance, most)
-        params = Blocks(theta=found.theta, **found.by_entry, **found.by_target)
-        value = pieces.smooth(params, view, prior)
-        return palm.Outcome(
-            params, found.status, found.residual, found.iterations, value, jnp.zeros(0, value.dtype)
-        )
-
-    return palm.over_starts(one, keys)
-
-
-def _gradient_network(shape, terms, view, prior, keys, options, history, report):
-    return _gradient_fits(shape, terms, view, prior, keys, options)
-
-
-def _palm_network(shape, terms, view, prior, keys, options, history, report):
-    relative, most, absolute = options
-    limits = (relative, absolute, most)
-    # LAPACK's own threads would only wait for those of the compiled program.
-    with threadpool_limits(1, "blas"):
-        terms, states = palm.begin(shape, terms, view, prior, keys, history)
-        # The compiled loop is left about once a second, for progress and interrupts.
-        done, stretch = 0, 1
-        while True:
-            began = time.perf_counter()
-            states = palm.advance(
-                shape, terms, states, view, prior, keys, limits, np.int32(done + stretch)
-            )
-            done = int(jnp.max(states.count))
-            report(done, int(most))
-            if bool(jnp.all(states.done)) or done >= int(most):
-                break
-            stretch = max(1, int(stretch * min(4.0, 1 / (time.perf_counter() - began + 1e-9))))
-        return palm.finish(shape, terms, states, view, prior, limits)
-
-
-RUNGS = (
-    # Exact, one factorisation a fit: a quadratic in theta once constraints have deleted entries.
-    Rung(
-        "closed form",
-        "moments",
-        _closed,
-        (
-            SEPARATES,
-            Requirement("only the block theta", _only_theta),
-            Requirement("moments do", _no_shift),
-            Requirement("every term is quadratic", _each("quadratic", "loss", "regularizer")),
-            DELETES,
-        ),
-        COARSE,
-    ),
-    # Hyperparameters of a Gaussian model by their own fixed point, one factorisation a fit.
-    Rung(
-        "evidence maximisation",
-        "moments",
-        _evidence,
-        (SEPARATES, Requirement("the loss is an evidence", _has_evidence), DELETES),
-        double=True,
-    ),  # the residual variance is a small difference of large sums
-    # A quadratic loss with a penalty or set that has a prox: cost independent of the cells.
-    Rung(
-        "proximal gradient on moments",
-        "moments",
-        _proximal_moments,
-        (
-            SEPARATES,
-            Requirement("only the block theta", _only_theta),
-            Requirement("moments do", _no_shift),
-            Requirement("the loss is quadratic", _each("quadratic", "loss")),
-            Requirement("regularizer and constraint have a joint prox", _has_prox),
-        ),
-    ),
-    # Other smooth losses: rows are needed, steps come from the constant or from backtracking.
-    Rung(
-        "proximal gradient on rows",
-        "rows",
-        _proximal_rows,
-        (
-            SEPARATES,
-            STARTED,
-            Requirement(
-                "the loss has a lipschitz constant, or a kink rules gradients out",
-                _lipschitz_or_kink,
-            ),
-            Requirement("regularizer and constraint have a joint prox", _has_prox),
-            Requirement("bags are weights", _bags_rows),
-            Requirement("shared draws", _free_draws),
-            QUIET,
-            ONE,
-        ),
-    ),
-    # Anything differentiable, target by target.
-    Rung(
-        "gradient (optax L-BFGS)",
-        "rows",
-        _gradient_rows,
-        (
-            SEPARATES,
-            STARTED,
-            Requirement("every regularizer is differentiable", _smooth),
-            Requirement("the constraint deletes or has a bijector", _reachable),
-            Requirement("bags are weights", _bags_rows),
-            Requirement("shared draws", _free_draws),
-            QUIET,
-            ONE,
-        ),
-    ),
-    # A loss that draws noise, such as a sampled ELBO: only its mean gradient is known.
-    Rung(
-        "stochastic gradient (optax Adam)",
-        "rows",
-        _stochastic_rows,
-        (
-            SEPARATES,
-            Requirement("the loss draws noise", _draws_noise),
-            STARTED,
-            Requirement("every regularizer is differentiable", _smooth),
-            DELETES,
-            Requirement("bags are weights", _bags_rows),
-            Requirement("shared draws", _free_draws),
-            ONE,
-        ),
-    ),
-    # Several blocks, or coupled targets: each block exactly or linearised, in turn.
-    Rung(
-        "PALM over blocks of the whole network",
-        "network",
-        _palm_network,
-        (
-            Requirement("every block has a step, and what the step needs", _swept),
-            STARTED,
-            Requirement("no bags", _no_bags),
-            Requirement("no permuted copies", _no_copies),
-            QUIET,
-        ),
-        pads=True,
-    ),
-    # Anything differentiable that couples the targets: the whole network is one problem.
-    Rung(
-        "gradient (optax L-BFGS) on the whole network",
-        "network",
-        _gradient_network,
-        (
-            STARTED,
-            Requirement("every regularizer is differentiable", _smooth),
-            Requirement("the constraint deletes or has a bijector", _reachable),
-            Requirement("no bags", _no_bags),
-            QUIET,
-        ),
-    ),
-)
-
-
-def select(spec: Spec) -> tuple[Rung, list[tuple[Rung, list[str]]]]:
-    """Return the first rung that takes the spec, and why those above it do not."""
-    refused = []
-    for rung in RUNGS:
-        lacking = rung.lacking(spec)
-        if not lacking:
-            return rung, refused
-        refused.append((rung, lacking))
-    ladder = "; ".join(f"{rung.name} needs: {lacking[0]}" for rung, lacking in refused)
-    raise PlanError(f"no solver takes {spec.name!r} ({spec}): {ladder}")
+EDGE = 150  # bytes that an edge takes while the table of edges is made
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What will be run; `explain` says why, `solve` runs it."""
+    """What will be run; `explain` says why, `unigrn.fit` runs it."""
 
     spec: Spec
     data: Data
     problem: Problem
-    rung: Rung
-    refused: list[tuple[Rung, list[str]]]
+    solver: Solver
+    refused: tuple[tuple[Solver, list[str]], ...]
+    shape: Shape
     tolerance: float
     max_iterations: int
     hyperparameters: dict[str, Any]
-    absolute: float | None = None
     history: bool = False
+    weighted: bool = False  # every loss uses the weights of cells
+    exact: str = ""  # the term for whose sake lists and cells are not padded
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rung(self) -> Solver:
+        """The solver: its place on the ladder."""
+        return self.solver
 
     @property
     def sparse(self) -> bool:
         """True where zeros mean that there is no edge."""
         return any(t.kink for t in parts(self.spec.regularizer)) or any(
-            t.budget is not None for t in parts(self.spec.constraint)
+            t.allows is None for t in parts(self.spec.constraint)
         )
 
     @property
     def dtype(self) -> str:
         """Precision of the arithmetic."""
-        return "float64" if self.rung.double else self.data.dtype
+        return "float64" if self.solver.double else self.data.dtype
 
     @property
-    def bags(self) -> int:
+    def sizes(self) -> tuple[int, ...]:
+        """Padded sizes that lists of candidates come in; none where they are not padded."""
+        if self.exact:
+            return ()
+        return COARSE if self.gathers else FINE
+
+    @property
+    def gathers(self) -> bool:
+        """Whether the matrices of a fit are gathered piece by piece and never formed."""
+        return self.solver.batch is not None and self.solver.reads == "moments"
+
+    @property
+    def members(self) -> int:
         """Fits of each target in each group."""
-        return 1 if self.spec.ensemble is None else self.spec.ensemble.bags
+        return self.spec.members
+
+    @cached_property
+    def systems(self) -> int:
+        """Weightings of the cells of a group, those of held-out cells included."""
+        return weightings(self.spec, self.data)
+
+    @property
+    def copies(self) -> int:
+        """Orders of the cells in which the targets are fitted."""
+        return math.prod(o.size for o in self.spec.over if reorders(o))
 
     def fit_sizes(self) -> np.ndarray:
         """Count the regulators in one fit of each target."""
         sizes = self.problem.sizes
-        if self.spec.ensemble is None:
-            return sizes
-        return np.where(sizes > 0, self.spec.ensemble.size(np.maximum(sizes, 1)), 0)
+        for over in self.spec.over:
+            sizes = over.sizes(sizes)
+        return sizes
 
     def batches(self) -> list[Batch]:
         """Targets by padded size."""
-        return list(batches(self.problem, self.fit_sizes(), self.rung.sizes))
+        return list(batches(self.problem, self.fit_sizes(), self.sizes))
 
     def provenance(self, seed: int) -> dict[str, Any]:
         """Return what is needed to run it again."""
@@ -513,7 +117,7 @@ class Plan:
             "hyperparameters": dict(self.hyperparameters) or self.spec.hyperparameters,
             "seed": int(seed),
             "dtype": data.dtype,
-            "solver": self.rung.name,
+            "solver": self.solver.name,
             "tolerance": self.tolerance,
             "max_iterations": self.max_iterations,
             "data": {
@@ -532,8 +136,8 @@ class Plan:
         problem, data = self.problem, self.data
         q, p = len(problem.regulators), len(problem.targets)
         groups = 1 if data.groups is None else len(data.groups)
-        lines = [f"{self.spec.name}: {self.spec}", "", f"solver: {self.rung.name}"]
-        lines += [f"  holds: {need.text}" for need in self.rung.needs]
+        lines = [f"{self.spec.name}: {self.spec}", "", f"solver: {self.solver.name}"]
+        lines += [f"  holds: {need.text}" for need in self.solver.needs]
         for rung, lacking in self.refused:
             lines.append(f"  not {rung.name}: {'; '.join(lacking)}")
         lines += [
@@ -541,12 +145,15 @@ class Plan:
             f"problem: {q:,} regulators x {p:,} targets, "
             f"{len(problem.candidate):,} candidate edges, {data.cells:,} cells"
             + (f" in {groups} groups" if data.groups is not None else "")
-            + (f", {self.bags} bags" if self.bags > 1 else ""),
+            + "".join(f", {o.name} of {o.size}" for o in self.spec.over),
         ]
         for name, count in problem.dropped.items():
             if count:
                 lines.append(f"  deleted by {name}: {count:,} entries")
-        if self.rung.reads == "network":
+        if self.exact:
+            lines.append(f"nothing is padded: {self.exact} would notice")
+        lines += [f"note: {note}" for note in self.notes]
+        if self.solver.reads == "network":
             lines += self._sweeping()
         else:
             lines += self._batching(groups)
@@ -558,16 +165,16 @@ class Plan:
         """Lines on the compiled calls of a method that separates over targets."""
         flops, lines = 0.0, ["batches (targets x padded regulators):"]
         for batch in self.batches():
-            total = len(batch.targets) * (1 + self.spec.permutations)
+            total = len(batch.targets)
             step = self.chunk(batch, total)
             calls = groups * math.ceil(total / step)
             lines.append(
                 f"  {len(batch.targets):,} x {batch.k}: {calls} "
-                f"call{'s' if calls > 1 else ''} of {self.bags} x {step} fits"
+                f"call{'s' if calls > 1 else ''} of {self.members} x {step} fits"
             )
-            flops += float((batch.sizes.astype(float) ** 3 / 3).sum()) * self.bags * groups
+            flops += float((batch.sizes.astype(float) ** 3 / 3).sum()) * self.members * groups
         lines += self._reading()
-        if self.rung.reads == "moments":
+        if self.solver.reads != "rows":
             lines.append(f"arithmetic: {flops / 1e9:,.2f} GFLOP per factorisation of all fits")
         return lines
 
@@ -575,17 +182,19 @@ class Plan:
         """Lines on a method that takes the whole network at once."""
         lines = [
             "the whole network is one problem"
-            + (f", {self.spec.restarts} starts" if self.spec.restarts > 1 else "")
+            + (f", {self.members} fits" if self.members > 1 else "")
         ]
-        if self.rung.pads:
+        rules = self.shape.rules
+        if self.solver.drive is not None:
             lines += [f"  step {s}" for s in self.spec.steps]
-            rules = [
-                f"changes by at most {self.tolerance:g} (1 + |objective|)"
-                if self.tolerance >= 0
-                else None,
-                f"changes by less than {self.absolute:g}" if self.absolute is not None else None,
+            stops = [
+                None if value is None else f"changes by {text.format(value)}"
+                for value, text in (
+                    (rules and rules.relative, "at most {:g} (1 + |objective|)"),
+                    (rules and rules.absolute, "less than {:g}"),
+                )
             ]
-            rules = " or ".join(r for r in rules if r)
+            stops = " or ".join(r for r in stops if r)
             after = f"after {self.max_iterations:,} sweeps"
             lines.append(
                 f"  stops where the objective {rules}, or {after}" if rules else f"  stops {after}"
@@ -602,7 +211,7 @@ class Plan:
     def widths(self, cells: int) -> tuple[int, int, int]:
         """Regulators, targets and cells of a whole network as the solver gets it."""
         sizes = len(self.problem.regulators), len(self.problem.targets), cells
-        return tuple(map(padded, sizes)) if self.rung.pads else sizes
+        return sizes if self.exact else tuple(map(padded, sizes))
 
     @cached_property
     def footprint(self) -> tuple[int, int, int]:
@@ -611,7 +220,7 @@ class Plan:
         item = np.dtype(self.dtype).itemsize
 
         def begin(x, y, weight, layers, sign, mask, key):
-            view = View(None, x, y, weight, key)
+            view = View(x=x, y=y, weight=weight, key=key)
             prior = PriorView(
                 mask,
                 sum(layers.values(), jnp.zeros_like(mask, weight.dtype)),
@@ -620,12 +229,13 @@ class Plan:
                 mask,
                 layers,
             )
-            terms = tuple(t.prepare(view, prior) for t in self.spec.terms)
-            return (view, prior), terms, Slots(self.spec.shape, terms).start(view, prior, key)
+            bare = tuple(t.prepare(view, prior) for t in whole)
+            return (view, prior), bare, Slots(self.shape, bare).start(view, prior)
 
         def array(*shape, dtype=self.dtype):
             return jax.ShapeDtypeStruct(shape, np.dtype(dtype))
 
+        whole = self.network_terms(np.arange(int(self.data.group_sizes.max())))[0]
         with precision(self.dtype):
             held = jax.eval_shape(
                 begin,
@@ -643,20 +253,25 @@ class Plan:
         # A sweep holds about a dozen arrays of the network's size, and one piece of a product.
         return inputs, terms, each + 12 * q * p * item + min(p * p, columns.CHUNK) * item
 
+    def network_terms(self, cells: np.ndarray) -> tuple[tuple, dict[str, Any]]:
+        """Terms and external arrays as a whole network takes them, cut to the given cells."""
+        q, p, rows = self.widths(len(cells))
+        both = laid(
+            (self.problem.terms, self.problem.extra),
+            {"regulators": q, "targets": p},
+            cells,
+            rows,
+            self.dtype,
+        )
+        return local_whole(both)
+
     def together(self) -> int:
-        """Restarts that one compiled call fits side by side."""
-        if self.spec.restarts == 1:
+        """Count the starts that one compiled call fits side by side."""
+        starts = math.prod(o.size for o in self.spec.over if o.starts)
+        if starts == 1:
             return 1
         inputs, terms, each = self.footprint
-        return min(self.spec.restarts, max(1, (MEMORY - inputs - terms) // each))
-
-    def solve(self, seed: int = 0) -> Solution:
-        """Run the plan. The same seed gives the same solution."""
-        from unigrn.run import run
-
-        seed = check_whole("seed", seed)
-        with precision(self.dtype):
-            return run(self, seed)
+        return min(starts, max(1, (MEMORY - inputs - terms) // each))
 
     def width(self) -> int:
         """Targets per pass over the cells: as many as keep the moments within memory.
@@ -665,26 +280,26 @@ class Plan:
         the smaller part of the work.
         """
         q, item = padded(len(self.problem.regulators) + 1), np.dtype(self.dtype).itemsize
-        room = MEMORY // (self.bags * len(self.data.group_sizes) * item * q) - q
-        return max(64, q, room // (1 + self.spec.permutations))
+        room = MEMORY // (self.systems * len(self.data.group_sizes) * item * q) - q
+        return max(64, q, room // self.copies)
 
     def _reading(self) -> list[str]:
         """Lines on memory and arithmetic of the pass over the cells."""
         data, spec = self.data, self.spec
         q, p = len(self.problem.regulators), len(self.problem.targets)
-        item, copies = np.dtype(self.dtype).itemsize, 1 + spec.permutations
-        if self.rung.reads != "moments":
+        item, copies = np.dtype(self.dtype).itemsize, self.copies
+        if self.solver.reads == "rows":
             return [f"memory: rows {data.cells * (q + p * copies) * item / 1e6:,.0f} MB"]
-        grams, width, systems = 1, min(self.width(), p), self.bags * len(data.group_sizes)
+        grams, width, systems = 1, min(self.width(), p), self.systems * len(data.group_sizes)
         held = ""
-        if spec.ensemble is not None and spec.ensemble.draws == "released":
-            grams, width, systems = len(np.unique(self.problem.sizes)), p, self.bags
+        if any(o.by_candidates for o in spec.over):
+            grams, width, systems = len(np.unique(self.problem.sizes)), p, self.systems
             held = f" and rows {data.cells * (q + p) * item / 1e6:,.0f} MB"
         else:
             grams = math.ceil(p / width)
             held = ", whatever the number of cells"
         size = systems * padded(q + 1) * (padded(q + 1) + padded(width * copies)) * item
-        work = 2.0 * q * (q * grams + p * copies) * data.cells * self.bags
+        work = 2.0 * q * (q * grams + p * copies) * data.cells * self.systems
         return [
             f"memory: moments {size / 1e6:,.0f} MB{held}",
             f"arithmetic: {work / 1e9:,.2f} GFLOP for the moments ({grams} "
@@ -694,15 +309,17 @@ class Plan:
     def chunk(self, batch: Batch, total: int) -> int:
         """Targets in one compiled call."""
         item = np.dtype(self.dtype).itemsize
-        if self.rung.reads == "rows":
+        if self.solver.reads == "rows":
             per_fit = int(self.data.group_sizes.max()) * batch.k * item
-        elif self.rung.sizes is COARSE:
+        elif self.gathers:
             per_fit = 12 * batch.k * item  # its matrices are never formed
         else:
             per_fit = batch.k * batch.k * item
+            if self.solver.reads == "groups":
+                per_fit *= len(self.data.group_sizes)
         # Several calls run side by side, one a core, so a call takes part of the targets only.
-        fits = min(CHUNK / per_fit, FITS if self.rung.sizes is COARSE else FITS / 8)
-        return chunk_size(total, fits / self.bags)
+        fits = min(CHUNK / per_fit, FITS if self.gathers else FITS / 8)
+        return chunk_size(total, fits / self.members)
 
 
 def plan(
@@ -713,6 +330,7 @@ def plan(
     *,
     tolerance: float | None = None,
     max_iterations: int | None = None,
+    solver: Solver | str | None = None,
     history: bool = False,
     hyperparameters: dict[str, Any] | None = None,
 ) -> Plan:
@@ -728,11 +346,13 @@ def plan(
         Names to keep; by default the prior's measured sources, and its measured targets where the
         constraint is its support, otherwise every gene.
     tolerance
-        Iterative solvers stop at this stationarity, relative to the gradient at 0; by default
-        1e-9 in float64 and 1e-6 in float32. For a method in several blocks, the relative change
-        of the objective over a sweep; by default what the spec says.
+        A fit is "converged" where the residual of the whole problem (see
+        `unigrn.solvers.optimality`) is at most this, relative to the gradient at theta = 0; by
+        default 1e-9 in float64 and 1e-6 in float32.
     max_iterations
-        Their cap: by default 5000, or what the spec says.
+        Cap of iterative solvers: by default 5000, or the sweeps that the spec declares.
+    solver
+        A `Solver`, or the name of one of the ladder; by default the first that takes the spec.
     history
         Keep the objective after every sweep of a method in several blocks.
 
@@ -745,36 +365,85 @@ def plan(
     """
     if not isinstance(spec, Spec):
         raise TypeError(f"plan needs a Spec, got {type(spec).__name__}")
-    rung, refused = select(spec)
-    if data.weights is not None:
-        lost = [t.formula for t in parts(spec.loss) if not t.weighted]
-        if lost:
-            raise PlanError(
-                f"the cells have weights, which the loss {lost[0]} does not say it "
-                "uses; wrap it by unigrn.loss(function, weighted=True)"
-            )
-    sweeps = (spec.sweeps or Sweeps()) if rung.pads else None
-    if tolerance is not None:
-        tolerance = check_number("tolerance", tolerance)
-    elif sweeps is not None:
-        tolerance = -1.0 if sweeps.relative is None else sweeps.relative
-    else:
+    if tolerance is None:
         tolerance = 1e-9 if data.dtype == "float64" else 1e-6
-    if max_iterations is None:
-        max_iterations = 5000 if sweeps is None else sweeps.most
-    max_iterations = check_whole("max_iterations", max_iterations)
+    tolerance = check_number("tolerance", tolerance)
     problem = build(spec, data, regulators, targets)
+    with precision(data.dtype):
+        profile = profiled(spec, data, problem)
+        choice = select(profile, solver)
+        exact, kinks, shape = profile.padding, profile.kinks, profile.shape
+        weighted = profile.weighted
+    if max_iterations is None:
+        max_iterations = 5000 if spec.sweeps is None else spec.sweeps.most
+    max_iterations = check_whole("max_iterations", max_iterations)
     for term in spec.terms:
         term.check(problem.prior)
+    for name in spec.blocks:
+        if name not in dict(shape.axes) and choice.solver.name != "evidence maximisation":
+            raise PlanError(
+                f"nobody can say what the axes of the block {name} are: give "
+                f'Spec(axes={{"{name}": ("factors", "cells")}}), say, with a word for each axis'
+            )
     return Plan(
         spec,
         data,
         problem,
-        rung,
-        refused,
+        choice.solver,
+        choice.refused,
+        shape,
         tolerance,
         max_iterations,
         dict(hyperparameters or {}),
-        None if sweeps is None else sweeps.absolute,
         bool(history),
+        weighted,
+        exact,
+        kinks,
     )
+
+
+def profiled(spec: Spec, data: Data, problem: Problem) -> Profile:
+    """Trace the terms of a spec with the shapes of a problem."""
+    q, p = len(problem.regulators), len(problem.targets)
+    cells = np.arange(int(data.group_sizes[0]))
+    sizes = {"regulators": q, "targets": p, "cells": len(cells)}
+    lay = (
+        {"regulators": q, "targets": p}
+        if not spec.separable
+        else {"regulators": places(q), "targets": places(p)}
+    )
+    terms, extra = laid((problem.terms, problem.extra), lay, cells, len(cells), data.dtype)
+    if not spec.separable:
+        terms, extra = local_whole((terms, extra))
+    return Profile(spec, terms, extra, sizes, data.weights is not None)
+
+
+def local_whole(tree: Any) -> Any:
+    """Take the arrays of a whole network out of their wrapping."""
+    return local(tree, View())
+
+
+def weightings(spec: Spec, data: Data) -> int:
+    """Count the weightings of the cells: of those fitted, and of those held out."""
+    fitted = math.prod(o.size for o in spec.over if reweights(o))
+    return fitted + math.prod(o.size for o in spec.over if holds_out(o)) * holds(spec)
+
+
+def reweights(over: Over) -> bool:
+    """Whether the members of an axis differ in the weights of cells."""
+    return type(over).cells is not Over.cells
+
+
+def reorders(over: Over) -> bool:
+    """Whether the members of an axis differ in the order of the targets' cells."""
+    return type(over).order is not Over.order
+
+
+def holds_out(over: Over) -> bool:
+    """Whether the members of an axis are judged on cells of their own."""
+    return type(over).held is not Over.held
+
+
+def holds(spec: Spec) -> bool:
+    """Whether any axis holds out cells."""
+    return any(holds_out(o) for o in spec.over)

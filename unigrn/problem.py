@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from unigrn.binding import bind, bind_extra, names_of
 from unigrn.data import Data
 from unigrn.moments import padded
 from unigrn.prior import AlignmentReport, resolve
@@ -26,6 +28,8 @@ FINE = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 def bucket(size: int, sizes: tuple[int, ...] = FINE) -> int:
     """Round a number of regulators up to one of a few sizes."""
+    if not sizes:
+        return max(int(size), 1)
     last = sizes[-1]
     return next((s for s in sizes if s >= size), -(-size // last) * last)
 
@@ -40,12 +44,17 @@ class Entries:
 
 @pytree
 class Tasks:
-    """A grid of fits: all S systems of the moments by T targets."""
+    """A grid of fits: M members of the spec's axes by T targets."""
 
-    target: np.ndarray  # (T,) column of the moments
+    target: np.ndarray  # (M, T) column of the responses
+    number: np.ndarray  # (T,) target
     start: np.ndarray  # (T,) first entry of the target
-    row: np.ndarray  # (S, T) row of the table of positions
+    row: np.ndarray  # (M, T) row of the table of positions
     table: np.ndarray  # (rows, k) positions within the target's candidates, -1 for none
+    system: np.ndarray  # (M,) weights of the cells
+    variant: np.ndarray  # (M,) hyperparameters
+    held: np.ndarray | None = None  # (M,) weights of the cells on which a member is judged
+    offset: np.ndarray | None = None  # (groups,) first system of each, for fits across groups
     inverse: np.ndarray | None = None  # (rows, K) where a candidate stands in its row, -1: nowhere
 
 
@@ -61,6 +70,8 @@ class Problem:
     prior: PriorView
     report: AlignmentReport
     dropped: dict[str, int]
+    terms: tuple[Any, ...] = ()  # those of the spec, their arrays in the order of the problem
+    extra: Any = None  # external arrays, likewise
 
     @property
     def sizes(self) -> np.ndarray:
@@ -77,16 +88,13 @@ class Problem:
             out[:count] = values
             return out
 
-        p = self.prior
-        view = PriorView(
-            pad(p.support, False, bool),
-            pad(p.weight, 0, dtype),
-            pad(p.sign, 0, np.int32),
-            pad(p.self_edge, False, bool),
-            pad(True, False, bool),
-            {name: pad(v, 0, dtype) for name, v in p.layers.items()},
-        )
+        view = self.prior.map(lambda v: pad(v, 0, device_kind(v, dtype)))
         return Entries(pad(self.candidate, len(self.regulators), np.int32), view)
+
+
+def device_kind(values: np.ndarray, dtype: str) -> Any:
+    """Dtype of prior values on the device: numbers in the precision of the fit, signs, masks."""
+    return {"f": dtype, "i": np.int32, "b": bool}[values.dtype.kind]
 
 
 def build(
@@ -98,22 +106,27 @@ def build(
     """Join a spec and data: resolve names, list every target's candidates, gather the prior."""
     _check_layers(spec)
     masks = [t for t in parts(spec.constraint) if t.allows is not None]
+    asked = {"regulators": regulators, "targets": targets}
+    made = [stage.regulators(spec.prior, data.genes) for stage in spec.stages]
     if spec.prior is None:
         needs = [t for t in spec.terms if t.needs_prior]
         if needs:
             raise ValueError(
                 f"the {needs[0].kind} {needs[0].formula} needs a prior: give Spec(prior=...)"
             )
-        regulators, targets, report = _without_prior(data, regulators, targets)
+        regulators, targets, report = _without_prior(data, regulators, targets, made)
     else:
         regulators, targets, report = resolve(
             spec.prior,
-            data.genes,
+            np.union1d(data.genes, np.concatenate(made)) if made else data.genes,
             regulators=regulators,
             targets=targets,
             hard_mask=spec.hard_mask,
             self_edges=_keeps_self_edges(spec, masks),
         )
+        if made:  # what a stage makes can regulate; what is measured can be a target
+            regulators = regulators[np.isin(regulators, np.concatenate(made))]
+            targets = targets[np.isin(targets, data.genes)]
     q, p = len(regulators), len(targets)
     if spec.hard_mask:
         aligned = spec.prior.align(regulators, targets)
@@ -138,17 +151,26 @@ def build(
         dropped[type(term).__name__] = int((keep & ~allowed).sum())
         keep &= allowed
     candidate, target = candidate[keep], target[keep]
-    view = PriorView(
-        *(getattr(view, f)[keep] for f in ("support", "weight", "sign", "self_edge", "valid")),
-        {name: v[keep] for name, v in view.layers.items()},
-    )
+    view = view.map(lambda v: v[keep])
     indptr = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=p))])
     if not len(candidate):
         raise ValueError(
             "no target has a candidate regulator once the constraint "
             f"{spec.constraint.formula} is applied; give a prior with other edges"
         )
-    return Problem(regulators, targets, indptr, candidate, target, view, report, dropped)
+    names = names_of(data, regulators, targets, asked, not spec.separable)
+    return Problem(
+        regulators,
+        targets,
+        indptr,
+        candidate,
+        target,
+        view,
+        report,
+        dropped,
+        bind(spec.terms, names),
+        bind_extra(data.extra, names),
+    )
 
 
 def _keeps_self_edges(spec: Spec, masks: list[Term]) -> bool:
@@ -171,15 +193,16 @@ def _check_layers(spec: Spec) -> None:
             )
 
 
-def _without_prior(data: Data, regulators, targets):
+def _without_prior(data: Data, regulators, targets, made):
     report = AlignmentReport(())
     chosen = []
     for what, names in (("regulators", regulators), ("targets", targets)):
+        known = np.unique(np.concatenate(made)) if made and what == "regulators" else data.genes
         if names is None:
-            chosen.append(np.sort(data.genes))
+            chosen.append(np.sort(known))
             continue
         names = np.unique(np.asarray([str(n) for n in names], dtype=str))
-        found = np.isin(names, data.genes)
+        found = np.isin(names, known)
         if not found.any():
             raise ValueError(
                 f"none of the {len(names)} requested {what} is measured; requested: "

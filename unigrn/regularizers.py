@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unigrn.check import check_number, check_whole
+from unigrn.check import check_hyper, check_number, check_whole
 from unigrn.losses import of_kind
 from unigrn.terms import (
     Array,
@@ -28,6 +29,7 @@ from unigrn.terms import (
     soft_threshold,
     static,
 )
+from unigrn.views import numbers
 
 
 @pytree
@@ -39,6 +41,7 @@ class Ridge(Regularizer):
 
     convex = True
     kink = False
+    entrywise = True
     blocks = property(lambda self: (self.block,))
     linear = property(lambda self: (self.block,))
     separable = property(lambda self: "entries" if self.block == "theta" else None)
@@ -653,9 +656,15 @@ class FunctionRegularizer(Regularizer):
     function: Callable = static()
     hyper: dict[str, Array]
     couples_targets: bool = static(default=False)
+    is_convex: bool = static(default=False)
+    draws_noise: bool = static(default=False)
+    sees_groups: bool = static(default=False)
     blocks: tuple[str, ...] = static(default=("theta",))
 
     separable = property(lambda self: None if self.couples_targets else "targets")
+    convex = property(lambda self: True if self.is_convex else None)
+    noisy = property(lambda self: True if self.draws_noise else None)
+    across = property(lambda self: True if self.sees_groups else None)
     formula = property(lambda self: f"{getattr(self.function, '__name__', 'penalty')}(θ, P)")
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
@@ -667,12 +676,17 @@ def regularizer(
     function: Callable[..., Array],
     *,
     coupled: bool = False,
+    convex: bool = False,
+    noisy: bool = False,
+    across: bool = False,
     blocks: tuple[str, ...] = ("theta",),
-    **hyper: float,
+    **hyper: Any,
 ) -> Regularizer:
     """Turn any differentiable ``function(params, data, prior, **hyper)`` into a regularizer.
 
-    Parameters as in `unigrn.loss`.
+    Parameters as in `unigrn.loss`. With ``across=True`` the function sees the coefficients of all
+    groups of cells at once: ``params.theta`` is (groups, candidates), in the order of
+    `Data.groups`; the targets still separate.
     """
     if isinstance(function, Term):
         return of_kind(function, "regularizer")
@@ -681,4 +695,6 @@ def regularizer(
             "a regularizer is a term or a function (params, data, prior) -> number, "
             f"got {type(function).__name__}"
         )
-    return FunctionRegularizer(function, hyper, bool(coupled), tuple(sorted(blocks)))
+    check_hyper(function, hyper, ("coupled", "convex", "noisy", "across", "blocks"))
+    flags = (bool(coupled), bool(convex), bool(noisy), bool(across))
+    return FunctionRegularizer(function, numbers(hyper), *flags, tuple(sorted(blocks)))

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unigrn.network import Network
+from unigrn.planner import Plan
 from unigrn.status import FAILED, Status
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from unigrn.network import Network
-    from unigrn.planner import Plan
 
 
 class ConvergenceError(RuntimeError):
@@ -32,13 +31,17 @@ class Solution:
     statistics
         More columns of the edge table, each (groups, entries).
     blocks
-        Nuisance parameters: one number a target, (groups, targets), or, of a method that couples
-        the targets, one array a group with the axes of `unigrn.terms.AXES`; of several restarts
-        those of the lowest objective.
+        Nuisance parameters by name, without padding: one number a target, (groups, targets); one an
+        edge, (groups, regulators, targets); of a method that couples the targets, one array a
+        group with the axes that the spec declares; of several starts those of the lowest
+        objective. `block` labels them by name.
+    targets
+        Numbers of every target, (groups, targets): ``objective``, and ``loss`` or ``heldout`` where
+        an axis of the spec asks for them.
     status, residual, iterations
-        Certificate, (groups, targets): `Status`, distance from optimality relative to the gradient
-        at 0 (of a method in several blocks, how far one more sweep moves them), and steps taken. An
-        ensemble reports its worst member.
+        Certificate, (groups, targets): `Status`, the residual of the whole problem relative to the
+        gradient at theta = 0 (`unigrn.solvers.optimality`), and steps taken. The worst of the
+        spec's fits speaks for a target.
     history
         Objective of each group after every sweep, (restarts, sweeps), where asked for.
     """
@@ -46,7 +49,7 @@ class Solution:
     plan: Plan
     weights: np.ndarray
     statistics: dict[str, np.ndarray]
-    blocks: dict[str, Any]
+    own_blocks: dict[str, Any]
     status: np.ndarray
     residual: np.ndarray
     iterations: np.ndarray
@@ -54,6 +57,56 @@ class Solution:
     seed: int = 0
     entries: list[tuple[str, int, str, tuple[str, ...]]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    by_entry: dict[str, np.ndarray] = field(default_factory=dict)
+    targets: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        ended, counts = np.unique(self.status, return_counts=True)
+        said = ", ".join(f"{n:,} {Status(s).message}" for s, n in zip(ended, counts, strict=True))
+        return f"Solution({self.plan.spec.name}, {self.plan.solver.name}: {said})"
+
+    @property
+    def blocks(self) -> dict[str, Any]:
+        """Nuisance parameters by name; those of single edges are 0 where there is no candidate."""
+        return self.own_blocks | {k: self._dense(v) for k, v in self.by_entry.items()}
+
+    def _dense(self, values: np.ndarray) -> np.ndarray:
+        problem = self.plan.problem
+        shape = (len(values), len(problem.regulators), len(problem.targets))
+        out = np.zeros(shape, values.dtype)
+        out[:, problem.candidate, problem.entry_target] = values
+        return out
+
+    def block(self, name: str, group: str | None = None) -> pd.DataFrame:
+        """Return one block of a group as a table, rows and columns labelled by name.
+
+        Raises
+        ------
+        ValueError
+            No such block or group, or a block of more than two axes.
+        """
+        import pandas as pd
+
+        blocks = self.blocks | {"theta": self.theta}
+        if name not in blocks:
+            raise ValueError(f"there is no block {name!r}; the blocks are {', '.join(blocks)}")
+        groups = self.plan.data.groups
+        if groups is not None and group not in groups:
+            raise ValueError(f"there is no group {group!r}; the groups are {', '.join(groups)}")
+        number = 0 if groups is None else groups.index(group)
+        values = np.asarray(blocks[name][number])
+        axes = dict(self.plan.shape.axes).get(name, ("regulators", "targets")[-values.ndim :])
+        if values.ndim > 2:
+            raise ValueError(f"the block {name} has {values.ndim} axes; take Solution.blocks")
+        problem = self.plan.problem
+        known = {"regulators": problem.regulators, "targets": problem.targets}
+        labels = [
+            pd.Index(known.get(a, np.arange(n)), name=a)
+            for a, n in zip(axes, values.shape, strict=True)
+        ]
+        if len(labels) < 2:
+            return pd.DataFrame({name: values}, index=labels[0] if labels else None)
+        return pd.DataFrame(values, index=labels[0], columns=labels[1])
 
     @property
     def theta(self) -> np.ndarray:
@@ -61,16 +114,9 @@ class Solution:
 
         NaN where a fit failed, 0 where an ensemble never drew the candidate.
         """
-        problem = self.plan.problem
-        out = np.zeros(
-            (len(self.weights), len(problem.regulators), len(problem.targets)), self.weights.dtype
-        )
         failed = self.status == Status.NOT_FINITE
-        values = np.where(
-            np.isnan(self.weights) & ~failed[:, problem.entry_target], 0, self.weights
-        )
-        out[:, problem.candidate, problem.entry_target] = values
-        return out
+        nowhere = np.isnan(self.weights) & ~failed[:, self.plan.problem.entry_target]
+        return self._dense(np.where(nowhere, 0, self.weights))
 
     @property
     def certificate(self) -> pd.DataFrame:
@@ -102,16 +148,15 @@ class Solution:
             g, t = bad[0]
             raise ConvergenceError(
                 f"{len(bad)} of {self.status.size} fits did not converge, e.g. target "
-                f"{self.plan.problem.targets[t]!r}: {Status(self.status[g, t]).message}; raise "
-                "max_iterations, add a ridge, or loosen the tolerance"
+                f"{self.plan.problem.targets[t]!r}: {Status(self.status[g, t]).message}; give a "
+                "larger max_iterations or tolerance to fit or infer (--param max_iterations=), or "
+                "add a ridge"
             )
         return self
 
     def network(self) -> Network:
         """Turn the solution into a table of edges with names, statistics and provenance."""
         import pandas as pd
-
-        from unigrn.network import Network
 
         plan, problem = self.plan, self.plan.problem
         groups = plan.data.groups

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 
 from unigrn.check import check_number, check_whole
 from unigrn.losses import loss as as_loss
+from unigrn.prior import Prior
 from unigrn.regularizers import regularizer as as_regularizer
-from unigrn.terms import Array, Blocks, Constraint, Loss, PriorView, Regularizer, View, parts
-
-if TYPE_CHECKING:
-    from unigrn.ensembles import Bagging
-    from unigrn.prior import Prior
+from unigrn.replicates import Over
+from unigrn.stages import Stage
+from unigrn.terms import (
+    AXES,
+    Along,
+    Array,
+    Blocks,
+    Constraint,
+    Loss,
+    PriorView,
+    Regularizer,
+    View,
+    parts,
+)
 
 SCALES = (None, "regulators", "both", "standard", "range")
 
@@ -96,12 +107,32 @@ class Sweeps:
 
 
 @dataclass(frozen=True)
+class Minibatch:
+    """Gradients from ``size`` random cells at a time, for ``epochs`` passes over the cells.
+
+    For a loss that is a sum over cells; it is multiplied by cells / size on every batch.
+    """
+
+    size: int = 256
+    epochs: int = 100
+
+    def __post_init__(self):
+        object.__setattr__(self, "size", check_whole("size", self.size, low=1))
+        object.__setattr__(self, "epochs", check_whole("epochs", self.epochs, low=1))
+
+
+@dataclass(frozen=True)
 class Shape:
     """What of a spec is part of the compiled program rather than data."""
 
     counts: tuple[int, int, int]
     steps: tuple[Step, ...] = ()
     start: Callable[..., Blocks] | None = None
+    axes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    rules: Sweeps | None = None
+    columns: tuple[Callable[..., dict[str, Array]], ...] = ()
+    gauge: Callable[..., Blocks] | None = None
+    minibatch: Minibatch | None = None
 
 
 class Slots:
@@ -115,12 +146,13 @@ class Slots:
         )
         self.blocks = tuple(sorted({"theta", *(b for t in terms for b in t.blocks)}))
         self.terms = terms
-        self.steps, self._start = shape.steps, shape.start
+        self.shape = shape
+        self.steps, self.axes = shape.steps, dict(shape.axes)
 
-    def start(self, view: View, prior: PriorView, key: Array | None = None) -> Blocks:
+    def start(self, view: View, prior: PriorView) -> Blocks:
         """Return where a solver starts: theta 0, unless the spec says otherwise."""
-        if self._start is not None:
-            return self._start(view, prior, key, self.terms)
+        if self.shape.start is not None:
+            return self.shape.start(view, prior, view.key, self.terms)
         blocks = {"theta": jnp.zeros_like(prior.weight)}
         if "intercept" in self.blocks:
             targets = () if view.y is None else view.y.shape[1:]
@@ -150,26 +182,28 @@ class Spec:
         targets too. "standard": both, and centred within each group. "range": the middle of a
         gene's values in the group becomes 0, half its range over all cells 1. Constant genes are
         left as they are, or 0 where centred.
-    ensemble
-        A transformation that fits the spec many times, such as `unigrn.bagging`.
-    permutations
-        Number of permuted copies of every target that are fitted beside it; they give the column
-        ``fdr``. 0 for none.
-    readout
-        Function of the fitted blocks, one entry per edge, that adds statistics to the edge table;
-        see `unigrn.solution`.
+    stages
+        What happens to the cells before the fit: `unigrn.stages`, such as the activity of factors.
     start
-        Function (data, prior, key, terms) -> `Blocks`: where a solver starts; needed for blocks
-        beyond ``theta`` and ``intercept``. A frozen dataclass with ``__call__`` does not recompile.
+        Function (data, prior, key, terms) -> `Blocks`: where a solver starts, in the units of the
+        parameters; needed for blocks beyond ``theta`` and ``intercept``. A frozen dataclass with
+        ``__call__`` does not recompile.
+    axes
+        Axes of the blocks beyond ``theta``, by name: ``{"Z": ("factors", "cells")}``. Left out,
+        they are traced from the start.
     sweeps
         For methods with several blocks: the order and kind of their updates.
-    restarts
-        Random starts that are fitted side by side; see `unigrn.consensus`.
+    minibatch
+        `Minibatch`: gradients from a few random cells at a time.
+    over
+        Axes over which the spec is fitted, the innermost first: `unigrn.replicates`; made by
+        `bagging`, `permuted`, `consensus`, `path`, `stability`, `folds`, `jackknife`.
     gauge
         Function (params, data, prior) -> params with the same objective: fixes what the objective
         leaves free, such as signs, before anything is read off.
-    scores
-        Function (params, data, prior) -> columns of the edge table, each shaped like theta.
+    columns
+        Function (params, data, prior) -> columns of the edge table, each shaped like theta, or a
+        tuple of such functions; see `unigrn.columns`.
     notes
         One line for each column that needs a word.
     expects
@@ -188,14 +222,14 @@ class Spec:
     prior: Prior | None = None
     name: str = "spec"
     scale: str | None = None
-    ensemble: Bagging | None = None
-    permutations: int = 0
-    readout: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    stages: tuple[Stage, ...] = ()
     start: Callable[..., Blocks] | None = None
+    axes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     sweeps: Sweeps | None = None
-    restarts: int = 1
+    minibatch: Minibatch | None = None
+    over: tuple[Over, ...] = ()
     gauge: Callable[..., Blocks] | None = None
-    scores: Callable[..., dict[str, Array]] | None = None
+    columns: Any = ()
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
     expects: tuple[str, ...] = ()
 
@@ -217,8 +251,27 @@ class Spec:
                     else type(term).__name__
                 )
                 raise TypeError(f"Spec({slot}=...) takes a {slot}, got a {got}")
-        object.__setattr__(self, "permutations", check_whole("permutations", self.permutations))
-        object.__setattr__(self, "restarts", check_whole("restarts", self.restarts, low=1))
+        for name in ("stages", "over", "columns"):
+            value = getattr(self, name)
+            value = (value,) if not isinstance(value, tuple | list) else tuple(value)
+            object.__setattr__(self, name, value)
+        for name, kind in (("stages", Stage), ("over", Over)):
+            for item in getattr(self, name):
+                if not isinstance(item, kind):
+                    raise TypeError(
+                        f"Spec({name}=...) takes {kind.__name__} objects, got {type(item).__name__}"
+                    )
+        axes = {name: value for t in self.terms for name, value in t.axes.items()} | {
+            name: (value,) if isinstance(value, str) else tuple(value)
+            for name, value in self.axes.items()
+        }
+        object.__setattr__(self, "axes", axes)
+        spare = sorted(set(axes) - set(self.blocks))
+        if spare:
+            raise ValueError(
+                f"Spec(axes=...) names the block {spare[0]}, which no term uses; the terms' "
+                f"blocks are {', '.join(self.blocks)}"
+            )
         if self.scale not in SCALES:
             raise ValueError(f"scale must be one of {SCALES}, got {self.scale!r}")
 
@@ -249,8 +302,22 @@ class Spec:
     @property
     def shape(self) -> Shape:
         """What a compiled program depends on beside the terms."""
+        return self.shaped({})
+
+    def shaped(self, axes: dict[str, tuple[str, ...]]) -> Shape:
+        """Return the shape with the axes of blocks that were traced."""
         slots = (self.loss, self.regularizer, self.constraint)
-        return Shape(tuple(len(parts(s)) for s in slots), self.steps, self.start)
+        known = {b: AXES[b] for b in self.blocks if b in AXES} | self.axes | axes
+        return Shape(
+            tuple(len(parts(s)) for s in slots),
+            self.steps,
+            self.start,
+            tuple(sorted(known.items())),
+            self.sweeps,
+            self.columns,
+            self.gauge,
+            self.minibatch,
+        )
 
     @property
     def separable(self) -> bool:
@@ -260,14 +327,22 @@ class Spec:
     @property
     def hard_mask(self) -> bool:
         """True where the constraint keeps theta on the prior's support."""
-        from unigrn.constraints import Support
+        return any(t.on_prior for t in parts(self.constraint))
 
-        return any(isinstance(t, Support) for t in parts(self.constraint))
+    @property
+    def across(self) -> bool:
+        """True where a term couples the groups of cells, which are then fitted at once."""
+        return any(t.across for t in self.terms)
+
+    @property
+    def members(self) -> int:
+        """Number of fits of every target in a group."""
+        return math.prod(over.size for over in self.over)
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """Numbers of the terms and of the ensemble, by name."""
-        out: dict[str, Any] = {"scale": self.scale, "permutations": self.permutations}
+        """Numbers of the terms, and what is done around the fit, by name."""
+        out: dict[str, Any] = {"scale": self.scale}
         if self.sweeps is not None:
             out["sweeps"] = {
                 "steps": [str(s) for s in self.steps],
@@ -275,8 +350,10 @@ class Spec:
                 "relative": self.sweeps.relative,
                 "absolute": self.sweeps.absolute,
             }
-        if self.restarts > 1:
-            out["restarts"] = self.restarts
+        if self.minibatch is not None:
+            out["minibatch"] = dataclasses.asdict(self.minibatch)
+        for stage in self.stages:
+            out[f"stage.{type(stage).__name__}"] = dataclasses.asdict(stage)
         for term in self.terms:
             name = type(term).__name__
             while hasattr(term, "factor"):
@@ -285,9 +362,9 @@ class Spec:
             for item in dataclasses.fields(term):
                 value = getattr(term, item.name)
                 if not callable(value):
-                    out[f"{name}.{item.name}"] = value
-        if self.ensemble is not None:
-            out |= {f"ensemble.{k}": v for k, v in dataclasses.asdict(self.ensemble).items()}
+                    out[f"{name}.{item.name}"] = value.values if isinstance(value, Along) else value
+        for over in self.over:
+            out |= {f"{over.name}.{k}": v for k, v in over.settings.items()}
         return out
 
     def objective(self, params: Blocks, data: View, prior: PriorView) -> Array:
@@ -312,4 +389,6 @@ class Spec:
             text += f"  +  {self.regularizer.formula}"
         if self.constraint is not None:
             text += f"   s.t.  {self.constraint.formula}"
-        return text if self.ensemble is None else f"{self.ensemble.formula} of  {text}"
+        for over in self.over:
+            text = f"{over.formula} of  {text}"
+        return text

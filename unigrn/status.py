@@ -18,6 +18,8 @@ class Status(enum.IntEnum):
     INACCURATE = 7
     WITHIN_NOISE = 8
     OWN_LIMIT = 9
+    KINK = 10
+    STALLED = 11
 
     @property
     def message(self) -> str:
@@ -35,6 +37,29 @@ _MESSAGES = {
     Status.CONSTANT_TARGET: "target is constant",
     Status.INACCURATE: "not accurate: ill-conditioned",
     Status.WITHIN_NOISE: "stationary within the noise of its gradient",
+    Status.KINK: "not converged: the gradients on the two sides disagree (a kink: give the term a "
+    "prox)",
+    Status.STALLED: "not converged: no step lowers the objective any more",
     Status.OWN_LIMIT: "ended after the method's own number of sweeps, before it converged",
 }
-FAILED = (Status.MAX_ITERATIONS, Status.SINGULAR, Status.NOT_FINITE, Status.INACCURATE)
+FAILED = (
+    Status.MAX_ITERATIONS,
+    Status.SINGULAR,
+    Status.NOT_FINITE,
+    Status.INACCURATE,
+    Status.KINK,
+    Status.STALLED,
+)
+# How several fits of one target ended, the worst first.
+WORST = (
+    Status.NOT_FINITE,
+    Status.SINGULAR,
+    Status.KINK,
+    Status.MAX_ITERATIONS,
+    Status.STALLED,
+    Status.INACCURATE,
+    Status.OWN_LIMIT,
+    Status.RELEASED_RULE,
+    Status.WITHIN_NOISE,
+    Status.CONVERGED,
+)

@@ -101,10 +101,11 @@ def unigrn(size, dtype, steps):
     spec = netrex_cf(None, factors=k, evidence=(3.0,), steps=steps).replace(
         start=lambda *_: jax.tree.map(lambda v: v.astype(dtype), start)
     )
-    view = View(None, y[:, :m].astype(dtype), y.astype(dtype), np.ones(cells, dtype))
+    view = View(x=y[:, :m].astype(dtype), y=y.astype(dtype), weight=np.ones(cells, dtype))
     with jax.enable_x64(dtype == "float64"), threadpool_limits(1, "blas"):
         keys = jax.random.split(jax.random.key(0), 1)
-        limits = (np.asarray(-1, dtype), np.asarray(-1, dtype), np.int32(10**6))
+        off = np.asarray(-1, dtype)
+        limits = palm.Limits(off, off, off, np.int32(10**6), np.asarray(True))
 
         def run(until):
             terms, states = palm.begin(spec.shape, spec.terms, view, prior, keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,13 @@ Priors = Annotated[
     ),
 ]
 Method = Annotated[
-    str, typer.Option("--method", metavar="NAME", help="One of those that unigrn methods lists.")
+    str,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="One of those that unigrn methods lists, or one of your own: package.module:function "
+        "or path/to/file.py:function.",
+    ),
 ]
 Groupby = Annotated[
     str | None,
@@ -52,7 +59,8 @@ Params = Annotated[
     typer.Option(
         "--param",
         metavar="KEY=VALUE",
-        help="A parameter of the method, such as alpha=10. Repeat for several.",
+        help="A parameter of the method, such as alpha=10, or of its solver: tolerance, "
+        "max_iterations. Repeat for several.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
@@ -124,7 +132,10 @@ def _parameters(pairs: Sequence[str], method: str) -> dict[str, Any]:
 
     A value is JSON where it parses as such, otherwise text.
     """
-    known: Mapping[str, Any] = _registered(method).parameters
+    from unigrn.methods import OPTIONS, get
+
+    known: Mapping[str, Any] = get(method).parameters
+    options = {name: 0 for name in OPTIONS if name not in known}
     found: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -133,7 +144,7 @@ def _parameters(pairs: Sequence[str], method: str) -> dict[str, Any]:
             raise Refusal(f"--param {pair!r} is not KEY=VALUE, such as alpha=10")
         if key in found:
             raise Refusal(f"--param {key} is given twice")
-        if key not in known:
+        if key not in known and key not in options:
             own = {"seed", "dtype", "groupby", "layer", "regulators", "targets", "prior"}
             hint = f"write --{key}" if key in own else f"it has {defaults(known)}"
             raise Refusal(f"{method} has no parameter {key!r}{meant(key, list(known))}; {hint}")
@@ -141,7 +152,9 @@ def _parameters(pairs: Sequence[str], method: str) -> dict[str, Any]:
             value = json.loads(text)
         except json.JSONDecodeError:
             value = text
-        default = known[key]
+        default = known.get(key)
+        if default is inspect.Parameter.empty:
+            default = None
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if isinstance(default, str):
             value = text  # a name stays one, also where it reads as a number
@@ -152,18 +165,6 @@ def _parameters(pairs: Sequence[str], method: str) -> dict[str, Any]:
             raise Refusal(f"--param {key} is {text!r}; needed a number, such as {default}")
         found[key] = value
     return found
-
-
-def _registered(method: str) -> Any:
-    from unigrn.methods import registry
-
-    methods = registry()
-    if method not in methods:
-        raise Refusal(
-            f"no method {method!r}{meant(method, list(methods))}; "
-            f"the methods are {', '.join(methods)}"
-        )
-    return methods[method]
 
 
 def defaults(parameters: Mapping[str, Any]) -> str:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from unigrn.check import meant
 from unigrn.spec import Spec
+
+OPTIONS = ("tolerance", "max_iterations", "solver")  # of a plan, for any method
 
 # name: module of this package that holds a function of that name
 _HOME = {
@@ -36,19 +41,21 @@ class Method:
     @property
     def summary(self) -> str:
         """First line of the docstring."""
-        return inspect.getdoc(self.function).splitlines()[0]
+        return (inspect.getdoc(self.function) or self.name).splitlines()[0]
 
     @property
     def reference(self) -> str:
         """Everything under References in the docstring, as one line."""
-        text = inspect.getdoc(self.function)
+        text = inspect.getdoc(self.function) or ""
         return " ".join(text.partition("References\n----------\n")[2].split())
 
     @property
     def parameters(self) -> dict[str, Any]:
         """Hyperparameters and their defaults."""
         items = list(inspect.signature(self.function).parameters.values())[1:]
-        return {p.name: p.default for p in items}
+        return {
+            p.name: p.default for p in items if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        }
 
     @property
     def formula(self) -> str:
@@ -71,28 +78,69 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> Method:
-    """Return a method by name; an unknown name is an error that lists the known ones."""
-    if name not in _HOME:
+    """Return a method by name; an unknown name is an error that lists the known ones.
+
+    ``package.module:function`` and ``path/to/file.py:function`` name one of your own.
+    """
+    if name in _HOME:
+        home = importlib.import_module(f"unigrn.methods.{_HOME[name]}")
+        return Method(name, getattr(home, name))
+    place, colon, function = name.rpartition(":")
+    if colon:
+        return Method(function, _outside(place, function))
+    raise ValueError(
+        f"no method {name!r}{meant(name, _HOME)}; the methods are {', '.join(_HOME)}; one of your "
+        "own is package.module:function or path/to/file.py:function"
+    )
+
+
+def _outside(place: str, function: str) -> Callable[..., Spec]:
+    """Import a function from a module, or from a file that is run as one."""
+    try:
+        if place.endswith(".py"):
+            path = Path(place)
+            if not path.is_file():
+                raise ValueError(f"there is no file {place!r} to take the method {function} from")
+            found = importlib.util.spec_from_file_location(f"method_{path.stem}", path)
+            if found is None or found.loader is None:
+                raise ValueError(f"{place!r} cannot be loaded as a Python file")
+            module = importlib.util.module_from_spec(found)
+            sys.modules[module.__name__] = module  # so that its classes and functions can pickle
+            found.loader.exec_module(module)
+        else:
+            module = importlib.import_module(place)
+    except ImportError as error:
         raise ValueError(
-            f"there is no method {name!r}{meant(name, _HOME)}; the methods are: {', '.join(_HOME)}"
-        )
-    return registry()[name]
+            f"the module {place!r} of the method {function} cannot be imported: {error}; install "
+            "it, or name its file: path/to/file.py:function"
+        ) from error
+    except (SyntaxError, NameError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{place!r} fails while it is loaded: {type(error).__name__}: {error}"
+        ) from error
+    if not callable(getattr(module, function, None)):
+        public = [n for n in vars(module) if callable(getattr(module, n)) and n[0] != "_"]
+        raise ValueError(f"{place!r} has no function {function!r}{meant(function, public)}")
+    return getattr(module, function)
 
 
 def bind(
     method: str | Spec | Callable[..., Spec], hyper: dict[str, Any]
-) -> tuple[Callable[[Any], Spec] | None, dict[str, Any]]:
-    """Check hyperparameters and return ``prior -> Spec`` and all of them with defaults.
+) -> tuple[Callable[[Any], Spec] | None, dict[str, Any], dict[str, Any]]:
+    """Check hyperparameters; return ``prior -> Spec``, all of them with defaults, plan options.
 
-    A `Spec` has its hyperparameters in it: the function is None then.
+    A `Spec` has its hyperparameters in it: the function is None then. What the method has no
+    parameter for, and a plan has, is an option of the plan.
     """
+    hyper = dict(hyper)
     if isinstance(method, Spec):
+        options = {name: hyper.pop(name) for name in OPTIONS if name in hyper}
         if hyper:
             raise ValueError(
                 f"a Spec has its hyperparameters in its terms, got "
                 f"{', '.join(sorted(hyper))}; give the method's function instead"
             )
-        return None, {}
+        return None, {}, options
     if isinstance(method, str):
         method = get(method).function
     if not callable(method):
@@ -103,6 +151,7 @@ def bind(
     known = list(inspect.signature(method).parameters.values())[1:]
     free = any(p.kind is p.VAR_KEYWORD for p in known)
     defaults = {p.name: p.default for p in known if p.kind is not p.VAR_KEYWORD}
+    options = {n: hyper.pop(n) for n in OPTIONS if n in hyper and n not in defaults}
     unknown = [k for k in sorted(hyper) if k not in defaults and not free]
     if unknown:
         shown = ", ".join(f"{k}={v!r}" for k, v in defaults.items()) or "none"
@@ -113,4 +162,4 @@ def bind(
     missing = [k for k, v in defaults.items() if v is inspect.Parameter.empty and k not in hyper]
     if missing:
         raise ValueError(f"{getattr(method, '__name__', 'the method')} needs {missing[0]!r}")
-    return partial(method, **hyper), {**defaults, **hyper}
+    return partial(method, **hyper), {**defaults, **hyper}, options

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr
 
 from unigrn.check import listed
 from unigrn.constraints import no_self, support
 from unigrn.edges import codes, group_codes
-from unigrn.ensembles import bagging
+from unigrn.ensembles import bag_arguments, over, permuted
 from unigrn.losses import gaussian_evidence, least_squares
 from unigrn.prior import Prior
 from unigrn.regularizers import ridge
+from unigrn.replicates import Bagging, Found, Reader
 from unigrn.spec import Spec
+from unigrn.terms import Array, Blocks, PriorView, View
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from unigrn.network import Network
 
+DRAWS = ("shared", "released")
 UNCALIBRATED = (
     "uncalibrated: dispersion over bags, as the released program writes it; it shrinks "
     "as bags grow, whatever the evidence"
@@ -85,9 +91,11 @@ def celloracle(
             "fdr": FDR,
         },
         expects=("log", "imputed"),
-        permutations=permutations,
     )
-    return bagging(spec, bags=bags, max_features=max_features, draws=draws)
+    if draws not in DRAWS:
+        raise ValueError(f"draws must be one of {', '.join(DRAWS)}, got {draws!r}")
+    axis = SharedBags if draws == "shared" else ReleasedBags
+    return permuted(over(spec, axis(*bag_arguments(bags, max_features))), permutations)
 
 
 def celloracle_bayesian(
@@ -121,13 +129,13 @@ def celloracle_bayesian(
     Kamimoto et al., Nature 614 (2023) 742, doi:10.1038/s41586-022-05688-9; MacKay, Neural Comput.
     4 (1992) 415, doi:10.1162/neco.1992.4.3.415.
     """
-    return Spec(
+    spec = Spec(
         loss=gaussian_evidence(hyperprior, tolerance, max_iterations),
         constraint=support() + no_self(),
         prior=prior,
         name="celloracle_bayesian",
         scale="regulators",
-        readout=posterior_p,
+        columns=posterior,
         notes={
             "weight": "posterior mean, in units of the target per standard deviation of the "
             "regulator",
@@ -137,18 +145,14 @@ def celloracle_bayesian(
             "fdr": FDR,
         },
         expects=("log", "imputed"),
-        permutations=permutations,
     )
+    return permuted(spec, permutations)
 
 
-def posterior_p(columns: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return p = 2 Phi(-|mean| / sqrt(variance)), from double precision."""
-    from scipy.special import ndtr
-
-    mean, variance = (np.asarray(columns[k], np.float64) for k in ("weight", "variance"))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.abs(mean) / np.sqrt(variance)
-    return {"p": 2 * ndtr(-z)}
+def posterior(params: Blocks, data: View, prior: PriorView) -> dict[str, Array]:
+    """Columns of the edge table: posterior variance, and p = 2 Phi(-|mean| / sqrt(variance))."""
+    z = jnp.abs(params.theta) / jnp.sqrt(params.variance)
+    return {"variance": params.variance, "p": 2 * ndtr(-z)}
 
 
 def filter_links(
@@ -227,4 +231,85 @@ def to_celloracle(network: Network) -> dict[str, pd.DataFrame]:
     return {
         name: links[group == number].reset_index(drop=True)
         for number, name in enumerate(network.groups or ("all",))
+    }
+
+
+@dataclass(frozen=True)
+class SharedBags(Bagging):
+    """Bags with the statistics of the released program; one bootstrap of the cells serves all."""
+
+    name = "ensemble"
+
+    def reduce(self, found: Found) -> Found:
+        """Edge statistics from the dispersion over bags."""
+        return replace(found, edges=bag_statistics(**found.edges))
+
+
+@dataclass(frozen=True)
+class ReleasedBags(SharedBags):
+    """Bags by the index streams of the released program (as its authors' code draws them).
+
+    They ignore the seed and depend on the number of candidates.
+    """
+
+    draws: str = "released"
+    random_state: int = 123
+
+    by_candidates = True
+
+    def candidates(self, count: int, seed: int) -> np.ndarray:
+        """Drawn positions; targets with equally many candidates share them."""
+        return released_draws(0, count, self.bags, self.max_features, self.random_state)[0]
+
+    def cells(self, count: int, group: int, seed: int, candidates: int | None) -> Reader:
+        """How often each bag draws each cell, for targets with so many candidates."""
+        _, rows = released_draws(
+            count, int(candidates or 0), self.bags, self.max_features, self.random_state
+        )
+        offset = np.arange(self.bags)[:, None] * count
+        flat = np.bincount((rows + offset).ravel(), minlength=self.bags * count)
+        drawn = flat.reshape(self.bags, count)
+        return lambda start, stop: drawn[:, start:stop]
+
+
+def released_draws(
+    cells: int, candidates: int, bags: int, max_features: float, random_state: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Index streams of the released program: features (bags, k) and rows (bags, cells).
+
+    One legacy Mersenne Twister a bag, seeded from ``random_state``; it draws the features first,
+    so the rows depend on the number of candidates too. See ``proofs/`` and the method's page.
+    """
+    seeds = np.random.RandomState(random_state).randint(np.iinfo(np.int32).max, size=bags)
+    k = max(1, int(max_features * candidates))
+    features = np.empty((bags, k), np.int64)
+    rows = np.empty((bags, cells), np.int64)
+    for b, seed in enumerate(seeds):
+        stream = np.random.RandomState(seed)
+        features[b] = stream.permutation(candidates)[:k] if k < candidates else np.arange(k)
+        if cells:
+            rows[b] = stream.randint(0, cells, cells)
+    return features, rows
+
+
+def bag_statistics(
+    mean: np.ndarray, variance: np.ndarray, bags_drawn: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Edge statistics of the released program from the dispersion over bags.
+
+    With m drawn values of mean c and variance s^2, t = c / sqrt(s^2 / m) and p = 2 T_{m-1}(-|t|).
+    p is undefined (NaN) for m = 1 and where all drawn values are 0; it is 0 where they agree on
+    another value. It shrinks as bags grow: a measure of dispersion over bags, not a calibrated
+    test of the edge. The weight is undefined where no bag drew the edge.
+    """
+    from scipy.special import stdtr
+
+    m = bags_drawn.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = np.abs(mean.astype(np.float64)) / np.sqrt(variance / m)
+        p = 2 * stdtr(np.maximum(m - 1, 1), -t)
+    return {
+        "weight": np.where(m > 0, mean, np.nan),
+        "p": np.where(m > 1, p, np.nan),
+        "bags_drawn": m.astype(np.int64),
     }

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from unigrn.constraints import no_self, support
 from unigrn.losses import expected_gaussian, gaussian
@@ -81,7 +79,7 @@ def linear_gaussian(
         loss=expected_gaussian(noise_variance, draws),
         regularizer=kl_gaussian(on, off),
         start=Start(),
-        readout=posterior,
+        columns=posterior,
     )
 
 
@@ -102,12 +100,7 @@ class Start:
         )
 
 
-def posterior(columns: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return variance and score from the fitted blocks, and drop the logarithm."""
-    log_variance = np.asarray(columns["log_variance"], np.float64)
-    mean = np.abs(np.asarray(columns["weight"], np.float64))
-    return {
-        "log_variance": None,
-        "variance": np.exp(log_variance),
-        "score": mean / np.exp(0.5 * log_variance),
-    }
+def posterior(params: Blocks, data: View, prior: PriorView) -> dict[str, Array]:
+    """Columns of the edge table: posterior variance, and |mean| over its root as the score."""
+    variance = jnp.exp(params.log_variance)
+    return {"variance": variance, "score": jnp.abs(params.theta) / jnp.sqrt(variance)}

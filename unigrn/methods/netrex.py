@@ -13,7 +13,7 @@ from unigrn.prior import Prior
 from unigrn.regularizers import laplacian, ridge
 from unigrn.solvers import columns
 from unigrn.spec import Spec, Step, Sweeps
-from unigrn.terms import Array, Blocks, PriorView, Squares, View, joint_project
+from unigrn.terms import Array, Blocks, PriorView, Squares, View, joint
 
 
 def netrex(
@@ -88,7 +88,7 @@ def netrex(
             (Step("theta", "linear", 1.01), Step("A", "linear", 1.01)), sweeps, tolerance, absolute
         ),
         gauge=positive_activity,
-        scores=Ranks(),
+        columns=Ranks(),
         notes={
             "weight": "coefficient of the regulator's hidden activity, signed so that activity "
             "and expression of the regulator correlate positively",
@@ -112,7 +112,7 @@ class Start:
 
         def nearest(block, value):
             own = tuple(t for t in sets if t.block == block)
-            return joint_project(own)(value, prior) if own else value
+            return joint((), own).prox(value, 1.0, None, prior) if own else value
 
         def fit(design, target):
             zero = jnp.zeros((design.shape[0], target.shape[1]), target.dtype)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from unigrn.check import check_whole
+from unigrn.ensembles import consensus
 from unigrn.losses import component_analysis
 from unigrn.prior import Prior
 from unigrn.regularizers import Collaborative, collaborative, collaborative_sketch, l0, ridge
@@ -113,7 +114,7 @@ def netrex_cf(
         if steps == "safe"
         else Step("theta", "linear", 0.5, "frobenius")
     )
-    return Spec(
+    spec = Spec(
         loss=component_analysis(),
         regularizer=ridge(ridge_network)
         + ridge(ridge_activity, "A")
@@ -135,11 +136,11 @@ def netrex_cf(
             tolerance,
             absolute,
         ),
-        restarts=runs,
         gauge=positive_activity,
-        scores=Scores(rank),
+        columns=Scores(rank),
         notes=NOTES,
     )
+    return consensus(spec, runs)
 
 
 def netrex_cf_sketch(
@@ -183,7 +184,7 @@ def netrex_cf_sketch(
     ----------
     Wang et al., Commun. Biol. 5 (2022) 1282.
     """
-    return Spec(
+    spec = Spec(
         loss=component_analysis(),
         regularizer=ridge(ridge_network)
         + ridge(ridge_activity, "A")
@@ -203,11 +204,11 @@ def netrex_cf_sketch(
             sweeps,
             tolerance,
         ),
-        restarts=runs,
         gauge=positive_activity,
-        scores=Scores(),
+        columns=Scores(),
         notes=NOTES,
     )
+    return consensus(spec, runs)
 
 
 @dataclass(frozen=True)

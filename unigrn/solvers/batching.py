@@ -1,28 +1,62 @@
-"""From moments of all regulators to the view that each fit has of its own candidates.
+"""From moments or rows of all regulators to the view that each fit has of its own candidates.
 
-Fits form a grid of S systems (groups, bags) by T targets; they are laid out system by system along
-one batch axis N = S T.
+Fits form a grid of M members of the spec's axes by T targets; they are laid out member by member
+along one batch axis N = M T.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
+from unigrn.backend import over_fits
 from unigrn.problem import Entries, Tasks
-from unigrn.terms import Array, Moments, PriorView, View, pytree
+from unigrn.solvers.optimality import Fit, Options, certify
+from unigrn.solvers.solver import Solver
+from unigrn.spec import Shape, Slots
+from unigrn.terms import Array, Blocks, Moments, PriorView, View, local, pytree
 
 
 @pytree
-class Fit:
-    """Outcome of a batch of fits; leaves have the batch as their first axis."""
+class Rows:
+    """All cells of a group: ``x`` (cells, q), ``y`` (cells, responses), their weights."""
 
-    theta: Array
-    status: Array
-    residual: Array
-    iterations: Array
-    by_entry: dict[str, Array]  # statistics of every coefficient
-    by_target: dict[str, Array]  # nuisance blocks
+    x: Array
+    y: Array
+    weight: Array | None
+    extra: dict[str, Any]
+
+
+@pytree
+class Varied:
+    """Hyperparameters that differ between members: values by the number of their leaf."""
+
+    values: dict[int, Array]
+
+
+@pytree
+class Members:
+    """The grid of a compiled call."""
+
+    tasks: Tasks
+    entries: Entries
+    key: Array
+    varied: Varied
+
+
+def terms_of(shape: Shape, terms: tuple, varied: Varied, variant: Array, view: View) -> Slots:
+    """Return the terms of one fit: its hyperparameters, its entries of arrays."""
+    if varied.values:
+        leaves, structure = jax.tree.flatten(terms)
+        leaves = [
+            varied.values[i][variant] if i in varied.values else leaf
+            for i, leaf in enumerate(leaves)
+        ]
+        terms = jax.tree.unflatten(structure, leaves)
+    return Slots(shape, local(terms, view))
 
 
 def positions(tasks: Tasks, entries: Entries) -> tuple[Array, Array, PriorView]:
@@ -33,22 +67,23 @@ def positions(tasks: Tasks, entries: Entries) -> tuple[Array, Array, PriorView]:
     start = jnp.tile(tasks.start, tasks.row.shape[0])
     flat = jnp.where(valid, start[:, None] + place, empty)
     index = jnp.take(entries.candidate, flat)
-    prior = jax.tree.map(lambda v: jnp.take(v, flat), entries.prior)
-    return index, valid, prior
+    return index, valid, entries.prior.map(lambda v: jnp.take(v, flat, axis=0))
 
 
-def grid(tasks: Tasks) -> tuple[Array, Array]:
-    """System and target of each fit, (N,)."""
-    systems, targets = tasks.row.shape
-    return (
-        jnp.repeat(jnp.arange(systems, dtype=jnp.int32), targets),
-        jnp.tile(tasks.target, systems),
-    )
+def grid(tasks: Tasks, held: bool = False) -> tuple[Array, Array]:
+    """System and response of each fit, (N,)."""
+    system = tasks.held if held else tasks.system
+    return jnp.repeat(system, tasks.row.shape[1]), tasks.target.reshape(-1)
 
 
-def scalars(moments: Moments, tasks: Tasks, index: Array) -> Moments:
+def by_fit(tasks: Tasks, index: Array) -> View:
+    """Where each fit stands: its regulators (N, k) and its target (N,)."""
+    return View(regulators=index, target=jnp.tile(tasks.number, tasks.row.shape[0]))
+
+
+def scalars(moments: Moments, tasks: Tasks, index: Array, held: bool = False) -> Moments:
     """Moments of each fit without the Gram matrix, which closed forms gather on their own."""
-    s, t = grid(tasks)
+    s, t = grid(tasks, held)
     return Moments(
         gram=None,
         cross=moments.cross[s[:, None], index, t[:, None]],
@@ -59,30 +94,79 @@ def scalars(moments: Moments, tasks: Tasks, index: Array) -> Moments:
     )
 
 
-def with_gram(small: Moments, moments: Moments, tasks: Tasks, index: Array) -> Moments:
+def with_gram(small: Moments, moments: Moments, tasks: Tasks, index: Array, held=False) -> Moments:
     """Add the gathered Gram matrices, (N, k, k)."""
-    s, _ = grid(tasks)
+    s, _ = grid(tasks, held)
     gram = moments.gram[s[:, None, None], index[:, :, None], index[:, None, :]]
     return Moments(gram, small.cross, small.square, small.count, small.mean_x, small.mean_y)
 
 
-def moment_views(moments: Moments, tasks: Tasks, entries: Entries) -> tuple[View, PriorView]:
-    """Return views of all fits of a batch, with their moments."""
-    index, _, prior = positions(tasks, entries)
-    small = scalars(moments, tasks, index)
-    return View(with_gram(small, moments, tasks, index)), prior
+def views(source: Any, members: Members, held: bool = False) -> tuple[View, PriorView]:
+    """Return views of all fits of a batch, each with a key of its own."""
+    tasks = members.tasks
+    index, _, prior = positions(tasks, members.entries)
+    where = by_fit(tasks, index)
+    rows = jnp.arange(tasks.row.shape[0], dtype=jnp.int32)
+    member = jnp.repeat(rows, tasks.row.shape[1])
+    keys = jax.vmap(lambda i, j: jax.random.fold_in(jax.random.fold_in(members.key, i), j))(
+        member, where.target
+    )
+    s, t = grid(tasks, held)
+    if isinstance(source, Moments):
+        small = scalars(source, tasks, index, held)
+        return where.replace(moments=with_gram(small, source, tasks, index, held), key=keys), prior
+    return where.replace(
+        x=jnp.moveaxis(jnp.take(source.x, index, axis=1), 1, 0),
+        y=jnp.take(source.y, t, axis=1).T,
+        weight=None if source.weight is None else source.weight[s],
+        key=keys,
+    ), prior
 
 
-def row_views(
-    x: Array, y: Array, weight: Array | None, key: Array, tasks: Tasks, entries: Entries
-) -> tuple[View, PriorView]:
-    """Return views of all fits of a batch, with rows ``x`` (cells, q) and ``y`` (cells, p).
+def solve(
+    solver: Solver, shape: Shape, terms: tuple, source: Any, members: Members, options: Options
+) -> Fit:
+    """Solve all fits of a batch."""
+    if solver.batch is not None:
+        return solver.batch(shape, terms, source, members, options)
+    extra = {} if isinstance(source, Moments) else source.extra
 
-    ``weight`` is (systems, cells) or None. Every fit has a key of its own.
-    """
-    index, _, prior = positions(tasks, entries)
-    s, t = grid(tasks)
-    own = jnp.moveaxis(jnp.take(x, index, axis=1), 1, 0)
-    response = jnp.take(y, t, axis=1).T
-    keys = jax.vmap(lambda i, j: jax.random.fold_in(jax.random.fold_in(key, i), j))(s, t)
-    return View(None, own, response, None if weight is None else weight[s], keys), prior
+    def one(view, prior, variant):
+        view = view.replace(extra=local(extra, view))
+        slots = terms_of(shape, terms, members.varied, variant, view)
+        return certified(solver, slots, view, prior, options)
+
+    return over_fits(one, *views(source, members), variants(members.tasks))
+
+
+def certified(solver: Solver, slots: Slots, view: View, prior: PriorView, options: Options) -> Fit:
+    """Solve one fit, and judge it where the solver does not."""
+    fit = solver.solve(slots, view, prior, options)
+    if fit.status is not None:
+        return fit
+    status, residual = certify(slots, fit.params, slots.start(view, prior), view, prior, options)
+    return Fit(fit.params, status, residual, fit.iterations, fit.value, fit.history)
+
+
+def variants(tasks: Tasks) -> Array:
+    """Hyperparameters of each fit, by number."""
+    return jnp.repeat(tasks.variant, tasks.row.shape[1])
+
+
+def looked_at(
+    look: Callable[[Slots, Blocks, View, PriorView], Any],
+    shape: Shape,
+    terms: tuple,
+    source: Any,
+    members: Members,
+    params: Blocks,
+    held: bool = False,
+) -> Any:
+    """Apply a function of terms, blocks and data to every fit of a batch."""
+    extra = {} if isinstance(source, Moments) else source.extra
+
+    def one(view, prior, variant, own):
+        view = view.replace(extra=local(extra, view))
+        return look(terms_of(shape, terms, members.varied, variant, view), own, view, prior)
+
+    return over_fits(one, *views(source, members, held), variants(members.tasks), params)

@@ -10,28 +10,35 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from unigrn.problem import Entries, Tasks
 from unigrn.solvers import batching, linear
-from unigrn.solvers.batching import Fit
+from unigrn.solvers.batching import Members
+from unigrn.solvers.optimality import Fit, Options
+from unigrn.spec import Shape
 from unigrn.status import Status
-from unigrn.terms import Moments, Quadratic, View
+from unigrn.terms import Blocks, Moments, Quadratic, View
 
 
-def quadratics(loss, regularizer, small: Moments, prior) -> Quadratic:
+def quadratics(
+    shape: Shape, terms: tuple, members: Members, small: Moments, prior, where
+) -> Quadratic:
     """Return the quadratic of every fit; leaves have the batch as their first axis."""
 
-    def one(moments, view):
-        q = loss.quadratic(View(moments), view)
-        return q if regularizer is None else q + regularizer.quadratic(View(moments), view)
+    def one(moments, view, where, variant):
+        slots = batching.terms_of(shape, terms, members.varied, variant, where)
+        q = slots.loss.quadratic(View(moments), view)
+        if slots.regularizer is None:
+            return q
+        return q + slots.regularizer.quadratic(View(moments), view)
 
-    return jax.vmap(one)(small, prior)
+    return jax.vmap(one)(small, prior, where, batching.variants(members.tasks))
 
 
-def solve(loss, regularizer, moments: Moments, tasks: Tasks, entries: Entries) -> Fit:
+def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, options: Options) -> Fit:
     """Solve a batch of fits exactly; singular systems are solved without dependent regulators."""
-    index, valid, prior = batching.positions(tasks, entries)
+    tasks = members.tasks
+    index, valid, prior = batching.positions(tasks, members.entries)
     small = batching.scalars(moments, tasks, index)
-    q = quadratics(loss, regularizer, small, prior)
+    q = quadratics(shape, terms, members, small, prior, batching.by_fit(tasks, index))
     if q.matrix is None and q.linear is None:
         # (G + D / s) theta = c; without data (s = 0) the minimum is at 0.
         live = q.scale[:, None] > 0
@@ -53,12 +60,12 @@ def solve(loss, regularizer, moments: Moments, tasks: Tasks, entries: Entries) -
         matrix = matrix * both + jax.vmap(jnp.diag)(jnp.where(valid, q.diagonal, 1))
         found = linear.solve_spd(matrix, _right(q, small) * valid.astype(gram.dtype))
         theta = found.x
-    residual = residuals(theta, q, moments, tasks, index, valid, small)
+    residual, value = residuals(theta, q, moments, members, index, valid, small)
     # Rounding alone leaves far less than this; more means an ill-conditioned system.
     exact = residual <= 100 * index.shape[1] * jnp.finfo(theta.dtype).eps
     status = jnp.where(exact, Status.CONVERGED, Status.INACCURATE)
     status = jnp.where(found.ok, status, Status.SINGULAR).astype(jnp.int32)
-    return Fit(theta, status, residual, jnp.ones_like(status), {}, {})
+    return Fit(Blocks(theta=theta), status, residual, jnp.ones_like(status), value)
 
 
 def _right(q: Quadratic, small: Moments) -> jax.Array:
@@ -67,24 +74,28 @@ def _right(q: Quadratic, small: Moments) -> jax.Array:
     return right if q.linear is None else right + q.linear
 
 
-def residuals(theta, q: Quadratic, moments, tasks, index, valid, small) -> jax.Array:
-    """Return |A theta - b|_inf / |b|_inf: the gradient, relative to the gradient at 0."""
+def residuals(theta, q: Quadratic, moments, members: Members, index, valid, small):
+    """Return |A theta - b|_inf / |b|_inf, the gradient relative to that at 0, and the objective."""
     mask = valid.astype(theta.dtype)
-    rest = q.scale[:, None] * _apply_gram(theta, moments, tasks, index) + q.diagonal * theta
+    rest = q.scale[:, None] * _apply_gram(theta, moments, members, index) + q.diagonal * theta
     if q.matrix is not None:
         rest = rest + jnp.einsum("nij,nj->ni", q.matrix, theta)
     right = _right(q, small) * mask
     at_zero = jnp.maximum(jnp.max(jnp.abs(right), axis=1), jnp.finfo(theta.dtype).tiny)
-    return jnp.max(jnp.abs(rest * mask - right), axis=1) / at_zero
+    value = jnp.sum(theta * (rest * mask - 2 * right), axis=1) + q.scale * small.square + q.constant
+    return jnp.max(jnp.abs(rest * mask - right), axis=1) / at_zero, value
 
 
-def _apply_gram(theta, moments: Moments, tasks: Tasks, index) -> jax.Array:
+def _apply_gram(theta, moments: Moments, members: Members, index) -> jax.Array:
     """G[I, I] theta for every fit, by one product with each system's whole Gram matrix."""
-    systems, targets = tasks.row.shape
+    fits, targets = members.tasks.row.shape
     q = moments.gram.shape[1]
     rows = jnp.arange(theta.shape[0])[:, None]
     wide = jnp.zeros((theta.shape[0], q), theta.dtype).at[rows, index].add(theta)
-    wide = jnp.matmul(
-        wide.reshape(systems, targets, q), moments.gram, precision=jax.lax.Precision.HIGHEST
+    gram = (
+        moments.gram
+        if fits == 1 and moments.gram.shape[0] == 1
+        else jnp.take(moments.gram, members.tasks.system, axis=0)
     )
+    wide = jnp.matmul(wide.reshape(fits, targets, q), gram, precision=jax.lax.Precision.HIGHEST)
     return jnp.take_along_axis(wide.reshape(-1, q), index, axis=1)

@@ -19,14 +19,15 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from unigrn.solvers.batching import Fit
+from unigrn.solvers.optimality import Fit, Options
+from unigrn.spec import Slots
 from unigrn.status import Status
-from unigrn.terms import PriorView, View
+from unigrn.terms import Blocks, PriorView, View
 
 
-def solve(loss, view: View, prior: PriorView) -> Fit:
-    """Solve one fit; ``loss`` is a `unigrn.losses.GaussianEvidence`."""
-    h, tolerance, most = loss.evidence()
+def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
+    """Solve one fit, whose loss is a `unigrn.losses.GaussianEvidence` with a rule of its own."""
+    h, tolerance, most = terms.loss.evidence()
     m = view.moments
     dtype = m.gram.dtype
     e, v = jnp.linalg.eigh(m.gram)
@@ -77,11 +78,10 @@ def solve(loss, view: View, prior: PriorView) -> Fit:
     finite = jnp.all(jnp.isfinite(theta)) & jnp.all(jnp.isfinite(variance))
     status = jnp.where(done, Status.RELEASED_RULE, Status.MAX_ITERATIONS)
     status = jnp.where(finite, status, Status.NOT_FINITE)
-    return Fit(
-        jnp.where(prior.valid, theta, 0),
-        status.astype(jnp.int32),
-        residual,
-        steps,
-        {"variance": variance},
-        {"noise_precision": a, "weight_precision": lam},
+    params = Blocks(
+        theta=jnp.where(prior.valid, theta, 0),
+        variance=variance,
+        noise_precision=a,
+        weight_precision=lam,
     )
+    return Fit(params, status.astype(jnp.int32), residual, steps, jnp.zeros((), dtype))

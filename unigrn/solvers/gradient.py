@@ -1,99 +1,149 @@
-"""Gradient descent through optax: L-BFGS with a zoom line search, for any differentiable spec.
+"""L-BFGS with backtracking, for any differentiable objective.
 
-An interval constraint is met by the change of variables theta = bijector(z).
-Sources: Liu and Nocedal, Math. Program. 45 (1989) 503, doi:10.1007/BF01589116; DeepMind et al.,
-optax.
+One evaluation an iteration: a step that does not lower the objective enough is shortened and tried
+again, so that a batch of fits moves in step. The steps are accepted by Armijo's rule or, where
+rounding hides the decrease, by its form in the slopes.
+Sources: Liu and Nocedal, Math. Program. 45 (1989) 503, doi:10.1007/BF01589116; Hager and Zhang,
+SIAM J. Optim. 16 (2005) 170, doi:10.1137/030601880.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
+from jax.flatten_util import ravel_pytree
 
-from unigrn.solvers.batching import Fit
-from unigrn.solvers.split import Split, stationarity
-from unigrn.status import Status
-from unigrn.terms import Array, Blocks, PriorView, View
+from unigrn.solvers import optimality
+from unigrn.solvers.optimality import Fit, Options
+from unigrn.terms import Array, PriorView, View
+
+MEMORY = 10  # pairs of steps and turns that are kept
 
 
-def solve(
-    parts: Split,
-    bijector,
-    start: Blocks,
-    view: View,
-    prior: PriorView,
-    tolerance: Array,
-    most: Array,
-) -> Fit:
-    """Solve one fit, or one whole network, from ``start``."""
-    dtype = start.theta.dtype
-    mask = prior.valid.astype(dtype)
+def direction(g: Array, moves: Array, turns: Array, weight: Array) -> Array:
+    """Return -H g by the two-loop recursion; row i of the memory counts where weight_i > 0."""
+    rows = range(MEMORY)  # oldest first
+    shares = [jnp.zeros(())] * MEMORY
+    out = g
+    for i in reversed(rows):
+        shares[i] = weight[i] * jnp.sum(moves[i] * out)
+        out = out - shares[i] * turns[i]
+    newest = jnp.sum(turns[-1] ** 2)
+    out = out * jnp.where(weight[-1] > 0, 1 / jnp.maximum(weight[-1] * newest, 1e-37), 1)
+    for i in rows:
+        out = out + (shares[i] - weight[i] * jnp.sum(turns[i] * out)) * moves[i]
+    return -out
 
-    def natural(z: Blocks) -> Blocks:
-        theta = z.theta if bijector is None else bijector(z.theta, prior)
-        return z.replace(theta=theta * mask)
 
-    def objective(z):
-        return parts.smooth(natural(z), view, prior)
+def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
+    """Solve one fit, or one whole network, from its start."""
+    obj = optimality.objective(terms)
+    start = optimality.masked(terms.start(view, prior), prior)
+    dtype, tolerance = start.theta.dtype, options.tolerance
+    eps, tiny = jnp.finfo(dtype).eps, jnp.finfo(dtype).tiny
+    # Moved are coefficients of regulators of equal spread and an intercept of centred ones.
+    means = optimality.shear(start, view, {})
+    spread = optimality.spreads(start, view, means is not None)
+    shift = 0 if means is None else means @ start.theta
+    begin = start.replace(theta=start.theta * spread)
+    if means is not None:
+        begin = begin.replace(intercept=start.intercept + shift)
+    z0, unravel = ravel_pytree(begin)
+    slope = optimality.slope(obj, view, prior)
+    sizes = optimality.scale(slope, start, tolerance, spread)
 
-    solver = optax.lbfgs(memory_size=10)
-    advance = optax.value_and_grad_from_state(objective)
-    slope = jax.grad(parts.smooth)
+    def natural(z):
+        params = unravel(z)
+        params = optimality.masked(params.replace(theta=params.theta / spread), prior)
+        if means is None:
+            return params
+        return params.replace(intercept=params.intercept - means @ params.theta)
 
-    def largest(g):
-        return jnp.max(jnp.stack([jnp.max(jnp.abs(v), initial=0) for v in jax.tree.leaves(g)]))
+    def evaluate(z):
+        value, g = jax.value_and_grad(lambda z: obj.smooth(natural(z), view, prior))(z)
+        return value.astype(dtype), g
 
-    zero = start.replace(theta=jnp.zeros_like(start.theta))
-    g0 = slope(zero, view, prior)
-    first = slope(natural(start), view, prior)
-    # Relative to the larger of the gradients at 0 and at the start: 0 may be the solution.
-    at_zero = largest([g.replace(theta=g.theta * mask) for g in (g0, first)])
-    tiny = jnp.finfo(dtype).tiny
-    # Step of the projected gradient: one over the curvature along the first gradient.
-    ahead = first.theta * mask / jnp.maximum(at_zero, tiny)
-    turn = slope(natural(start).replace(theta=natural(start).theta + ahead), view, prior).theta
-    bend = jnp.sqrt(jnp.sum(((turn - first.theta) * mask) ** 2))
-    length = jnp.sqrt(jnp.sum(ahead**2))
-    step = jnp.where(bend > 0, length / jnp.maximum(bend, tiny), 1).astype(dtype)
+    def residual_at(z, g):
+        """Relative slope in the parameters themselves, from that in what is moved."""
+        plain = unravel(g)
+        if means is not None:
+            tilt = jnp.multiply.outer(means, plain.intercept)
+            plain = plain.replace(theta=plain.theta + tilt / spread)
+        plain = plain.replace(theta=plain.theta * spread)
+        return optimality.relative(plain, sizes, spread)
 
-    def residual_at(z):
-        params = natural(z)
-        g = slope(params, view, prior)
-        g = g.replace(theta=g.theta * mask)
-        out = stationarity(params.theta, g.theta, step, at_zero, parts.prox, view, prior)
-        for block in params:
-            if block != "theta":
-                other = jnp.max(jnp.abs(g[block]), initial=0)
-                out = jnp.maximum(out, other / jnp.maximum(at_zero, tiny))
-        return out
-
-    def body(carry):
-        z, state, count, _ = carry
-        # optax relies on implicit promotion, whatever the user's own setting.
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            value, g = advance(z, state=state)
-            updates, state = solver.update(g, state, z, value=value, grad=g, value_fn=objective)
-            z = optax.apply_updates(z, updates)
-        return z, state, count + 1, residual_at(z).astype(dtype)
-
-    def proceed(carry):
-        *_, count, residual = carry
-        return (residual > tolerance) & (count < most)
-
-    begin = (start, solver.init(start), jnp.zeros((), jnp.int32), residual_at(start).astype(dtype))
-    z, _, steps, residual = jax.lax.while_loop(proceed, body, begin)
-    params = natural(z)
-    finite = jnp.all(
-        jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves((params, residual, at_zero))])
+    f0, g0 = evaluate(z0)
+    reach = (
+        jnp.sqrt(eps)
+        * (1 + jnp.max(jnp.abs(z0), initial=0))
+        / jnp.maximum(jnp.max(jnp.abs(g0), initial=0), tiny)
     )
-    status = jnp.where(residual <= tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
-    status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
-    return Fit(params.theta, status, residual, steps, *blocks_by_shape(params))
+    bend = jnp.linalg.norm(evaluate(z0 - reach * g0)[1] - g0) / jnp.maximum(
+        reach * jnp.linalg.norm(g0), tiny
+    )
+    bend = jnp.where(jnp.isfinite(bend) & (bend > 0), bend, 1).astype(dtype)
+    zeros = jnp.zeros((MEMORY, z0.shape[0]), dtype)
 
+    def body(state):
+        z, f, g, (moves, turns, weight), ahead, length, count = state
+        new = z + length * ahead
+        value, g_new = evaluate(new)
+        down, now = jnp.sum(g * ahead), jnp.sum(g_new * ahead)
+        armijo = value <= f + 1e-4 * length * down
+        flat = (value <= f + 16 * eps * jnp.abs(f)) & (now <= 0.98 * jnp.abs(down))
+        accept = jnp.isfinite(value) & jnp.all(jnp.isfinite(g_new)) & (armijo | flat)
+        move, turn = new - z, g_new - g
+        curved = jnp.sum(move * turn)
+        rounding = 10 * eps * jnp.linalg.norm(move) * jnp.linalg.norm(turn)
+        if obj.monotone:  # otherwise the step left the domain in which f is what it says
+            noise = 64 * eps * jnp.linalg.norm(move) * (jnp.linalg.norm(g) + jnp.linalg.norm(g_new))
+            accept = accept & (curved >= -noise)
+        good = accept & (curved > rounding)
 
-def blocks_by_shape(params: Blocks) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Nuisance blocks with one number an edge, shaped like theta, and those with one a target."""
-    others = {b: params[b] for b in params if b != "theta"}
-    by_entry = {b: v for b, v in others.items() if v.shape == params.theta.shape}
-    return by_entry, {b: v for b, v in others.items() if b not in by_entry}
+        def push(memory, row):
+            return jnp.where(good, jnp.concatenate([memory[1:], row[None]]), memory)
+
+        memory = (
+            push(moves, move),
+            push(turns, turn),
+            push(weight, 1 / jnp.where(good, curved, 1)),
+        )
+        following = direction(g_new, *memory)
+        downhill = jnp.sum(following * g_new) < 0
+        following = jnp.where(downhill, following, -g_new / bend)
+        # The minimum of the parabola through both values and the slope, within limits.
+        rise = value - f - length * down
+        share = jnp.where(rise > 0, -0.5 * length * down / jnp.where(rise > 0, rise, 1), 0.1)
+        share = jnp.clip(jnp.where(jnp.isfinite(share), share, 0.1), 0.1, 0.5)
+        # A step that keeps failing is tried along the gradient, then given up.
+        short = ~accept & (length < 1e-9)
+        memory = jax.tree.map(lambda m: jnp.where(short, 0, m), memory)
+        return (
+            jnp.where(accept, new, z),
+            jnp.where(accept, value, f),
+            jnp.where(accept, g_new, g),
+            memory,
+            jnp.where(accept, following, jnp.where(short, -g / bend, ahead)),
+            jnp.where(accept | short, 1, share * length).astype(dtype),
+            count
+            + jnp.where(short & (jnp.max(jnp.abs(ahead + g / bend)) <= 0), options.most, 1).astype(
+                jnp.int32
+            ),
+        )
+
+    def proceed(state):
+        z, _, g, *_, count = state
+        return (residual_at(z, g) > tolerance) & (count < options.most)
+
+    zero = jnp.zeros((), jnp.int32)
+    memory = (zeros, zeros, jnp.zeros(MEMORY, dtype))
+    state = (z0, f0, g0, memory, -g0 / bend, jnp.ones((), dtype), zero)
+    z, _, g, *_, count = jax.lax.while_loop(proceed, body, state)
+    params = natural(z)
+    residual = residual_at(z, g).astype(dtype)
+    status = optimality.ended(params, residual, tolerance)
+    status = optimality.with_kinks(terms, slope, params, sizes, options, status)
+    steps = jnp.minimum(count, options.most)
+    return Fit(params, status, residual, steps, obj.total(params, view, prior))

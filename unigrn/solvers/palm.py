@@ -12,28 +12,22 @@ Source: Bolte, Sabach and Teboulle, Math. Program. 146 (2014) 459, doi:10.1007/s
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from threadpoolctl import threadpool_limits
 
-from unigrn.solvers import columns
+from unigrn.backend import over_starts
+from unigrn.solvers import columns, optimality
+from unigrn.solvers.optimality import Fit, Options, proximal_terms
 from unigrn.spec import Slots, Step
 from unigrn.status import Status
-from unigrn.terms import (
-    AXES,
-    Array,
-    Blocks,
-    PriorView,
-    Squares,
-    Term,
-    View,
-    joint_project,
-    joint_prox,
-    parts,
-    pytree,
-)
+from unigrn.terms import Array, Blocks, PriorView, Squares, Term, View, joint, parts, pytree
 
 
 @pytree
@@ -45,24 +39,24 @@ class State:
     change: Array
     count: Array
     done: Array
+    scale: Array  # what residuals are relative to
     history: Array  # objective after each sweep, as far as asked for
 
 
 @pytree
-class Outcome:
-    """What a run of PALM found."""
+class Limits:
+    """When sweeps end: changes of the objective (below 0: never), the residual, their number."""
 
-    params: Blocks
-    status: Array
-    residual: Array
-    iterations: Array
-    value: Array
-    history: Array
+    relative: Array
+    absolute: Array
+    tolerance: Array
+    most: Array
+    declared: Array  # whether the first two are the method's own
 
 
 def smooth_terms(spec: Any, block: str) -> tuple[Term, ...]:
     """Terms that a linearised step of the block meets by their gradient."""
-    by_prox = {id(t) for t in proximal_terms(spec, block)}
+    by_prox = {id(t) for t in kinks(spec, block)}
     return tuple(
         t
         for t in parts(spec.loss) + parts(spec.regularizer)
@@ -70,7 +64,7 @@ def smooth_terms(spec: Any, block: str) -> tuple[Term, ...]:
     )
 
 
-def proximal_terms(spec: Any, block: str) -> tuple[Term, ...]:
+def kinks(spec: Any, block: str) -> tuple[Term, ...]:
     """Terms that a linearised step meets by their prox: what has a kink, and nuisance ridges."""
     return tuple(
         t
@@ -79,67 +73,59 @@ def proximal_terms(spec: Any, block: str) -> tuple[Term, ...]:
     )
 
 
-def constraints(spec: Any, block: str) -> tuple[Term, ...]:
-    """Constraints on the block beyond deleted entries."""
-    return tuple(t for t in parts(spec.constraint) if t.block == block and t.allows is None)
-
-
-def valid_columns(block: str, prior: PriorView) -> Array | None:
-    """Which columns of a block are no padding, or None where all are taken."""
-    axis = AXES.get(block, ("", ""))[-1]
-    if axis == "targets":
-        return jnp.any(prior.valid, axis=0)
-    return jnp.any(prior.valid, axis=1) if axis == "regulators" else None
-
-
 def _squares(terms: tuple[Term, ...], block, params, view, prior) -> Squares:
     found = [t.squares(block, params, view, prior) for t in terms]
     return sum(found[1:], found[0])
 
 
 def _point(spec, step: Step, params, view, prior, chosen) -> Array:
-    own = tuple(t for t in parts(spec.loss) + parts(spec.regularizer) if step.block in t.blocks)
-    squares, block = _squares(own, step.block, params, view, prior), params[step.block]
+    costs = tuple(t for t in parts(spec.loss) + parts(spec.regularizer) if step.block in t.blocks)
+    squares, block = _squares(costs, step.block, params, view, prior), params[step.block]
     if chosen is None:
         return columns.step(squares, block, step.weight)
     weight = squares.weight
-    some = Squares(
+    part = Squares(
         squares.design,
         squares.target[:, chosen],
         None if weight is None else weight[:, chosen],
         squares.scale,
         squares.ridge,
     )
-    return block.at[:, chosen].set(columns.step(some, block[:, chosen], step.weight))
+    return block.at[:, chosen].set(columns.step(part, block[:, chosen], step.weight))
 
 
 def bound(spec, step: Step, params, view, prior) -> Array:
     """Bound the Lipschitz constant of the gradient of the smooth terms in the block."""
-    own = smooth_terms(spec, step.block)
-    linear = tuple(t for t in own if step.block in t.linear)
-    total = sum((t.lipschitz(view, prior) for t in own if step.block not in t.linear), 0.0)
+    smooth = smooth_terms(spec, step.block)
+    linear = tuple(t for t in smooth if step.block in t.linear)
+    total = sum((t.lipschitz(view, prior) for t in smooth if step.block not in t.linear), 0.0)
     if linear:
         squares = _squares(linear, step.block, params, view, prior)
         total = total + columns.curvature(squares, step.bound == "safe")
     return total
 
 
+def slope(spec, block: str, params, view, prior):
+    """Return the gradient of the smooth terms as a function of one block."""
+    smooth = smooth_terms(spec, block)
+    g = jax.grad(lambda b: sum(t(params.replace(**{block: b}), view, prior) for t in smooth))
+    # Entries without candidate are no variables: their slope must not reach a prox.
+    return (lambda b: jnp.where(prior.valid, g(b), 0)) if block == "theta" else g
+
+
+def _moved(spec, block: str, params, view, prior, length) -> Array:
+    """Return a linearised step of a block, before entries without candidate are cut."""
+    new = params[block] - length * slope(spec, block, params, view, prior)(params[block])
+    own, sets = kinks(spec, block), proximal_terms(spec, block)[1]
+    return joint(own, sets).prox(new, length, view, prior, params) if own or sets else new
+
+
 def _linear(spec, step: Step, params, view, prior, chosen) -> Array:
-    block, own = step.block, smooth_terms(spec, step.block)
-
-    def smooth(b):
-        return sum(t(params.replace(**{block: b}), view, prior) for t in own)
-
-    old = params[block]
+    old = params[step.block]
     tiny = jnp.finfo(old.dtype).tiny
     length = 1 / jnp.maximum(step.weight * bound(spec, step, params, view, prior), tiny)
-    new = old - length * jax.grad(smooth)(old)
-    kinks, sets = proximal_terms(spec, block), constraints(spec, block)
-    if kinks:
-        new = joint_prox(kinks)(new, length, view, prior, params)
-    if sets:
-        new = joint_project(sets)(new, prior)
-    if block == "theta":
+    new = _moved(spec, step.block, params, view, prior, length)
+    if step.block == "theta":
         new = jnp.where(prior.valid, new, 0)
     return new if chosen is None else old.at[:, chosen].set(new[:, chosen])
 
@@ -158,27 +144,48 @@ def objective(spec, params: Blocks, view: View, prior: PriorView) -> Array:
     return sum(t(params, view, prior) for t in parts(spec.loss) + parts(spec.regularizer))
 
 
+def residual(spec, params: Blocks, view: View, prior: PriorView) -> tuple[Array, Array]:
+    """Return the residual of the whole problem (see `optimality`), and the largest gradient.
+
+    Block by block, at the newest others: where the prox of one depends on another block, this is
+    what stationary means.
+    """
+    dtype = params.theta.dtype
+    apart, slopes = [], []
+    for block in params:
+        if not any(block in t.blocks for t in spec.terms):
+            continue
+        own, sets = kinks(spec, block), proximal_terms(spec, block)[1]
+        gradient = slope(spec, block, params, view, prior)
+        g = gradient(params[block])
+        slopes.append(jnp.max(jnp.abs(g), initial=0))
+        if not own and not sets:
+            apart.append(slopes[-1])
+            continue
+        tiny, eps = jnp.finfo(dtype).tiny, jnp.finfo(dtype).eps
+        reach = (
+            jnp.sqrt(eps) * (1 + jnp.max(jnp.abs(params[block]))) / jnp.maximum(slopes[-1], tiny)
+        )
+        turn = gradient(params[block] - reach * g) - gradient(params[block])
+        bend = jnp.sqrt(jnp.sum(turn**2) / jnp.maximum(jnp.sum((reach * g) ** 2), tiny))
+        bend = jnp.where(jnp.isfinite(bend) & (bend > 0), bend, 1)
+        new = _moved(spec, block, params, view, prior, 1 / bend)
+        apart.append(jnp.max(jnp.abs(params[block] - new), initial=0) * bend)
+    return jnp.max(jnp.stack(apart)).astype(dtype), jnp.max(jnp.stack(slopes)).astype(dtype)
+
+
 def _draw(spec, prior: PriorView, key, count) -> dict[str, Array]:
     """Draw the columns that a sub-sampled sweep moves."""
     chosen = {}
     for i, step in enumerate(spec.steps):
         if step.sample is None:
             continue
-        valid = valid_columns(step.block, prior)
+        axis = 0 if spec.axes[step.block][-1] == "targets" else 1
+        valid = jnp.any(prior.valid, axis=axis)
         own = jax.random.fold_in(jax.random.fold_in(key, count), i)
         order = jnp.argsort(jnp.where(valid, jax.random.uniform(own, valid.shape), 2))
         chosen[step.block] = order[: step.sample]
     return chosen
-
-
-def over_starts(one, *arrays):
-    """Map a function over the restarts.
-
-    On CPU one after the other, as fits with LAPACK work are, see `backend.over_fits`.
-    """
-    if jax.default_backend() == "cpu":
-        return jax.lax.map(lambda each: one(*each), arrays)
-    return jax.vmap(one)(*arrays)
 
 
 @partial(jax.jit, static_argnames=("slots", "history"))
@@ -188,15 +195,19 @@ def begin(slots, terms, view: View, prior: PriorView, keys, history: int = 0):
     spec = Slots(slots, ready)
 
     def one(key):
-        params = spec.start(view, prior, key)
+        params = spec.start(view.replace(key=key), prior)
         value = objective(spec, params, view, prior)
         zero = jnp.zeros((), jnp.int32)
+        still = params.replace(theta=jnp.zeros_like(params.theta))
+        at_zero, at_start = (residual(spec, p, view, prior)[1] for p in (still, params))
+        at_zero = jnp.where(jnp.isfinite(at_zero) & (at_zero > 0), at_zero, at_start)
         return State(
             params,
             value,
             jnp.full_like(value, jnp.inf),
             zero,
             zero > 0,
+            jnp.maximum(at_zero, jnp.finfo(at_zero.dtype).tiny),
             jnp.full((history,), jnp.nan, value.dtype),
         )
 
@@ -204,14 +215,12 @@ def begin(slots, terms, view: View, prior: PriorView, keys, history: int = 0):
 
 
 @partial(jax.jit, static_argnames=("slots",), donate_argnames=("states",))
-def advance(slots, terms, states: State, view, prior, keys, options, until, orders=None):
+def advance(slots, terms, states: State, view, prior, keys, limits: Limits, until, orders=None):
     """Sweep every restart until it stops or has made ``until`` sweeps.
 
-    options: (relative tolerance, absolute tolerance, most sweeps); a tolerance below 0 is off.
     orders: for each sub-sampled block the columns of every sweep, (sweeps, sample), else drawn.
     """
     spec = Slots(slots, terms)
-    relative, absolute, most = options
 
     def one(state, key):
         def body(state):
@@ -222,15 +231,15 @@ def advance(slots, terms, states: State, view, prior, keys, options, until, orde
             params = sweep(spec, state.params, view, prior, chosen)
             value = objective(spec, params, view, prior)
             change = jnp.abs(state.value - value)
-            done = (change <= relative * (1 + jnp.abs(value))) | (change < absolute)
+            done = (change <= limits.relative * (1 + jnp.abs(value))) | (change < limits.absolute)
             done = done | jnp.logical_not(jnp.isfinite(value))
             history = state.history
             if history.shape[0]:
                 history = history.at[state.count].set(value, mode="drop")
-            return State(params, value, change, state.count + 1, done, history)
+            return State(params, value, change, state.count + 1, done, state.scale, history)
 
         def proceed(state):
-            return jnp.logical_not(state.done) & (state.count < jnp.minimum(until, most))
+            return jnp.logical_not(state.done) & (state.count < jnp.minimum(until, limits.most))
 
         return jax.lax.while_loop(proceed, body, state)
 
@@ -238,32 +247,54 @@ def advance(slots, terms, states: State, view, prior, keys, options, until, orde
 
 
 @partial(jax.jit, static_argnames=("slots",))
-def finish(slots, terms, states: State, view, prior, options) -> Outcome:
-    """Certify: how far one more full sweep would move each block, relative to its size."""
+def finish(slots, terms, states: State, view, prior, limits: Limits) -> Fit:
+    """Certify by the residual of the whole problem; a stop by change of the objective is named."""
     spec = Slots(slots, terms)
-    relative, *_ = options
 
     def one(state):
         params = state.params
-        after = sweep(spec, params, view, prior, {})
-
-        def moved(b):
-            size = jnp.sqrt(jnp.sum(params[b] ** 2))
-            return jnp.sqrt(jnp.sum((after[b] - params[b]) ** 2)) / jnp.maximum(
-                size, jnp.finfo(size.dtype).tiny
-            )
-
-        residual = jnp.max(jnp.stack([moved(s.block) for s in spec.steps]))
-        finite = jnp.all(
-            jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves((params, state.value))])
-        )
-        still = residual <= jnp.sqrt(jnp.maximum(relative, 0))
-        status = jnp.where(
-            state.done & still,
-            Status.CONVERGED,
-            jnp.where(state.done, Status.RELEASED_RULE, Status.MAX_ITERATIONS),
-        )
-        status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
-        return Outcome(params, status, residual, state.count, state.value, state.history)
+        size = (residual(spec, params, view, prior)[0] / state.scale).astype(params.theta.dtype)
+        rule = jnp.where(limits.declared, Status.RELEASED_RULE, Status.STALLED)
+        stopped = jnp.where(state.done, rule, Status.MAX_ITERATIONS)
+        status = optimality.ended((params, state.value), size, limits.tolerance, stopped)
+        return Fit(params, status, size, state.count, state.value, state.history)
 
     return over_starts(one, states)
+
+
+def solve(shape, terms, view, prior, keys, options: Options, history: int, report: Any) -> Fit:
+    """Solve a whole network from every start, leaving the compiled loop about once a second.
+
+    That is for progress and interrupts. A spec that declares no rule of its own sweeps until the
+    objective stands still.
+    """
+    rules = shape.rules
+    dtype = view.y.dtype
+    still = 4 * float(np.finfo(dtype).eps)
+
+    def rule(value):
+        return np.asarray(-1.0 if value is None else value, dtype)
+
+    limits = Limits(
+        rule(still if rules is None else rules.relative),
+        rule(None if rules is None else rules.absolute),
+        options.tolerance,
+        options.most,
+        np.asarray(rules is not None),
+    )
+    shape = replace(shape, rules=None, columns=(), gauge=None)
+    # LAPACK's own threads would only wait for those of the compiled program.
+    with threadpool_limits(1, "blas"):
+        terms, states = begin(shape, terms, view, prior, keys, history)
+        done, stretch = 0, 1
+        while True:
+            began = time.perf_counter()
+            states = advance(
+                shape, terms, states, view, prior, keys, limits, np.int32(done + stretch)
+            )
+            done = int(jnp.max(states.count))
+            report(done, int(options.most))
+            if bool(jnp.all(states.done)) or done >= int(options.most):
+                break
+            stretch = max(1, int(stretch * min(4.0, 1 / (time.perf_counter() - began + 1e-9))))
+        return finish(shape, terms, states, view, prior, limits)

@@ -1,110 +1,146 @@
-"""Proximal gradient with acceleration (FISTA), adaptive restart and backtracking.
+"""Proximal gradient with acceleration (FISTA), adaptive restart and backtracking, in all blocks.
 
-minimise f(params) + g(theta), f smooth, g with a prox. From an extrapolated point y::
+minimise f(params) + g(params), f smooth, g with a prox. From an extrapolated point y::
 
-    x+ = prox_{g/L}(y - grad f(y) / L),   t+ = (1 + sqrt(1 + 4 t^2)) / 2,
+    x+ = prox_{d g/L}(y - d grad f(y) / L),   t+ = (1 + sqrt(1 + 4 t^2)) / 2,
     y+ = x+ + (t - 1) / t+ (x+ - x)
 
-L starts from the curvature along the gradient and doubles whenever a step shows more curvature
-than L, so that no constant needs to be known; momentum restarts when it points uphill.
+L starts from the curvature next to the start, doubles whenever a step shows more curvature than L,
+and falls where steps show less, so that no constant needs to be known. d evens out the units: of
+single regulators where g acts entry by entry, of whole blocks otherwise. Momentum restarts when it
+points uphill, and is left out where g is not convex. An intercept moves along with theta, as if
+regulators were centred: a change of variables that leaves the problem as it is.
 Sources: Beck and Teboulle, SIAM J. Imaging Sci. 2 (2009) 183, doi:10.1137/080716542; O'Donoghue
 and Candes, Found. Comput. Math. 15 (2015) 715, doi:10.1007/s10208-013-9150-3.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from unigrn.solvers.batching import Fit
-from unigrn.solvers.split import Split, stationarity
-from unigrn.status import Status
+from unigrn.solvers import optimality
+from unigrn.solvers.optimality import Fit, Options, dot
 from unigrn.terms import Array, Blocks, PriorView, View
 
-
-def _dot(a: Blocks, b: Blocks) -> Array:
-    return sum(jnp.sum(a[name] * b[name]) for name in a)
+LATE = 200  # steps that single precision takes beyond its tolerance, at most
 
 
 def _minus(a: Blocks, b: Blocks) -> Blocks:
     return jax.tree.map(jnp.subtract, a, b)
 
 
-def solve(
-    parts: Split, start: Blocks, view: View, prior: PriorView, tolerance: Array, most: Array
-) -> Fit:
-    """Solve one fit from ``start`` to a relative stationarity of ``tolerance``."""
-    dtype = start.theta.dtype
-    slope = jax.grad(parts.smooth)
-    mask = prior.valid.astype(dtype)
+def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
+    """Solve one fit, or one whole network, from its start."""
+    obj = optimality.objective(terms)
+    start = optimality.masked(terms.start(view, prior), prior)
+    dtype, tolerance = start.theta.dtype, options.tolerance
+    eps = jnp.finfo(dtype).eps
+    slope = optimality.slope(obj, view, prior)
+    means = optimality.shear(start, view, obj.joints)
+    spread = optimality.spreads(start, view, means is not None)
 
-    def gradient(params):
-        g = slope(params, view, prior)
-        return g.replace(theta=g.theta * mask)
+    def natural(z: Blocks) -> Blocks:
+        return z if means is None else z.replace(intercept=z.intercept - means @ z.theta)
 
-    def forward(params, g, bound):
-        moved = jax.tree.map(lambda v, s: v - s / bound, params, g)
-        theta = parts.prox(moved.theta, 1 / bound, view, prior)
-        return moved.replace(theta=theta * mask)
+    def sheared(g: Blocks) -> Blocks:
+        """Turn a gradient in the parameters into one in what is moved."""
+        if means is None:
+            return g
+        theta = g.theta - jnp.multiply.outer(means, g.intercept)
+        return optimality.masked(g.replace(theta=theta), prior)
 
-    tiny = jnp.finfo(dtype).tiny
-    g0, zero = gradient(start), start.replace(theta=jnp.zeros_like(start.theta))
-    # Relative to the larger of the gradients at 0 and at the start: either may be a minimum.
-    largest = [jnp.max(jnp.abs(g), initial=0) for g in jax.tree.leaves((g0, gradient(zero)))]
-    at_zero = jnp.max(jnp.stack(largest))
-    probe = jax.tree.map(lambda v, g: v - g / jnp.maximum(at_zero, tiny), start, g0)
-    turn = _minus(gradient(probe), g0)
-    bound0 = jnp.sqrt(_dot(turn, turn) / jnp.maximum(_dot(g0, g0), tiny)) * at_zero
-    bound0 = jnp.maximum(bound0, 1e-6 * jnp.maximum(at_zero, 1)).astype(dtype)
+    def gradient(z: Blocks) -> Blocks:
+        return sheared(slope(natural(z)))
 
-    def residual_at(params, g, bound):
-        out = stationarity(params.theta, g.theta, 1 / bound, at_zero, parts.prox, view, prior)
-        others = [jnp.max(jnp.abs(g[b]), initial=0) for b in params if b != "theta"]
-        for other in others:
-            out = jnp.maximum(out, other / jnp.maximum(at_zero, tiny))
-        return out
+    begin = start
+    if means is not None:
+        begin = start.replace(intercept=start.intercept + means @ start.theta)
+    sizes = optimality.scale(slope, start, tolerance, spread)
+    g0 = gradient(begin)
+
+    def bend(name: str) -> Array:
+        """Curvature along the gradient of one block."""
+        lone = jax.tree.map(jnp.zeros_like, g0).replace(**{name: g0[name]})
+        return jnp.where(jnp.any(g0[name] != 0), optimality.curvature(gradient, begin, lone), 0)
+
+    even = "theta" not in obj.joints or obj.joints["theta"].entrywise
+    units = spread**2 if even else jnp.ones_like(spread)
+    bends = {b: bend(b) for b in begin}
+    bound0 = jnp.max(jnp.stack(list(bends.values())))
+    bound0 = jnp.where(bound0 > 0, bound0, 1).astype(dtype)
+    # 1 / d of every block; where a block shows no curvature of its own it takes that of the others.
+    weight = Blocks(
+        **{
+            b: jnp.where(bends[b] > 0, jnp.clip(bends[b] / bound0, 1e-8, 1), 1).astype(dtype)
+            * (units if b == "theta" else jnp.ones_like(begin[b]))
+            for b in begin
+        }
+    )
+
+    def forward(params: Blocks, g: Blocks, bound: Array) -> Blocks:
+        steps = jax.tree.map(lambda w: 1 / (bound * w), weight)
+        moved = jax.tree.map(lambda v, s, t: v - s * t, params, g, steps)
+        if not (obj.joints and all(j.entrywise for j in obj.joints.values())):
+            steps = jax.tree.map(lambda w: jnp.max(w), steps)
+        return optimality.masked(obj.prox(moved, steps, view, prior), prior)
 
     def body(state):
-        x, y, gy, momentum, bound, step, _ = state
+        x, y, gy, momentum, bound, top, step, best, least, late = state
         new = forward(y, gy, bound)
-        g_new = gradient(new)
+        params = natural(new)
+        plain = slope(params)
+        g_new = sheared(plain)
         move = _minus(new, y)
-        length = _dot(move, move)
-        curvature = _dot(_minus(g_new, gy), move)
-        noise = 8 * jnp.finfo(dtype).eps * jnp.sqrt(_dot(gy, gy) * length)
-        accept = curvature <= bound * length + noise
-        uphill = (_dot(_minus(y, new), _minus(new, x)) > 0) | (not parts.accelerate)
+        length = dot(jax.tree.map(jnp.multiply, weight, move), move)
+        turned = dot(_minus(g_new, gy), move)
+        noise = 8 * eps * jnp.sqrt(dot(gy, gy) * dot(move, move))
+        accept = turned <= bound * length + noise
+        if obj.monotone:  # otherwise the step left the domain in which f is what it says
+            accept = accept & (turned >= -noise)
+        uphill = (dot(_minus(y, new), _minus(new, x)) > 0) | (not obj.convex)
         now = jnp.where(uphill, 1, momentum)
         following = (1 + jnp.sqrt(1 + 4 * now**2)) / 2
-        weight = jnp.where(uphill, 0, (now - 1) / following)
-        ahead = jax.tree.map(lambda a, b: a + weight * (a - b), new, x)
+        share = jnp.where(uphill, 0, (now - 1) / following)
+        ahead = jax.tree.map(lambda a, b: a + share * (a - b), new, x)
 
         def choose(a, b):
             return jax.tree.map(lambda u, w: jnp.where(accept, u, w), a, b)
 
         x_next, y_next = choose(new, x), choose(ahead, y)
         g_next = choose(gradient(ahead), gy)
-        residual = jnp.where(accept, residual_at(new, g_new, bound), jnp.inf)
+        residual = optimality.residual(obj, params, plain, top, sizes, spread, view, prior)
+        better = accept & (residual < least)
+        flat = turned < 0.5 * bound * length
+        bound = jnp.where(accept, jnp.where(flat, 0.95 * bound, bound), 2 * bound).astype(dtype)
         return (
             x_next,
             y_next,
             g_next,
             jnp.where(accept, following, momentum),
-            jnp.where(accept, bound, 2 * bound),
+            bound,
+            jnp.maximum(top, bound),
             step + 1,
-            residual.astype(dtype),
+            jax.tree.map(lambda u, w: jnp.where(better, u, w), new, best),
+            jnp.where(better, residual, least).astype(dtype),
+            late + (least <= tolerance).astype(jnp.int32),
         )
 
     def proceed(state):
-        *_, step, residual = state
-        return (residual > tolerance) & (step < most)
+        bound, _, step, _, least, late = state[4:]
+        going = ~(least <= aim) & (late < LATE) & (step < options.most)
+        return going & jnp.isfinite(bound)
 
-    begin = residual_at(start, g0, bound0).astype(dtype)
-    state = (start, start, g0, jnp.ones((), dtype), bound0, jnp.zeros((), jnp.int32), begin)
-    x, _, _, _, _, steps, residual = jax.lax.while_loop(proceed, body, state)
-    # An infinite residual means a rejected step; a NaN means that the terms are not finite.
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves((x, at_zero))]))
-    finite = finite & jnp.logical_not(jnp.isnan(residual))
-    status = jnp.where(residual <= tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
-    status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
-    return Fit(x.theta, status, residual, steps, {}, {b: x[b] for b in x if b != "theta"})
+    # Single precision goes on for a while: where the system is ill-conditioned, a small residual
+    # alone leaves coefficients far from those of double precision.
+    aim = 0.01 * tolerance if dtype == jnp.float32 else tolerance
+    one, zero = jnp.ones((), dtype), jnp.zeros((), jnp.int32)
+    far = jnp.asarray(jnp.inf, dtype)
+    state = (begin, begin, g0, one, bound0, bound0, zero, begin, far, zero)
+    *_, steps, x, residual, _ = jax.lax.while_loop(proceed, body, state)
+    params = natural(x)
+    status = optimality.ended(params, residual, tolerance)
+    status = optimality.with_kinks(terms, slope, params, sizes, options, status)
+    return Fit(params, status, residual, steps, obj.total(params, view, prior))

@@ -1,7 +1,9 @@
-"""Stochastic gradient through optax: Adam on a loss that draws fresh noise at every step.
+"""Stochastic gradient through optax: Adam on a loss known by drawn gradients only.
 
-The step length falls along a cosine, and the parameters are averaged over the last half of the
-steps. The certificate is the gradient averaged over fresh noise, beside its own standard error.
+Drawn is fresh noise (``data.key``), a few random cells (`unigrn.spec.Minibatch`), or both. The step
+length falls along a cosine, and the parameters are averaged over the last half of the steps. The
+certificate is the gradient averaged over fresh draws, beside its own standard error; with
+minibatches the residual is that of all cells.
 Sources: Kingma and Ba, ICLR (2015), arXiv:1412.6980; Polyak and Juditsky, SIAM J. Control Optim. 30
 (1992) 838, doi:10.1137/0330046.
 """
@@ -12,31 +14,62 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unigrn.solvers.batching import Fit
-from unigrn.solvers.gradient import blocks_by_shape
+from unigrn.solvers import optimality
+from unigrn.solvers.optimality import Fit, Options
+from unigrn.spec import Slots
 from unigrn.status import Status
-from unigrn.terms import Array, Blocks, PriorView, View
+from unigrn.terms import Array, PriorView, View, parts
 
 LENGTH = 0.05  # of the first steps, in units of the parameters
 CHECKS = 128  # fresh draws for the certificate
 SIGMAS = 5.0  # a gradient within so many standard errors of 0 counts as noise
 
 
-def solve(
-    objective, start: Blocks, view: View, prior: PriorView, tolerance: Array, most: Array
-) -> Fit:
-    """Take ``most`` steps from ``start``; ``objective`` draws its noise from ``view.key``."""
-    dtype = start.theta.dtype
-    mask = prior.valid.astype(dtype)
+def drawn(view: View, key: Array, size: int) -> View:
+    """Return ``size`` cells of a view, drawn from those that count, with replacement."""
+    cells = view.x.shape[0]
+    if view.weight is None:
+        place = jax.random.randint(key, (size,), 0, cells)
+    else:
+        real = view.weight > 0
+        order = jnp.argsort(jnp.logical_not(real))
+        count = jnp.sum(real, dtype=jnp.int32)
+        place = order[jax.random.randint(key, (size,), 0, count)]
+
+    def cut(values):
+        return jnp.take(values, place, axis=0)
+
+    extra = {k: cut(v) if v.shape[:1] == (cells,) else v for k, v in view.extra.items()}
+    weight = None if view.weight is None else cut(view.weight)
+    return view.replace(x=cut(view.x), y=cut(view.y), weight=weight, extra=extra)
+
+
+def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
+    """Solve one fit, or one whole network: ``options.most`` steps, or the minibatch's epochs."""
+    obj, batch = optimality.objective(terms), terms.shape.minibatch
+    start = optimality.masked(terms.start(view, prior), prior)
+    dtype, tolerance, most = start.theta.dtype, options.tolerance, options.most
+    cells = jnp.asarray(view.x.shape[0], dtype)
+    if view.weight is not None:
+        cells = jnp.sum((view.weight > 0).astype(dtype))
+    if batch is not None:
+        most = jnp.ceil(batch.epochs * cells / batch.size).astype(jnp.int32)
+
+    def objective(params, key):
+        pick, noise = jax.random.split(key)
+        if batch is None:
+            return obj.smooth(params, view.replace(key=noise), prior)
+        few = drawn(view, pick, batch.size).replace(key=noise)
+        value = terms.loss(params, few, prior) * (cells / batch.size)
+        return value + sum(t(params, view, prior) for t in parts(terms.regularizer))
+
     slope = jax.grad(objective)
 
     def gradient(params, key):
-        g = slope(params, View(view.moments, view.x, view.y, view.weight, key), prior)
-        return g.replace(theta=g.theta * mask)
+        return optimality.masked(slope(params, key), prior)
 
     solver = optax.scale_by_adam(b1=0.9, b2=0.99)
     late = most // 2
-
     walk, check = jax.random.split(view.key)
 
     def body(carry):
@@ -57,8 +90,7 @@ def solve(
     )
     keys = jax.random.split(check, CHECKS)
     draws = jax.lax.map(lambda k: gradient(params, k), keys)
-    at_start = jax.tree.map(lambda g: jnp.max(jnp.abs(g), initial=0), gradient(start, keys[0]))
-    scale = jnp.maximum(jnp.max(jnp.stack(jax.tree.leaves(at_start))), jnp.finfo(dtype).tiny)
+    scale = optimality.scale(lambda b: gradient(b, keys[0]), start, tolerance)[0]
 
     def judge(g):
         mean = jnp.mean(g, axis=0)
@@ -68,15 +100,15 @@ def solve(
 
     judged = [judge(g) for g in jax.tree.leaves(draws)]
     residual = (jnp.max(jnp.stack([r for r, _ in judged])) / scale).astype(dtype)
-    finite = jnp.all(
-        jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves((params, residual))])
-    )
+    if batch is not None:
+        full = jax.grad(obj.smooth)(params, view.replace(key=keys[0]), prior)
+        residual = (optimality.largest(optimality.masked(full, prior)) / scale).astype(dtype)
     within = jnp.all(jnp.stack([n for _, n in judged]))
-    status = jnp.where(
-        residual <= tolerance,
-        Status.CONVERGED,
-        jnp.where(within, Status.WITHIN_NOISE, Status.MAX_ITERATIONS),
+    # Drawn gradients can show that a point is no worse than their noise, and no more.
+    status = jnp.where(within, Status.WITHIN_NOISE, Status.MAX_ITERATIONS)
+    status = optimality.ended(
+        params, jnp.where(jnp.isnan(residual), jnp.nan, jnp.inf), tolerance, status
     )
-    status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
-    params = params.replace(theta=params.theta * mask)
-    return Fit(params.theta, status, residual, steps, *blocks_by_shape(params))
+    params = optimality.masked(params, prior)
+    value = objective(params, keys[0]) if batch is None else obj.total(params, view, prior)
+    return Fit(params, status, residual, steps, value)

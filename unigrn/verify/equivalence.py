@@ -19,9 +19,8 @@ import jax
 import numpy as np
 
 from unigrn.check import check_whole
-from unigrn.solvers.split import split
 from unigrn.spec import Spec
-from unigrn.terms import Blocks
+from unigrn.terms import Blocks, joint, parts
 from unigrn.verify.instances import Instance, Point
 
 if TYPE_CHECKING:
@@ -410,13 +409,17 @@ def equivalent(
 
 def _same_before(first: Any, second: Any) -> None:
     """Refuse specs that change the data in different ways before the problem is stated."""
-    for name, what in (("scale", "the units of the genes"), ("ensemble", "the bags")):
-        own = [str(getattr(s, name)) if isinstance(s, Spec) else "None" for s in (first, second)]
+    before = (("scale", "the units of the genes", "None"), ("over", "what it is fitted over", "()"))
+    for name, what, empty in before:
+        own = [
+            str(getattr(s, name) or None) if isinstance(s, Spec) else "None"
+            for s in (first, second)
+        ]
         if own[0] != own[1]:
             raise TypeError(
                 f"the formulations differ in {what} ({name}: {own[0]} and {own[1]}), "
                 "which is done before the problem is stated; compare "
-                f"spec.replace({name}=None), or state the whole as a Formulation"
+                f"spec.replace({name}={empty}), or state the whole as a Formulation"
             )
 
 
@@ -438,7 +441,8 @@ def formulation(problem: Any) -> Formulation:
 def of_spec(spec: Spec) -> Formulation:
     """State a spec in theta alone as a formulation; values come from its own terms."""
     smooth = not any(t.kink for t in spec.terms)
-    pieces = split(spec.loss, spec.regularizer, spec.constraint)
+    kinks = tuple(t for t in parts(spec.regularizer) if t.kink)
+    pieces = joint(kinks, parts(spec.constraint))  # deletions included: rows are whole here
 
     @jax.jit
     def value(params, view, prior):

@@ -146,7 +146,7 @@ class Instance:
 
     def rows(self, target: int | None = None) -> View:
         """Return the data as rows; of one target or of all."""
-        return View(None, self.x, self.y if target is None else self.y[:, target], self.weight)
+        return View(x=self.x, y=self.y if target is None else self.y[:, target], weight=self.weight)
 
     def moments(self, target: int) -> View:
         """Return the data of one target as weighted, centred sums."""

@@ -56,11 +56,12 @@ def replay_netrex_cf(npz_path: str | os.PathLike, iterations: int) -> dict[str, 
     values = file["in_E"].T.astype(np.float64)
     genes, regulators = file["it0000_init_S"].shape
     ones = np.ones((regulators, genes))
-    view = View(None, None, values, np.ones(len(values)))
+    view = View(y=values, weight=np.ones(len(values)))
     prior = PriorView(ones > 0, ones, ones.astype(np.int32), ones < 0, ones > 0)
     with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
         orders = {b: np.stack(o).astype(np.int32) for b, o in orders.items()}
-        limits = (np.float64(-1), np.float64(-1), np.int32(iterations))
+        off = np.float64(-1)
+        limits = palm.Limits(off, off, off, np.int32(iterations), np.asarray(True))
         keys = jax.random.split(jax.random.key(0), 1)
         terms, states = palm.begin(spec.shape, spec.terms, view, prior, keys, recorded)
         # Without its start the shape is that of every recording: compiled once a size.

@@ -77,7 +77,7 @@ def check_spec(
     from unigrn.methods import bind
 
     examples, seed = check_whole("examples", examples, low=3), check_whole("seed", seed)
-    build, _ = bind(spec, hyperparameters)
+    build, *_ = bind(spec, hyperparameters)
     if build is not None:
         method, spec = spec, build(None)
         if not isinstance(spec, Spec):

@@ -413,35 +413,6 @@ def separable(case: Case) -> str:
     return ""
 
 
-def bijector(case: Case) -> str:
-    """Check that all of R^k is mapped onto the interior of the feasible set."""
-    _claims(case, "bijector")
-    theta = _theta(case)
-    z = np.linspace(-40, 40, POINTS).reshape(1, -1, *[1] * (theta.ndim - 2)) + 0 * theta
-    u = case.offer("bijector", z)
-    left = _values_at(case, u)
-    if not np.isfinite(u).all() or (left > TIGHT).any():
-        raise Fault(
-            f"bijector of {case.name} leaves the feasible set: the term is "
-            f"{np.nanmax(left):.6g} there, which must be 0"
-        )
-    if case.term.interval is None:
-        return ""
-    low, high = case.offer("interval")
-    least, most = u.min(1), u.max(1)
-    short = np.where(np.isfinite(low), least - low > 1e-6, least > -39) | np.where(
-        np.isfinite(high), high - most > 1e-6, most < 39
-    )
-    if short.any():
-        n = np.unravel_index(np.argmax(short), short.shape)
-        raise Fault(
-            f"bijector of {case.name} does not cover the feasible set: it reaches from "
-            f"{least[n]:.6g} to {most[n]:.6g}, the interval from {low[n]:.6g} to "
-            f"{high[n]:.6g}"
-        )
-    return ""
-
-
 def convex(case: Case) -> str:
     """Check that the value between two points is no more than that of the chord."""
     if not case.term.convex:
@@ -482,6 +453,5 @@ CHECKS = (
     feasible,
     lipschitz,
     separable,
-    bijector,
     convex,
 )

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from unigrn.planner import PlanError, select
+from unigrn.ladder import PlanError, select
 from unigrn.spec import Spec
 from unigrn.status import Status
 from unigrn.terms import AXES, Blocks
@@ -46,7 +46,7 @@ class Whole:
     def rung(self) -> Any:
         """The rung that takes it, or the `PlanError`."""
         try:
-            return select(self.spec)[0]
+            return select(self.spec).solver
         except PlanError as error:
             return error
 
@@ -169,16 +169,7 @@ def solved(whole: Whole) -> str:
     if isinstance(whole.rung, PlanError) or whole.broken or whole.unknown or world is None:
         raise Skip(whole.broken or "there is no solver for it")
     data = unigrn.Data.from_arrays(np.c_[world.view.x[0], world.view.y[0]], NAMES, dtype="float64")
-    plain = spec.replace(
-        prior=_network_prior(world),
-        ensemble=None,
-        permutations=0,
-        scale=None,
-        restarts=1,
-        scores=None,
-        gauge=None,
-        readout=None,
-    )
+    plain = spec.replace(prior=_network_prior(world), over=(), scale=None, columns=(), gauge=None)
     try:
         fitted = partial(
             unigrn.fit, plain, data, regulators=NAMES[:REGULATORS], targets=NAMES[REGULATORS:]

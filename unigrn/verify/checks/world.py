@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unigrn.planner import PlanError, select
+from unigrn.ladder import PlanError, select
 from unigrn.spec import Slots, Spec
 from unigrn.terms import AXES, Blocks, PriorView, Term, View
 from unigrn.verify.checks.report import Fault, Skip
@@ -58,7 +58,7 @@ def offer(term, name, view, prior, params, values, step, others):
         if name == "prox":
             more = (params,) if others else ()
             return jax.vmap(lambda v: offer(v, step, view, prior, *more))(values)
-        if name in ("project", "bijector"):
+        if name == "project":
             return jax.vmap(lambda v: offer(v, prior))(values)
         if name in ("interval", "allows", "budget"):
             return offer(prior)
@@ -232,9 +232,9 @@ def started(spec: Spec, coupled: bool, run: int | None = 0) -> Blocks:
     def call(terms, view, prior, key):
         own = dataclasses.replace(view, key=key)
         ready = tuple(t.prepare(own, prior) for t in terms) if coupled else terms
-        return Slots(spec.shape, ready).start(own, prior, key)
+        return Slots(spec.shape, ready).start(own, prior)
 
-    arguments = (spec.terms, View(None, x, y, weight), prior, jax.random.key(0))
+    arguments = (spec.terms, View(x=x, y=y, weight=weight), prior, jax.random.key(0))
     if run is None:
         return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(call, *arguments))
     return jit(call)(*arguments)
@@ -459,6 +459,6 @@ def pad_by(width: int) -> Callable:
 def rung_name(spec: Spec) -> str:
     """Name of the solver that takes the method, or "" where none does."""
     try:
-        return select(spec)[0].name
+        return select(spec).solver.name
     except PlanError:
         return ""

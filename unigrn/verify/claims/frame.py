@@ -11,13 +11,13 @@ import jax
 import numpy as np
 
 from unigrn.constraints import budget, support
-from unigrn.ensembles import Bagging
 from unigrn.losses import component_analysis, least_squares
 from unigrn.losses import loss as as_loss
+from unigrn.methods.celloracle import ReleasedBags
 from unigrn.regularizers import L0, L1, Ridge, laplacian, ridge
 from unigrn.solvers import columns
 from unigrn.spec import Spec
-from unigrn.terms import Blocks, PriorView, joint_prox
+from unigrn.terms import Blocks, PriorView, joint
 from unigrn.verify import originals
 from unigrn.verify.claims import Claim
 from unigrn.verify.claims.common import Search, claimed, evaluated, fit, joining
@@ -419,9 +419,9 @@ def _drawn_rows(instance: Instance) -> np.ndarray:
 
 def _counted(instance: Instance, slip: str = "") -> Instance:
     """Weights of the cells: how often the shipped code says that each is drawn."""
-    drawing = Bagging(1, 0.8, "released", instance.seed)
+    drawing = ReleasedBags(1, 0.8, random_state=instance.seed)
     fewer = REGULATORS - 2 if slip == "other candidates" else REGULATORS
-    counts = drawing.released_counts(instance.cells, fewer)[0].astype(float)
+    counts = drawing.cells(instance.cells, 0, 0, fewer)(0, instance.cells)[0].astype(float)
     if slip == "indicator":
         counts = np.minimum(counts, 1)
     elif slip == "sum one":
@@ -672,8 +672,8 @@ ENTRIES = 8
 @jax.jit
 def _joint_prox(cost, absolute, square, v, step, prior):
     """Prox of the shipped terms: of the price alone, or beside a lasso and a ridge."""
-    alone = joint_prox((L0(cost),))(v, step, None, prior)
-    return alone, joint_prox((L0(cost), L1(absolute), Ridge(square)))(v, step, None, prior)
+    alone = joint((L0(cost),), ()).prox(v, step, None, prior)
+    return alone, joint((L0(cost), L1(absolute), Ridge(square)), ()).prox(v, step, None, prior)
 
 
 def _shipped_prox(

@@ -19,7 +19,7 @@ from unigrn.methods import get
 from unigrn.regularizers import EvidenceFiltering
 from unigrn.solvers import palm
 from unigrn.spec import Shape, Slots, Spec
-from unigrn.terms import Blocks, PriorView, View, joint_prox
+from unigrn.terms import Blocks, PriorView, View, joint
 from unigrn.verify import originals_netrex as o
 from unigrn.verify.equivalence import Formulation
 from unigrn.verify.instances import REGULATORS, TARGETS, Point, described
@@ -238,8 +238,8 @@ def evaluated(shape, terms, params, view, prior):
 def thresholded(shape, terms, params, step, view, prior):
     """Apply the prox of the network's prices to theta."""
     ready = tuple(t.prepare(view, prior) for t in terms)
-    kinks = palm.proximal_terms(Slots(shape, ready), "theta")
-    return joint_prox(kinks)(params.theta, step, view, prior, params)
+    kinks = palm.kinks(Slots(shape, ready), "theta")
+    return joint(kinks, ()).prox(params.theta, step, view, prior, params)
 
 
 @partial(jax.jit, static_argnames=("shape",))

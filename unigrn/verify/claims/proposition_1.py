@@ -16,9 +16,8 @@ import numpy as np
 
 from unigrn.methods import celloracle as released
 from unigrn.methods import masked
-from unigrn.solvers.split import split
 from unigrn.spec import Spec
-from unigrn.terms import Blocks, PriorView, View
+from unigrn.terms import Blocks, PriorView, View, joint, parts
 from unigrn.verify import originals
 from unigrn.verify.claims import Claim
 from unigrn.verify.claims.common import (
@@ -143,7 +142,8 @@ def solved(spec: Spec, instance: Instance) -> dict[str, np.ndarray]:
     columns = {"weight": solution.weights, **solution.statistics}
     out = {n: placed(solution, v, SOURCES, AIMS, np.nan) for n, v in columns.items()}
     at = [AIMS.index(t) for t in solution.plan.problem.targets]
-    for name, values in {**solution.blocks, "residual": solution.residual}.items():
+    by_target = {name: v for name, v in solution.blocks.items() if name not in solution.by_entry}
+    for name, values in {**by_target, "residual": solution.residual}.items():
         out[name] = np.full((len(GROUPS), 4), np.nan)
         out[name][:, at] = values
     return out
@@ -181,12 +181,12 @@ def _logs_apart(found: np.ndarray, wanted: np.ndarray) -> Finding:
 
 def shipped(spec: Spec) -> Formulation:
     """State a spec on both groups: its terms on rows in its units, its fit by plan and solver."""
-    pieces = split(spec.loss, spec.regularizer, spec.constraint)
+    pieces = joint(tuple(t for t in parts(spec.regularizer) if t.kink), parts(spec.constraint))
 
     def each(instance, u):
         table = tabled(instance)
         for g, (x, y, w) in enumerate(table.cells(spec.scale)):
-            yield Blocks(theta=u.theta[g]), View(None, x, y, w), table.view
+            yield Blocks(theta=u.theta[g]), View(x=x, y=y, weight=w), table.view
 
     def objective(instance, u):
         return sum(evaluated(spec, *one)[0] for one in each(instance, u))
@@ -419,7 +419,7 @@ def _ridge(
         r = y - x @ b
         return -2 * x.T @ (r - r.mean() * intercept) + 2 * price(x) * b
 
-    first = shipped(released.celloracle(None).replace(ensemble=None))
+    first = shipped(released.celloracle(None).replace(over=()))
     second = original("ridge of each target", scale, value, fit, gradient, **slip)
     found, wanted = first.minimiser(instance), second.minimiser(instance)
     first = replace(first, minimiser=lambda i: found)
@@ -488,7 +488,7 @@ def _bags(
 
     table = tabled(instance)
     out = {k: np.full((len(GROUPS), 4, 4), np.nan) for k in ("weight", "p", "bags_drawn")}
-    ensemble = released.celloracle(None).ensemble
+    ensemble = released.celloracle(None).over[0]
     for g, (x, y, _) in enumerate(table.cells("regulators", **slip)):
         n = len(x)
         for t, own in enumerate(table.kept):
@@ -496,8 +496,8 @@ def _bags(
             if not k:
                 continue
             if draws == "shared":
-                features = ensemble.features(k, 0)
-                counts = ensemble.counts(n, g, 0).read(0, n)
+                features = ensemble.candidates(k, 0)
+                counts = ensemble.cells(n, g, 0, k)(0, n)
             else:
                 share = min(1.0, np.ceil(SHARE * k) / k) if up else SHARE
                 features, rows = originals.released_bag_indices(n, k, BAGS, share)
@@ -606,10 +606,10 @@ def _distribution(
     """Compare the default draws with multinomial counts and uniform subsets, by their moments."""
     rng, eye = instance.rng(5), np.eye
     n, k = int(rng.integers(1, 25)), int(rng.integers(1, 9))
-    ensemble = replace(released.celloracle(None).ensemble, bags=DRAWN)
-    counts = ensemble.counts(n, 0, instance.seed).read(0, n)
+    ensemble = replace(released.celloracle(None).over[0], bags=DRAWN)
+    counts = ensemble.cells(n, 0, instance.seed, k)(0, n)
     taken = np.zeros((DRAWN, k))
-    np.add.at(taken, (np.arange(DRAWN)[:, None], ensemble.features(k, instance.seed)), 1.0)
+    np.add.at(taken, (np.arange(DRAWN)[:, None], ensemble.candidates(k, instance.seed)), 1.0)
     spread = eye(n) - (0 if poisson else 1 / n)
     size = max(1, int(np.ceil(share * k) if up else share * k))
     rate = size / k
@@ -888,7 +888,7 @@ def _sketched(instance: Instance, factor: float = 1.0) -> np.ndarray:
 
 def _released(instance: Instance) -> np.ndarray:
     """Minimiser of the released ridge, on all cells."""
-    spec = released.celloracle(None).replace(ensemble=None)
+    spec = released.celloracle(None).replace(over=())
     return np.nan_to_num(solved(spec, instance)["weight"])
 
 

@@ -727,7 +727,7 @@ def _descends(
     """No default step raises F; the released network step does, by what the original says."""
     safe, out = change(released(network, "safe")), []
     p, u = mirrored(network, point)
-    view = View(None, network.view.x, p.E.T, network.view.weight)
+    view = View(x=network.view.x, y=p.E.T, weight=network.view.weight)
     for params, data in ((blocks(network, point), network.view), (u, view)):
         _, values = stages(safe, params, data, network.prior)
         climb = np.diff(values) / (1 + np.abs(values[:-1]))

@@ -1,0 +1,492 @@
+"""Over: a finite axis over which a spec is fitted, and the rule that reduces it.
+
+Every member of an axis is the same problem with something else in place: other weights of the
+cells (bags, subsamples, folds, deleted blocks), other candidates (bags), the cells of the targets
+in another order (permuted copies), other hyperparameters (a path), another start. All of it is data
+of one compiled program. Axes nest: the first is the innermost, and is reduced first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unigrn.terms import Array
+
+BLOCK = 4096  # cells per independent stretch of the bootstrap stream
+STRETCH = 1024  # cells of a group within which a copy of the targets is permuted
+
+Reader = Callable[[int, int], np.ndarray]  # weights of cells start..stop-1, (size, cells)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the members of one axis found, on the host: the axis of members comes first.
+
+    ``edges`` are columns (members, ..., entries), ``weight`` among them; ``targets`` are numbers of
+    each fit (members, ..., targets): ``objective``, and ``loss`` or ``heldout`` where asked for.
+    ``target`` (entries,) says which target an entry is of, ``deviation`` (targets,) its standard
+    deviation in the group, ``cells`` the number of cells.
+    """
+
+    edges: dict[str, np.ndarray]
+    targets: dict[str, np.ndarray]
+    target: np.ndarray
+    deviation: np.ndarray
+    cells: int
+
+    def mean(self) -> Found:
+        """Average every column over the members, in double precision."""
+
+        def averaged(table):
+            return {k: np.mean(v, axis=0, dtype=np.float64) for k, v in table.items()}
+
+        return dataclasses.replace(self, edges=averaged(self.edges), targets=averaged(self.targets))
+
+    def member(self, number: int) -> Found:
+        """Take one member."""
+        return dataclasses.replace(
+            self,
+            edges={k: v[number] for k, v in self.edges.items()},
+            targets={k: v[number] for k, v in self.targets.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Over:
+    """An axis of ``size`` fits; subclass it (a frozen dataclass), and say what differs.
+
+    A method that returns None leaves that as it is. Class attributes: ``by_candidates`` True where
+    `cells` depends on the number of candidates, ``starts`` where every member has a key of its own,
+    ``loss`` where `reduce` asks for the loss of each fit, ``certified`` the members whose
+    certificates count.
+    """
+
+    by_candidates = False
+    starts = False
+    loss = False
+    certified = slice(None)
+    compiled = None
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        raise TypeError(f"{type(self).__name__} does not say how many members it has")
+
+    @property
+    def name(self) -> str:
+        """The axis in one word, for provenance."""
+        return type(self).__name__.lower()
+
+    @property
+    def formula(self) -> str:
+        """What becomes of the fits, as text."""
+        return f"{self.name} over {self.size} fits"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What provenance keeps."""
+        return dataclasses.asdict(self)
+
+    def cells(self, count: int, group: int, seed: int, candidates: int | None) -> Reader | None:
+        """Weights of the cells of a group."""
+        return None
+
+    def held(self, count: int, group: int, seed: int) -> Reader | None:
+        """Weights of the cells on which each member is judged: ``heldout`` of targets."""
+        return None
+
+    def candidates(self, count: int, seed: int) -> np.ndarray | None:
+        """Positions among the candidates of a target that has ``count``, (size, k)."""
+        return None
+
+    def sizes(self, counts: np.ndarray) -> np.ndarray:
+        """Count the candidates that enter a fit."""
+        return counts
+
+    def order(self, member: int, group: int, start: int, count: int, seed: int) -> Any:
+        """Order of the cells start..start+count-1 of a group, for the targets only."""
+        return None
+
+    def terms(self, terms: tuple) -> Any:
+        """Return the terms with other hyperparameters: changed leaves get a leading axis."""
+        return None
+
+    def reduce(self, found: Found) -> Found:
+        """Reduce the axis of members, in NumPy."""
+        return found.mean()
+
+    # ``compiled(values, drawn)``, where a class has it, reduces inside the compiled program, before
+    # `reduce` (whose arrays then have no axis of members): ``values`` and ``drawn`` are
+    # (size, targets, candidates), and it returns a dict of (targets, candidates).
+
+
+@dataclass(frozen=True)
+class Bagging(Over):
+    """Bootstrap of the cells and subsets of the regulators; see `unigrn.bagging`."""
+
+    bags: int
+    max_features: float
+    draws: str = "shared"
+
+    size = property(lambda self: self.bags)
+    formula = property(lambda self: f"mean over {self.bags} bags")
+
+    def sizes(self, counts: np.ndarray) -> np.ndarray:
+        """How many of a target's candidates a bag draws: max(1, floor(share x candidates))."""
+        drawn = np.maximum(1, (self.max_features * np.asarray(counts)).astype(np.int64))
+        return np.where(np.asarray(counts) > 0, drawn, 0)
+
+    def candidates(self, count: int, seed: int) -> np.ndarray:
+        """Drawn positions; targets with equally many candidates share them."""
+        k = int(self.sizes(np.array([count]))[0])
+        rng = np.random.default_rng((seed, 1, count))
+        return np.argsort(rng.random((self.bags, count)), axis=1)[:, :k]
+
+    def cells(self, count: int, group: int, seed: int, candidates: int | None) -> Reader:
+        """How often each bag draws each cell of a group, as a stream over positions."""
+        return Bootstrap(self.bags, count, (seed, 0, group)).read
+
+    def compiled(self, values: Array, drawn: Array) -> dict[str, Array]:
+        """Mean, variance and number of the bags that drew an edge."""
+        return dispersion(values, drawn)
+
+    def reduce(self, found: Found) -> Found:
+        """Name the mean the weight; undefined where no bag drew the edge."""
+        edges = dict(found.edges)
+        drawn = edges["bags_drawn"].astype(np.int64)
+        edges = {"weight": np.where(drawn > 0, edges["mean"], np.nan), "bags_drawn": drawn}
+        return dataclasses.replace(found, edges=edges)
+
+
+def dispersion(values: Array, drawn: Array) -> dict[str, Array]:
+    """Mean, variance (denominator m - 1) and number m of the bags that drew an edge.
+
+    Parameters
+    ----------
+    values
+        (bags, targets, candidates), anything where not drawn.
+    drawn
+        The same shape, True where the bag drew the candidate.
+    """
+    m = jnp.sum(drawn, axis=0, dtype=values.dtype)
+    values = jnp.where(drawn, values, 0)
+    mean = jnp.sum(values, axis=0) / jnp.maximum(m, 1)
+    deviation = jnp.where(drawn, values - mean[None], 0)
+    variance = jnp.sum(deviation**2, axis=0) / jnp.maximum(m - 1, 1)
+    # Bags that agree to rounding agree: their mean differs from them by rounding only.
+    same = jnp.max(jnp.abs(deviation), axis=0) <= 4 * jnp.finfo(values.dtype).eps * jnp.abs(mean)
+    return {"mean": mean, "variance": jnp.where(same, 0, variance), "bags_drawn": m}
+
+
+@dataclass(frozen=True)
+class Permutations(Over):
+    """The targets as they are, and copies of them with the cells in another order."""
+
+    copies: int
+
+    size = property(lambda self: 1 + self.copies)
+    formula = property(lambda self: f"false discovery rate by {self.copies} permuted copies")
+    certified = slice(0, 1)
+
+    def order(self, member: int, group: int, start: int, count: int, seed: int) -> Any:
+        """Permute within stretches of the group, the same way for all targets."""
+        if member == 0:
+            return None
+        places = []
+        for first in range(0, count, STRETCH):
+            rng = np.random.default_rng((seed, 2, group, start + first, member))
+            places.append(first + rng.permutation(min(STRETCH, count - first)))
+        return np.concatenate(places)
+
+    def reduce(self, found: Found) -> Found:
+        """Keep the targets as they are; the copies give the column ``fdr``."""
+        size = np.abs(found.edges["weight"]) / found.deviation[found.target]
+        real = found.member(0)
+        flat = size.reshape(self.size, -1, size.shape[-1])
+        rates = [false_discovery_rate(flat[0, i], flat[1:, i]) for i in range(flat.shape[1])]
+        edges = real.edges | {"fdr": np.stack(rates).reshape(size.shape[1:])}
+        return dataclasses.replace(real, edges=edges)
+
+
+@dataclass(frozen=True)
+class Starts(Over):
+    """Several random starts; see `unigrn.consensus`."""
+
+    runs: int
+    starts = True
+
+    size = property(lambda self: self.runs)
+    formula = property(lambda self: f"consensus of {self.runs} starts")
+
+    def reduce(self, found: Found) -> Found:
+        """Join the starts: means, the spread of ``score``, how often an edge is there."""
+        edges = found.mean().edges
+        if "score" in edges:
+            edges["score_sd"] = found.edges["score"].std(axis=0, ddof=1, dtype=np.float64)
+        edges["frequency"] = (found.edges["weight"] != 0).mean(axis=0)
+        return dataclasses.replace(found.mean(), edges=edges)
+
+
+@dataclass(frozen=True)
+class Subsamples(Over):
+    """Random subsets of the cells; see `unigrn.stability`."""
+
+    samples: int
+    share: float
+
+    size = property(lambda self: self.samples)
+    formula = property(lambda self: f"stability over {self.samples} subsamples")
+
+    def cells(self, count: int, group: int, seed: int, candidates: int | None) -> Reader:
+        """1 for the cells that are in, 0 for the others."""
+        taken = np.zeros((self.samples, count))
+        k = max(1, int(self.share * count))
+        for sample in range(self.samples):
+            rng = np.random.default_rng((seed, 3, group, sample))
+            taken[sample, rng.permutation(count)[:k]] = 1
+        return lambda start, stop: taken[:, start:stop]
+
+    def compiled(self, values: Array, drawn: Array) -> dict[str, Array]:
+        """Mean weight, and the share of subsamples in which it is not 0."""
+        return {
+            "weight": jnp.mean(values, axis=0),
+            "frequency": jnp.mean((values != 0).astype(values.dtype), axis=0),
+        }
+
+    def reduce(self, found: Found) -> Found:
+        """Keep what the compiled program averaged."""
+        return found
+
+
+@dataclass(frozen=True)
+class Folds(Over):
+    """Every part of the cells held out once; see `unigrn.folds`."""
+
+    parts: int
+
+    size = property(lambda self: self.parts)
+    formula = property(lambda self: f"mean over {self.parts} folds")
+
+    def _part(self, count: int, group: int, seed: int) -> np.ndarray:
+        rng = np.random.default_rng((seed, 4, group))
+        return rng.permutation(np.arange(count) % self.parts)
+
+    def cells(self, count: int, group: int, seed: int, candidates: int | None) -> Reader:
+        """Everything but the part."""
+        part, every = self._part(count, group, seed), np.arange(self.parts)[:, None]
+        return lambda start, stop: (part[None, start:stop] != every).astype(float)
+
+    def held(self, count: int, group: int, seed: int) -> Reader:
+        """Nothing but the part."""
+        part, every = self._part(count, group, seed), np.arange(self.parts)[:, None]
+        return lambda start, stop: (part[None, start:stop] == every).astype(float)
+
+    def reduce(self, found: Found) -> Found:
+        """Mean weight; the held-out loss adds up over the parts."""
+        out = found.mean()
+        targets = out.targets | {"heldout": found.targets["heldout"].sum(axis=0)}
+        return dataclasses.replace(out, targets=targets)
+
+
+@dataclass(frozen=True)
+class Jackknife(Over):
+    """All cells, and all but one block of them at a time; see `unigrn.jackknife`."""
+
+    blocks: int
+
+    size = property(lambda self: 1 + self.blocks)
+    formula = property(lambda self: f"jackknife over {self.blocks} blocks of cells")
+    certified = slice(0, 1)
+
+    def cells(self, count: int, group: int, seed: int, candidates: int | None) -> Reader:
+        """Everything, then everything but each block."""
+        rng = np.random.default_rng((seed, 5, group))
+        part = rng.permutation(np.arange(count) % self.blocks)
+        left_out = np.arange(-1, self.blocks)[:, None]
+        return lambda start, stop: (part[None, start:stop] != left_out).astype(float)
+
+    def reduce(self, found: Found) -> Found:
+        """Keep the fit to all cells, with the jackknife's standard error of its weights."""
+        whole, parts = found.member(0), found.edges["weight"][1:].astype(np.float64)
+        apart = ((parts - parts.mean(axis=0)) ** 2).sum(axis=0)
+        error = np.sqrt(apart * (self.blocks - 1) / self.blocks)
+        return dataclasses.replace(whole, edges=whole.edges | {"standard_error": error})
+
+
+@dataclass(frozen=True, eq=False)
+class Path(Over):
+    """One hyperparameter at several values; see `unigrn.path`."""
+
+    parameter: str
+    values: tuple[float, ...]
+    choose: Callable[..., np.ndarray] | None
+
+    loss = property(lambda self: self.choose is not None)
+    size = property(lambda self: len(self.values))
+
+    @property
+    def formula(self) -> str:
+        """The path as text."""
+        how = "every" if self.choose is None else f"the {self.choose.__name__} choice of the"
+        return f"{how} {self.parameter} of {len(self.values)}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Parameter, values and rule."""
+        rule = None if self.choose is None else self.choose.__name__
+        return {"parameter": self.parameter, "values": list(self.values), "choose": rule}
+
+    def terms(self, terms: tuple) -> tuple:
+        """Stack the values in the place of the named hyperparameter."""
+        flat, structure = jax.tree_util.tree_flatten_with_path(terms)
+        names = [named(terms, path) for path, _ in flat]
+        hits = [i for i, name in enumerate(names) if name == self.parameter]
+        if not hits:
+            raise ValueError(
+                f"path() got the hyperparameter {self.parameter!r}; those of the spec are: "
+                f"{', '.join(names) or 'none'}"
+            )
+        leaves = [
+            np.asarray(self.values) if i in hits else leaf for i, (_, leaf) in enumerate(flat)
+        ]
+        return jax.tree.unflatten(structure, leaves)
+
+    def reduce(self, found: Found) -> Found:
+        """Take for every target the value with the least score; without a rule, take them all."""
+        values = np.asarray(self.values)
+        if self.choose is None:
+            edges = {
+                f"{name}[{value:g}]": found.edges[name][i]
+                for name in found.edges
+                for i, value in enumerate(values)
+            }
+            # The weight of the table is that of the first value.
+            edges = {"weight": found.edges["weight"][0], **edges}
+            return dataclasses.replace(found.member(0), edges=edges)
+        score = self.choose(found)
+        best = np.argmin(np.where(np.isnan(score), np.inf, score), axis=0)
+        by_edge = best[..., found.target]
+
+        def taken(table, place):
+            return {k: np.take_along_axis(v, place[None], axis=0)[0] for k, v in table.items()}
+
+        edges = taken(found.edges, by_edge) | {self.parameter.rpartition(".")[2]: values[by_edge]}
+        targets = taken(found.targets, best) | {"score": np.min(score, axis=0)}
+        return dataclasses.replace(found, edges=edges, targets=targets)
+
+
+def named(terms: tuple, path: tuple) -> str:
+    """Name a leaf of the terms as `Spec.hyperparameters` does."""
+    term, name = terms[path[0].idx], ""
+    parts = []
+    name = type(term).__name__
+    for key in path[1:]:
+        step = getattr(key, "name", getattr(key, "key", getattr(key, "idx", None)))
+        if step == "term" and hasattr(term, "factor"):
+            term = term.term
+            name = f"{name}.{type(term).__name__}"
+        elif step not in ("hyper", "values"):
+            parts.append(str(step))
+    return ".".join([name, *parts])
+
+
+def ebic(found: Found, gamma: float = 0.5) -> np.ndarray:
+    """Return the extended Bayesian information criterion of least squares, for every fit.
+
+    n log(RSS / n) + k log n + 2 gamma k log q, with k coefficients that are not 0 of q. Source:
+    Chen and Chen, Biometrika 95 (2008) 759, doi:10.1093/biomet/asn034.
+    """
+    n, count = found.cells, found.targets["loss"].shape[-1]
+    used = (found.edges["weight"] != 0).astype(float)
+    q = np.maximum(np.bincount(found.target, minlength=count), 1)
+    k = np.stack(
+        [np.bincount(found.target, row, count) for row in used.reshape(-1, used.shape[-1])]
+    ).reshape(*used.shape[:-1], count)
+    rss = np.maximum(found.targets["loss"], np.finfo(float).tiny)
+    return n * np.log(rss / n) + k * np.log(n) + 2 * gamma * k * np.log(q)
+
+
+def heldout(found: Found) -> np.ndarray:
+    """Loss on the cells that an axis inside of the path held out."""
+    if "heldout" not in found.targets:
+        raise ValueError(
+            "choosing by the held-out loss needs folds inside of the path: "
+            "path(folds(spec, 5), ..., choose='heldout')"
+        )
+    return found.targets["heldout"]
+
+
+RULES = {"ebic": ebic, "heldout": heldout}
+
+
+def false_discovery_rate(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Share of false edges among those at least as strong, from permuted copies.
+
+    fdr(t) = min over s <= t of  (1 + #{null >= s}) / R  /  #{observed >= s}, at most 1, with R
+    copies. Source: Storey and Tibshirani, PNAS 100 (2003) 9440, doi:10.1073/pnas.1530509100; the
+    added 1 as in Barber and Candes, Ann. Stat. 43 (2015) 2055, doi:10.1214/15-AOS1337.
+
+    Parameters
+    ----------
+    observed
+        (entries,) sizes of the edges.
+    null
+        (R, entries) sizes of the same edges to permuted targets.
+    """
+    defined = ~np.isnan(observed)
+    order = np.argsort(-observed[defined], kind="stable")
+    sizes = observed[defined][order]
+    pool = np.sort(null[:, defined].ravel())
+    above = len(pool) - np.searchsorted(pool, sizes, side="left")
+    # Ties share the number of edges at least as strong.
+    rank = np.searchsorted(-sizes, -sizes, side="right")
+    rate = np.minimum((1 + above) / len(null) / rank, 1)
+    rate = np.minimum.accumulate(rate[::-1])[::-1]
+    out = np.full(len(observed), np.nan)
+    out[np.flatnonzero(defined)[order]] = rate
+    return out
+
+
+class Bootstrap:
+    """Multinomial bootstrap counts of ``cells`` cells, produced stretch by stretch.
+
+    The number of draws that fall into each stretch of `BLOCK` positions is drawn first, then the
+    cells within it: the counts are exactly multinomial, and a million cells need the memory of one
+    stretch. They are a function of the position, however the cells are read.
+    """
+
+    def __init__(self, bags: int, cells: int, entropy: tuple[int, ...]):
+        self.bags, self.cells, self.entropy = bags, cells, entropy
+        sizes = np.full(-(-cells // BLOCK), BLOCK)
+        sizes[-1] = cells - BLOCK * (len(sizes) - 1)
+        self.sizes = sizes
+        rng = np.random.default_rng((*entropy, 0))
+        self.totals = rng.multinomial(cells, sizes / cells, size=bags)
+        self._at: tuple[int, np.ndarray] = (-1, np.empty((bags, 0)))
+
+    def _stretch(self, block: int) -> np.ndarray:
+        if self._at[0] != block:
+            rng = np.random.default_rng((*self.entropy, 1, block))
+            size, totals = int(self.sizes[block]), self.totals[:, block]
+            bag = np.repeat(np.arange(self.bags), totals)
+            flat = bag * size + rng.integers(0, size, len(bag))
+            counts = np.bincount(flat, minlength=self.bags * size)
+            self._at = (block, counts.reshape(self.bags, size))
+        return self._at[1]
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return the counts of cells start..stop-1 of the group, (bags, stop - start)."""
+        out = []
+        while start < stop:
+            block = start // BLOCK
+            end = min(stop, (block + 1) * BLOCK)
+            out.append(self._stretch(block)[:, start - block * BLOCK : end - block * BLOCK])
+            start = end
+        return np.concatenate(out, axis=1) if len(out) != 1 else out[0]

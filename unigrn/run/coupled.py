@@ -1,0 +1,174 @@
+"""Whole networks: one group, one weighting of its cells, one order of its targets at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unigrn import progress
+from unigrn.backend import over_starts
+from unigrn.binding import laid
+from unigrn.problem import device_kind
+from unigrn.run import reading
+from unigrn.run.finish import finish_group
+from unigrn.run.state import State, kept
+from unigrn.solvers import batching
+from unigrn.solvers.optimality import Fit
+from unigrn.spec import Slots
+from unigrn.terms import PriorView, View, local
+
+
+def networks(state: State) -> None:
+    """Solve the whole network of every group as one problem."""
+    problem, dtype, plan = state.problem, state.dtype, state.plan
+    p, size = len(problem.targets), plan.widths(0)[:2]
+    where = (problem.candidate, problem.entry_target)
+
+    def dense(values):
+        out = np.zeros(size, device_kind(values, dtype))
+        out[where] = values
+        return out
+
+    prior = problem.prior.map(dense)
+    kinds = np.stack([state.system, state.held, state.copy, state.variant], axis=1)
+    for group, (x, y) in enumerate(reading.held_rows(state)):
+        rows = plan.widths(len(x))[2]
+        weights = reading.weights(state, group)(0, len(x))
+
+        def lay(values, width, rows=rows):
+            out = np.zeros((rows, width), dtype)
+            out[: len(values), : values.shape[1]] = values
+            return out
+
+        terms, extra = laid(
+            (problem.terms, problem.extra),
+            {"regulators": size[0], "targets": size[1]},
+            state.data.positions(group),
+            rows,
+            dtype,
+        )
+        varied = state.varied(terms)
+        extra = local(extra, View())
+        for kind in np.unique(kinds, axis=0):
+            members = np.flatnonzero((kinds == kind).all(axis=1))
+            system, held, copy, variant = map(int, kind)
+            view = View(
+                x=lay(x, size[0]),
+                y=lay(y[:, copy * p : (copy + 1) * p], size[1]),
+                weight=lay(weights[system][:, None], 1)[:, 0],
+                extra=extra,
+            )
+            slots = batching.terms_of(plan.shape, terms, varied, np.int32(variant), View())
+            apart = None
+            if state.held_out.over:
+                apart = lay(weights[state.systems.size + held][:, None], 1)[:, 0]
+            one_kind(state, group, members, slots.terms, view, prior, where, apart)
+        finish_group(state, group)
+        progress.report("fitting groups", group + 1, state.groups)
+
+
+@partial(jax.jit, static_argnames=("solver", "shape"))
+def compiled(solver, shape, terms, view: View, prior: PriorView, keys, options) -> Fit:
+    """Fit a whole network from every start."""
+
+    def one(key):
+        return batching.certified(
+            solver, Slots(shape, terms), view.replace(key=key), prior, options
+        )
+
+    return over_starts(one, keys)
+
+
+@partial(jax.jit, static_argnames=("shape",))
+def read_off(shape, terms, params, view: View, prior: PriorView, keys, held) -> Any:
+    """Blocks of every start in their gauge, columns of the edge table, and the loss."""
+    loss = Slots(shape, terms).loss
+
+    def one(params, key):
+        own = view.replace(key=key)
+        numbers = {"loss": loss(params, own, prior)}
+        if held is not None:
+            numbers["heldout"] = loss(params, own.replace(weight=held), prior)
+        params = params if shape.gauge is None else shape.gauge(params, own, prior)
+        columns = {"weight": params.theta}
+        for function in shape.columns:
+            columns |= function(params, own, prior)
+        return params, columns, numbers
+
+    return jax.vmap(one)(params, keys)
+
+
+def one_kind(
+    state: State,
+    group: int,
+    members: np.ndarray,
+    terms: tuple,
+    view: View,
+    prior: PriorView,
+    where: tuple[np.ndarray, np.ndarray],
+    held: Any,
+) -> None:
+    """Fit the members that differ in their starts only, and keep what they gave."""
+    plan, problem = state.plan, state.problem
+    keys = jax.vmap(partial(jax.random.fold_in, state.key(group)))(
+        members.astype(np.uint32) if state.spec.over else np.zeros(1, np.uint32)
+    )
+    length = -(-plan.max_iterations // 8) * 8 if plan.history else 0
+
+    def report(done: int, most: int) -> None:
+        progress.report("sweeps of one network", done, most)
+
+    together = plan.together()
+    for first in range(0, len(members), together):
+        stretch = slice(first, first + together)
+        if plan.solver.drive is not None:
+            fit = plan.solver.drive(
+                plan.shape, terms, view, prior, keys[stretch], state.options, length, report
+            )
+        else:
+            fit = compiled(
+                plan.solver, plan.shape, terms, view, prior, keys[stretch], state.options
+            )
+        params, columns, numbers = read_off(
+            plan.shape, terms, fit.params, view, prior, keys[stretch], held
+        )
+        count = len(problem.candidate)
+        for name, values in columns.items():
+            table = kept(state.edges, name, (state.grid.size, count))
+            table[members[stretch]] = np.asarray(values)[:, where[0], where[1]]
+        numbers |= {
+            "objective": fit.value,
+            "status": fit.status,
+            "residual": fit.residual,
+            "iterations": fit.iterations,
+        }
+        for name, values in numbers.items():
+            values = np.asarray(values)
+            shape = (state.grid.size, len(problem.targets))
+            kept(state.numbers, name, shape, values.dtype)[members[stretch]] = values[:, None]
+        if plan.history:
+            state.runs.append(np.asarray(fit.history)[:, : int(jnp.max(fit.iterations))])
+        if 0 in members:  # blocks are those of the first kind's start of lowest objective
+            value = np.asarray(fit.value)
+            best = int(np.argmin(np.where(np.isnan(value), np.inf, value)))
+            if state.best is None or value[best] < state.best[0]:
+                blocks = {b: np.asarray(params[b][best]) for b in params if b != "theta"}
+                state.best = (value[best], cut(state, group, blocks))
+
+
+def cut(state: State, group: int, blocks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Take the padding off blocks."""
+    real = {
+        "regulators": len(state.x),
+        "targets": len(state.y),
+        "cells": int(state.data.group_sizes[group]),
+    }
+    axes = dict(state.plan.shape.axes)
+    return {
+        name: block[tuple(slice(real.get(axis)) for axis in axes[name])]
+        for name, block in blocks.items()
+    }

@@ -1,0 +1,235 @@
+"""Finishing: axes of members are reduced, coefficients become weights, and what is odd is said."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from unigrn.moments import GeneStatistics
+from unigrn.replicates import Found
+from unigrn.run.state import State, kept
+from unigrn.solution import Solution
+from unigrn.status import FAILED, WORST, Status
+from unigrn.terms import parts
+
+ADVICE = {
+    Status.MAX_ITERATIONS: "; give more (max_iterations=, --param max_iterations=), or loosen the "
+    "tolerance (tolerance=, --param tolerance=)",
+    Status.SINGULAR: "; add a ridge",
+    Status.INACCURATE: "; add a ridge, or take dtype float64",
+}
+
+
+def solution(state: State) -> Solution:
+    """Put a run together."""
+    blocks: dict[str, Any] = {}
+    for name, groups in state.blocks.items():
+        separate = state.plan.solver.reads != "network"
+        blocks[name] = (
+            np.stack(groups) if separate and len({b.shape for b in groups}) == 1 else groups
+        )
+    suspicious = (
+        [] if state.spec.stages else suspicions(state.spec, state.overall, len(state.genes))
+    )
+    return Solution(
+        state.plan,
+        state.weights,
+        state.statistics,
+        blocks,
+        state.status,
+        state.residual,
+        state.iterations,
+        state.history,
+        state.seed,
+        remarks(state),
+        suspicious,
+        state.by_entry,
+        state.targets,
+    )
+
+
+def finish_group(state: State, group: int) -> None:
+    """Turn what the members of a group found into weights, statistics and certificates."""
+    problem, grid = state.problem, state.grid
+    edges, numbers = state.edges, state.numbers
+    state.edges, state.numbers = {}, {}
+    live = problem.sizes > 0
+    certify(state, group, numbers, live)
+    shape = grid.shape[:-1] if grid.inner is not None else grid.shape
+    found = Found(
+        {name: values.reshape(*shape, -1) for name, values in edges.items()},
+        {
+            name: values.reshape(*grid.shape, -1)
+            for name, values in numbers.items()
+            if name in ("objective", "loss", "heldout")
+        },
+        problem.entry_target,
+        state.by_group[group].deviation[state.y],
+        int(state.data.group_sizes[group]),
+    )
+    found = reduced(state, found)
+    weight = found.edges["weight"]
+    # What is not finite is no edge; the certificate says so.
+    status = state.status[group]
+    failed = (status == Status.NOT_FINITE)[problem.entry_target]
+    state.weights[group] = np.where(failed, np.nan, weight)
+    used = np.bincount(problem.entry_target, np.nan_to_num(weight) != 0, len(state.y)) > 0
+    constant = state.by_group[group].constant[state.y] & ~used
+    keep = (status != Status.NO_CANDIDATES) & (status != Status.NOT_FINITE)
+    status[constant & keep] = Status.CONSTANT_TARGET
+    if state.level is not None and state.level.any() and "intercept" in state.blocks:
+        # Whatever coefficient a constant regulator has, the intercept makes up for it.
+        worth = np.nan_to_num(weight) * state.level[problem.candidate]
+        state.blocks["intercept"][group] -= np.bincount(problem.entry_target, worth, len(state.y))
+    for name, values in found.edges.items():
+        if name != "weight":
+            kept(state.statistics, name, state.weights.shape, values.dtype)[group] = values
+    for name, values in found.targets.items():
+        kept(state.targets, name, state.status.shape)[group, live] = values[live]
+    if state.best is not None:
+        for name, block in state.best[1].items():
+            state.blocks.setdefault(name, []).append(block)
+        state.best = None
+    if state.runs:
+        width = max(r.shape[1] for r in state.runs)
+        state.history.append(
+            np.concatenate(
+                [
+                    np.pad(r, ((0, 0), (0, width - r.shape[1])), constant_values=np.nan)
+                    for r in state.runs
+                ]
+            )
+        )
+        state.runs = []
+
+
+def certify(state: State, group: int, numbers: dict[str, np.ndarray], live: np.ndarray) -> None:
+    """Let the worst of the members that count speak for each target."""
+    counts = state.grid.certified
+    status, residual, iterations = (
+        numbers[n][counts] for n in ("status", "residual", "iterations")
+    )
+    rank = np.full(max(Status) + 1, len(WORST))
+    rank[list(WORST)] = np.arange(len(WORST))
+    worst = np.take_along_axis(status, np.argmin(rank[status], axis=0)[None], axis=0)[0]
+    sweeps = state.spec.sweeps
+    if sweeps is not None and state.plan.max_iterations == sweeps.most:
+        # The number of sweeps is part of the method.
+        worst = np.where(worst == Status.MAX_ITERATIONS, Status.OWN_LIMIT, worst)
+    state.status[group, live] = worst[live]
+    state.residual[group, live] = residual.max(axis=0)[live]
+    state.iterations[group, live] = iterations.max(axis=0)[live]
+
+
+def reduced(state: State, found: Found) -> Found:
+    """Reduce the axes of members, the innermost first."""
+    over = state.grid.over
+    for depth in reversed(range(len(over))):
+        axis = over[depth]
+        in_program = state.grid.inner is not None and depth == len(over) - 1
+
+        def front(table, depth=depth):
+            return {name: np.moveaxis(values, depth, 0) for name, values in table.items()}
+
+        edges, targets = found.edges, front(found.targets)
+        if not in_program:
+            edges = front(edges)
+        if axis.compiled is not None:
+            targets = {k: v.mean(axis=0, dtype=np.float64) for k, v in targets.items()}
+        if axis.compiled is not None and not in_program:
+            weight = edges["weight"]
+            edges = {k: np.asarray(v) for k, v in axis.compiled(weight, ~np.isnan(weight)).items()}
+        found = axis.reduce(dataclasses.replace(found, edges=edges, targets=targets))
+    return found
+
+
+def remarks(state: State) -> list[tuple[str, int, str, tuple[str, ...]]]:
+    """Return lines for the report: what is constant, undefined, small or not converged."""
+    lines: list[tuple[str, int, str, tuple[str, ...]]] = []
+    data, problem = state.data, state.problem
+    names = [None] if data.groups is None else list(data.groups)
+
+    def say(kind: str, count: int, message: str, examples: Any = ()) -> None:
+        if count:
+            lines.append((kind, int(count), message, tuple(str(e) for e in examples[:5])))
+
+    losses = parts(state.spec.loss)
+    intercept = all(
+        t.intercept is not False
+        and (t.quadratic is not None or t.evidence is not None or "intercept" in t.blocks)
+        for t in losses
+    )
+    for group in data.origin.get("empty_groups", []):
+        say("group empty", 1, f"group {group} has no cell: no edges")
+    without = data.origin.get("cells_without_group", 0)
+    say("cells without group", without, f"{without:,} cells have no group and are left out")
+    for g, group in enumerate(names):
+        where = "" if group is None else f" in group {group}"
+        if data.group_sizes[g] == 1:
+            say(
+                "group with one cell",
+                1,
+                f"one cell only{where}: every coefficient is 0 and p is undefined",
+            )
+        else:
+            for what, columns, label in (
+                ("regulator", state.x, problem.regulators),
+                ("target", state.y, problem.targets),
+            ):
+                flat = state.by_group[g].constant[columns]
+                count = int(flat.sum())
+                say(
+                    f"constant {what}s",
+                    count,
+                    f"{count:,} {what}{'s are' if count > 1 else ' is'} constant{where}"
+                    + (": coefficients there are 0" if intercept else ""),
+                    label[flat],
+                )
+        for code in FAILED:
+            hit = state.status[g] == code
+            say(
+                f"fits {code.name.lower()}",
+                hit.sum(),
+                f"{int(hit.sum()):,} targets{where}: {code.message}{ADVICE.get(code, '')}",
+                problem.targets[hit],
+            )
+    if "p" in state.statistics:
+        shown = ~np.isnan(state.weights)
+        undefined = int((np.isnan(state.statistics["p"]) & shown).sum())
+        say(
+            "p undefined",
+            undefined,
+            f"{undefined:,} of {int(shown.sum()):,} edges have no defined p: left empty",
+        )
+    if "bags_drawn" in state.statistics:
+        never = int((state.statistics["bags_drawn"][0] == 0).sum())
+        say("edges never drawn", never, f"{never:,} candidate edges were drawn in no bag: left out")
+    return lines
+
+
+def suspicions(spec: Any, seen: GeneStatistics, genes: int) -> list[str]:
+    """Say what looks wrong for the method in the values that were read."""
+    zeros = 1 - seen.nonzero / (seen.cells * genes)
+    low, high = float(seen.minimum.min()), float(seen.maximum.max())
+    out = []
+    counts = not seen.fractional and low >= 0 and high > 1
+    if "log" in spec.expects and counts:
+        out.append(
+            f"{spec.name} expects log-normalised, imputed expression, but every value is "
+            "a whole number: these look like raw counts; name the normalised or imputed "
+            "layer by layer= (--layer)"
+        )
+    elif "log" in spec.expects and low >= 0 and high > 100:
+        out.append(
+            f"{spec.name} expects log-scale expression, but values reach {high:,.0f}: "
+            "this looks unlogged; take log1p of normalised counts"
+        )
+    if "imputed" in spec.expects and zeros > 0.5:
+        out.append(
+            f"{100 * zeros:.0f} % of the values are zero: far sparser than the imputed "
+            f"layer that {spec.name} was made for; name the layer after "
+            "k-nearest-neighbour smoothing by layer= (--layer)"
+        )
+    return out

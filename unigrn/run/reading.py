@@ -1,0 +1,142 @@
+"""Reading: cells become moments or rows; genes are scaled, copies permuted, systems weighted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from unigrn import progress
+from unigrn.data import Block, aligned
+from unigrn.moments import gather
+from unigrn.replicates import STRETCH
+from unigrn.run.state import State
+
+
+def read(state: State, feed: Callable[[Block], None]) -> None:
+    """Read every block once, make the regressors of stages, and look at what the columns hold."""
+    done = 0
+    makers = regressors(state)
+
+    def fed(block: Block) -> None:
+        nonlocal done
+        feed(block)
+        done += len(block.values)
+        progress.report("reading cells", done, state.data.cells)
+
+    blocks = state.data.blocks(state.columns)
+    if state.copies.size > 1:
+        blocks = aligned(blocks, state.data.group_sizes, STRETCH)
+    if makers:
+        blocks = (
+            Block(b.group, b.start, np.concatenate([b.values, *(m(b.values) for m in makers)], 1))
+            for b in blocks
+        )
+    overall, by_group = gather(blocks, fed, state.width, state.groups)
+    if overall.bad is not None:
+        names = np.concatenate([state.genes, *state.made])[overall.bad]
+        raise ValueError(
+            f"{len(names)} genes hold NaN or infinite values, e.g. "
+            f"{', '.join(names[:3])}; remove or impute them first"
+        )
+    state.overall, state.by_group = overall, by_group
+
+
+def regressors(state: State) -> list[Callable[[np.ndarray], np.ndarray]]:
+    """Prepare the stages; one that needs to know the genes first has a pass of its own."""
+    stages, statistics = state.spec.stages, None
+    if any(s.statistics for s in stages):
+        blocks = state.data.blocks(state.columns)
+        statistics, _ = gather(blocks, lambda block: None, len(state.genes), state.groups)
+    return [s.prepare(state.spec.prior, state.genes, statistics) for s in stages]
+
+
+def scales(state: State) -> tuple[np.ndarray, np.ndarray]:
+    """Return the factors that regulators and targets are multiplied by."""
+    one_x, one_y = np.ones(len(state.x)), np.ones(len(state.y))
+    if state.spec.scale is None:
+        return one_x, one_y
+    if state.spec.scale == "range":
+        reach = (state.overall.maximum - state.overall.minimum).astype(np.float64)
+        factor = 2 / np.where(state.overall.constant, 2, reach)
+    else:
+        factor = 1 / state.overall.deviation
+    return factor[state.x], one_y if state.spec.scale == "regulators" else factor[state.y]
+
+
+def middles(state: State, group: int) -> np.ndarray:
+    """Return what is taken from every column of a group before it is scaled."""
+    genes = state.by_group[group]
+    if state.spec.scale == "standard":
+        return genes.mean
+    if state.spec.scale == "range":
+        return (genes.maximum.astype(np.float64) + genes.minimum) / 2
+    return np.zeros(state.width)
+
+
+def responses(state: State, block: Block, part: np.ndarray) -> np.ndarray:
+    """Targets of a block, and their copies in other orders: (cells, copies x targets)."""
+    values = block.values[:, state.y[part]]
+    if state.copies.size == 1:
+        return values
+    copies = []
+    for places in state.copies.places():
+        copy = values
+        for over, member in zip(state.copies.over, places, strict=True):
+            order = over.order(int(member), block.group, block.start, len(values), state.seed)
+            copy = copy if order is None else copy[order]
+        copies.append(copy)
+    return np.concatenate(copies, axis=1)
+
+
+def weights(
+    state: State, group: int, candidates: int | None = None
+) -> Callable[[int, int], np.ndarray]:
+    """Weights of the cells at positions start..stop-1 of a group, (systems, cells).
+
+    The systems that are fitted come first, then those that are held out.
+    """
+    count, own = int(state.data.group_sizes[group]), None
+    if state.data.weights is not None:
+        own = state.data.weights[state.data.positions(group)]
+    fitted = [o.cells(count, group, state.seed, candidates) for o in state.systems.over]
+    held = [o.held(count, group, state.seed) for o in state.held_out.over]
+
+    def systems(grid, readers, start, stop):
+        if len(readers) == 1:
+            return readers[0](start, stop)
+        out = np.ones((grid.size, stop - start))
+        for axis, reader in enumerate(readers):
+            out = out * reader(start, stop)[grid.places()[:, axis]]
+        return out
+
+    def read_weights(start: int, stop: int) -> np.ndarray:
+        out = systems(state.systems, fitted, start, stop)
+        if held:
+            out = np.concatenate([out, systems(state.held_out, held, start, stop)])
+        return out if own is None else out * own[None, start:stop]
+
+    return read_weights
+
+
+def held_rows(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
+    """All rows of each group: (cells, regulators) and (cells, responses), scaled."""
+    held: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(state.groups)]
+    part = np.arange(len(state.y))
+    read(state, lambda b: held[b.group].append((b.values[:, state.x], responses(state, b, part))))
+    scale_x, scale_y = scales(state)
+    scale_y = np.tile(scale_y, state.copies.size)
+    out = []
+    for group, rows in enumerate(held):
+        middle = middles(state, group)
+        ends = ((middle[state.x], scale_x), (np.tile(middle[state.y], state.copies.size), scale_y))
+        wide = tuple(np.empty((sum(len(r[0]) for r in rows), len(s)), state.dtype) for _, s in ends)
+        start = 0
+        while rows:  # block by block in double precision, and each is let go
+            block = rows.pop(0)
+            stretch = slice(start, start + len(block[0]))
+            for whole, values, (centre, factor) in zip(wide, block, ends, strict=True):
+                whole[stretch] = (values - centre) * factor
+            start = stretch.stop
+        out.append(wide)
+    return out

@@ -1,0 +1,282 @@
+"""What every solver minimises, and the one measure of how far a point is from optimal.
+
+The objective is f(params) + g(params), f smooth and g with a prox block by block. The residual of a
+point is that of the whole problem,
+
+    max over blocks b and entries of  |b - prox_{t g}(b - t grad_b f)| / t
+
+relative to |grad f(0)|, with t one over the curvature. It vanishes at a stationary point of f + g
+only, constraints included; where the problem is convex it is the distance from the KKT conditions.
+Target by target it must be small in the units of the regulators and in units of equal spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from unigrn.status import Status
+from unigrn.terms import Array, Blocks, Joint, PriorView, Term, View, joint, outside, parts, pytree
+
+
+@pytree
+class Fit:
+    """Outcome of a fit, or of a batch of fits along the first axis of every leaf."""
+
+    params: Blocks
+    status: Array
+    residual: Array
+    iterations: Array
+    value: Array
+    history: Array | None = None
+
+
+@pytree
+class Options:
+    """How long a solver works: the residual it aims at, and its cap on iterations."""
+
+    tolerance: Array
+    most: Array
+
+
+@dataclass(frozen=True)
+class Objective:
+    """f + g of a spec, inside a compiled function; ``joints`` holds the prox of each block."""
+
+    smooth: Callable[[Blocks, View, PriorView], Array]
+    joints: dict[str, Joint]
+    total: Callable[[Blocks, View, PriorView], Array]
+    monotone: bool = False  # f is convex, so that its slopes grow along every step
+
+    @property
+    def why(self) -> str:
+        """What stands in the way of a prox, or nothing."""
+        return next((j.why for j in self.joints.values() if j.prox is None), "")
+
+    @property
+    def convex(self) -> bool:
+        """Whether momentum is safe: every prox is that of a convex function."""
+        return all(j.convex for j in self.joints.values())
+
+    def prox(self, params: Blocks, steps: Blocks, view: View, prior: PriorView) -> Blocks:
+        """Apply the prox of every block that has one."""
+        moved = {
+            b: j.prox(params[b], steps[b], view, prior, params) for b, j in self.joints.items()
+        }
+        return params.replace(**moved)
+
+
+def proximal_terms(terms: Any, block: str) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    """Regularizers with a kink, and sets, of a block; what deletion has met is no set."""
+    kinks = tuple(t for t in parts(terms.regularizer) if t.block == block and t.kink)
+    sets = tuple(t for t in parts(terms.constraint) if t.block == block and t.allows is None)
+    return kinks, sets
+
+
+def objective(terms: Any) -> Objective:
+    """Put differentiable terms into f, the others into the prox of their block."""
+    blocks = sorted({t.block for t in terms.terms if t.kink or t.kind == "constraint"})
+    joints, met = {}, set()
+    for block in blocks:
+        kinks, sets = proximal_terms(terms, block)
+        if kinks or sets:
+            joints[block] = joint(kinks, sets)
+            met |= {id(t) for t in kinks}
+    costs = parts(terms.loss) + parts(terms.regularizer)
+
+    def smooth(params, data, prior):
+        return sum(t(params, data, prior) for t in costs if id(t) not in met)
+
+    def total(params, data, prior):
+        return sum(t(params, data, prior) for t in costs)
+
+    monotone = all(t.convex is True for t in costs if id(t) not in met)
+    return Objective(smooth, joints, total, monotone)
+
+
+def largest(params: Any) -> Array:
+    """Return the largest absolute entry of all blocks."""
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(v), initial=0) for v in jax.tree.leaves(params)]))
+
+
+def dot(a: Any, b: Any) -> Array:
+    """Return the inner product over all blocks."""
+    return sum(jnp.sum(u * v) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def masked(params: Blocks, prior: PriorView) -> Blocks:
+    """Put theta to 0 where there is no candidate."""
+    return params.replace(theta=jnp.where(prior.valid, params.theta, 0))
+
+
+def spreads(params: Blocks, view: View, centred: bool = True) -> Array:
+    """Return the roots of the regulators' sums of squares, relative to the largest, like theta.
+
+    1 for a whole network, whose terms may treat rows and columns alike.
+    """
+    theta = params.theta
+    if theta.ndim > 1:
+        return jnp.ones_like(theta)
+    if view.moments is not None:
+        square = jnp.diagonal(view.moments.gram)
+    elif view.x is not None and theta.shape[:1] == view.x.shape[1:]:
+        rows, means = _weighted(view)
+        square = rows @ (view.x - (means if centred else 0 * means)[None, :]) ** 2
+    else:
+        return jnp.ones_like(theta)
+    info = jnp.finfo(square.dtype)
+    share = square / jnp.maximum(jnp.max(square, initial=0), info.tiny)
+    return jnp.sqrt(jnp.where(share > 0, jnp.clip(share, info.eps, 1), 1))
+
+
+def _weighted(view: View) -> tuple[Array, Array]:
+    """Return the weights of the cells, and the weighted means of the regulators."""
+    rows = jnp.ones(view.x.shape[0], view.x.dtype) if view.weight is None else view.weight
+    return rows, rows @ view.x / jnp.maximum(jnp.sum(rows), jnp.finfo(view.x.dtype).tiny)
+
+
+def shear(params: Blocks, view: View, joints: dict[str, Joint]) -> Array | None:
+    """Return the means of the regulators, along which an intercept can move with theta, or None."""
+    free = "intercept" in params and "intercept" not in joints and view.x is not None
+    if not free or params.theta.shape[:1] != view.x.shape[1:]:
+        return None
+    return _weighted(view)[1]
+
+
+def slope(obj: Objective, view: View, prior: PriorView) -> Callable[[Blocks], Blocks]:
+    """Return the gradient of f, 0 at entries that are no candidates."""
+    gradient = jax.grad(obj.smooth)
+    return lambda params: masked(gradient(params, view, prior), prior)
+
+
+def scale(
+    gradient: Callable[[Blocks], Blocks], start: Blocks, tolerance: Array, spread: Any = 1
+) -> Array:
+    """Return what residuals are relative to: the largest gradient at theta = 0, in both units.
+
+    Where that is 0 or undefined, the gradient at the start serves. Rounding of the gradient at the
+    start is never asked to be undercut.
+    """
+    dtype = start.theta.dtype
+    still = start.replace(theta=jnp.zeros_like(start.theta))
+    both = jax.tree.map(lambda *v: jnp.stack(v), start, still)
+
+    def size(at):
+        g = gradient(at)
+        return jnp.stack([largest(g), largest(g.replace(theta=g.theta / spread))])
+
+    begin, zero = jax.lax.map(size, both)
+    zero = jnp.where(jnp.isfinite(zero), zero, 0)
+    begin = jnp.where(jnp.isfinite(begin), begin, 0)
+    floor = 32 * jnp.finfo(dtype).eps / jnp.maximum(tolerance, jnp.finfo(dtype).eps)
+    out = jnp.where(zero > 0, jnp.maximum(zero, floor * begin), begin)
+    return jnp.maximum(out, jnp.finfo(dtype).tiny).astype(dtype)
+
+
+def curvature(gradient: Callable[[Blocks], Blocks], at: Blocks, g: Blocks) -> Array:
+    """Estimate the curvature of f along its gradient, by a short probe."""
+    dtype = at.theta.dtype
+    tiny, eps = jnp.finfo(dtype).tiny, jnp.finfo(dtype).eps
+    reach = jnp.sqrt(eps) * (1 + largest(at)) / jnp.maximum(largest(g), tiny)
+    ahead = jax.tree.map(lambda v, s: v - reach * s, at, g)
+    turn = jax.tree.map(jnp.subtract, gradient(ahead), g)
+    move = jax.tree.map(jnp.subtract, ahead, at)
+    bend = jnp.sqrt(dot(turn, turn) / jnp.maximum(dot(move, move), tiny))
+    return jnp.where(jnp.isfinite(bend) & (bend > 0), bend, 1).astype(dtype)
+
+
+def residual(
+    obj: Objective,
+    params: Blocks,
+    g: Blocks,
+    bound: Array,
+    sizes: Array,
+    spread: Array,
+    view: View,
+    prior: PriorView,
+) -> Array:
+    """Return the relative residual of a point; ``bound`` is the curvature 1 / t."""
+    moved = jax.tree.map(lambda v, s: v - s / bound, params, g)
+    steps = jax.tree.map(lambda v: 1 / bound, params)
+    after = obj.prox(moved, steps, view, prior)
+    # Entries that are no candidates count: a prox that fills them is not that of this problem.
+    apart = {b: (params[b] - after[b]) * bound if b in obj.joints else g[b] for b in params}
+    return relative(apart, sizes, spread)
+
+
+def relative(apart: Any, sizes: Array, spread: Array) -> Array:
+    """Return the largest entry relative to what `scale` gave, in the worse of both units."""
+    apart = dict(apart)
+    even = apart | {"theta": apart["theta"] / spread}
+    return jnp.maximum(largest(apart) / sizes[0], largest(even) / sizes[1])
+
+
+def certify(
+    terms: Any, params: Blocks, start: Blocks, view: View, prior: PriorView, options: Options
+) -> tuple[Array, Array]:
+    """Return the status and the relative residual of a point, whatever found it."""
+    obj = objective(terms)
+    gradient = slope(obj, view, prior)
+    g = gradient(params)
+    bound = curvature(gradient, params, g)
+    spread = spreads(params, view)
+    sizes = scale(gradient, start, options.tolerance, spread)
+    out = residual(obj, params, g, bound, sizes, spread, view, prior).astype(params.theta.dtype)
+    return ended(params, out, options.tolerance), out
+
+
+def ended(
+    params: Blocks, residual: Array, tolerance: Array, otherwise: Any = Status.MAX_ITERATIONS
+) -> Array:
+    """Say how a fit ended from its residual alone."""
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(params)]))
+    status = jnp.where(residual <= tolerance, Status.CONVERGED, otherwise)
+    return jnp.where(finite & ~jnp.isnan(residual), status, Status.NOT_FINITE).astype(jnp.int32)
+
+
+def with_kinks(
+    terms: Any,
+    gradient: Callable[[Blocks], Blocks],
+    at: Blocks,
+    sizes: Array,
+    options: Options,
+    status: Array,
+) -> Array:
+    """Return the status, or `Status.KINK` where the gradients on two sides of a point disagree.
+
+    However near they are taken: the jump of a smooth function shrinks with the distance, that of a
+    kink stays. Asked of terms that are not ours only.
+    """
+    if not any(outside(t) for t in terms.terms):
+        return status
+    dtype = at.theta.dtype
+    reach = jnp.sqrt(jnp.finfo(dtype).eps) * (1 + largest(at))
+    ends = jnp.asarray([(e, s, k) for k in (1, 2, 1 << 30) for e in (1, 0.125) for s in (1, -1)])
+
+    def side(end):
+        def moved(v):
+            odd = (jnp.arange(v.size, dtype=jnp.int32) // end[2].astype(jnp.int32)) % 2 == 1
+            return v + (jnp.where(odd, -1, 1) * end[0] * end[1] * reach).reshape(v.shape).astype(
+                dtype
+            )
+
+        return gradient(jax.tree.map(moved, at))
+
+    sides = jax.lax.map(side, ends.astype(dtype))
+    jumps = jnp.max(
+        jnp.stack(
+            [
+                jnp.max(jnp.abs(v[::2] - v[1::2]).reshape(6, -1), axis=1, initial=0)
+                for v in jax.tree.leaves(sides)
+            ]
+        ),
+        axis=0,
+    )
+    far, near = jumps[::2], jumps[1::2]
+    floor = jnp.maximum(1e-5, 1e3 * options.tolerance).astype(dtype) * sizes[0]
+    kink = jnp.any((near > 0.5 * far) & (near > floor)) & (status != Status.NOT_FINITE)
+    return jnp.where(kink, Status.KINK, status).astype(jnp.int32)

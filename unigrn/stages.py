@@ -1,0 +1,86 @@
+"""Stages: what happens to the cells before the fit, block of cells by block of cells.
+
+A stage makes the regressors: a table of their own beside the genes, so that the activity of a
+factor and the expression of its gene can both exist, and a regulator need not be measured. Cells
+are streamed through it; what it needs to know of all cells comes from one earlier pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unigrn.check import check_number
+from unigrn.prior import Prior
+
+
+class Stage:
+    """Makes regressors from expression; subclass it (a frozen dataclass), or use `activity`.
+
+    ``regulators(prior, genes)`` names what it makes, sorted. ``prepare(prior, genes, statistics)``
+    returns a function of blocks of cells, (cells, genes) -> (cells, regulators), with
+    ``statistics`` None unless ``statistics = True``: then means and deviations of the genes
+    (`unigrn.moments.GeneStatistics`) are gathered in a pass of their own.
+    """
+
+    statistics: bool = False
+
+    def regulators(self, prior: Prior | None, genes: np.ndarray) -> np.ndarray:
+        """Name the regressors, sorted."""
+        raise TypeError(f"the stage {type(self).__name__} does not say how this is done")
+
+    def prepare(self, prior: Prior | None, genes: np.ndarray, statistics: Any) -> Any:
+        """Return the function that makes them."""
+        raise TypeError(f"the stage {type(self).__name__} does not say how this is done")
+
+
+@dataclass(frozen=True)
+class Activity(Stage):
+    """Activities of factors by least squares on the prior; see `activity`."""
+
+    ridge: float
+
+    def regulators(self, prior: Prior | None, genes: np.ndarray) -> np.ndarray:
+        """Every source of the prior with a measured target, measured itself or not."""
+        if prior is None:
+            raise ValueError("the activities of factors need a prior: give Spec(prior=...)")
+        aligned = prior.align(prior.regulators, genes)
+        return prior.regulators[np.bincount(aligned.index, minlength=len(prior.regulators)) > 0]
+
+    def prepare(self, prior: Prior, genes: np.ndarray, statistics: Any) -> Any:
+        """Return x -> x P' (P P' + ridge)^-1, with P (factors, genes)."""
+        names = self.regulators(prior, genes)
+        aligned = prior.align(names, genes)
+        edges = aligned.dense(aligned.weight * np.where(aligned.sign == 0, 1, aligned.sign))
+        edges[names[:, None] == genes[None, :]] = 0  # a factor's gene says nothing of its activity
+        u, s, v = np.linalg.svd(edges, full_matrices=False)
+        keep = s > s.max(initial=0) * max(edges.shape) * np.finfo(float).eps
+        share = np.where(keep, s / np.where(keep, s**2 + self.ridge, 1), 0)
+        readout = (v.T * share) @ u.T
+
+        def activities(values: np.ndarray) -> np.ndarray:
+            return values @ readout.astype(values.dtype)
+
+        return activities
+
+
+def activity(ridge: float = 0.0) -> Activity:
+    """Activities of factors in place of their expression, from the targets that the prior names.
+
+    A = argmin |X - A P|^2 + ridge |A|^2 = X P' (P P' + ridge)^-1 over activities A (cells,
+    factors), with X (cells, genes) and the signed prior P (factors, genes) without self-edges;
+    linear in the cells, so that they stream. Factors need not be measured.
+
+    Parameters
+    ----------
+    ridge
+        Number >= 0; 0 takes the pseudo-inverse.
+
+    References
+    ----------
+    Arrieta-Ortiz et al., Mol. Syst. Biol. 11 (2015) 839, doi:10.15252/msb.20156236; Liao et al.,
+    PNAS 100 (2003) 15522, doi:10.1073/pnas.2136632100.
+    """
+    return Activity(check_number("ridge", ridge))

@@ -1,0 +1,384 @@
+"""Tracing: what the terms of a spec read, found out rather than guessed.
+
+Every term is traced with the shapes of the problem, without a number being computed: what its value
+does not depend on, it does not read. Terms from outside of unigrn are also evaluated on a few small
+numbers: whether padding changes them, whether their gradients on two sides of theta = 0 disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.interpreters import partial_eval
+
+from unigrn.spec import Shape, Slots, Spec
+from unigrn.terms import AXES, Blocks, Moments, PriorView, Term, View, local, outside, parts
+
+CELLS, CANDIDATES, TARGETS, FACTORS = 7, 5, 3, 2
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one term reads; ``error`` says why it could not be traced."""
+
+    rows: bool = False
+    moments: bool = False
+    weight: bool = False
+    noise: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """A spec, its bound terms, and what is known of them."""
+
+    spec: Spec
+    terms: tuple[Term, ...]
+    extra: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    weighted_cells: bool = False
+
+    @cached_property
+    def readings(self) -> tuple[Reading, ...]:
+        """What every term reads, in the order of the terms."""
+        return tuple(self._read(term) for term in self.terms)
+
+    def reading(self, term: Term) -> Reading:
+        """Return what one of the terms reads."""
+        place = next((i for i, t in enumerate(self.spec.terms) if t is term), None)
+        return Reading() if place is None else self.readings[place]
+
+    @property
+    def weighted(self) -> bool:
+        """Whether every loss uses the weights of the cells."""
+        return all(t.weighted or self.reading(t).weight for t in parts(self.spec.loss))
+
+    def noisy(self, term: Term) -> bool:
+        """Whether a term draws noise."""
+        return bool(term.noisy or self.reading(term).noise)
+
+    @cached_property
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """Axes of every block: declared, else traced from the start at two sizes."""
+        known = {"theta": AXES["theta"], **self.spec.axes}
+        rest = [b for b in self.spec.blocks if b not in known]
+        if rest and self.spec.start is not None:
+            known |= self._traced_axes(rest)
+        return known | {b: AXES[b] for b in rest if b not in known and b in AXES}
+
+    @property
+    def shape(self) -> Shape:
+        """What a compiled program depends on."""
+        return self.spec.shaped({b: a for b, a in self.axes.items() if b in self.spec.blocks})
+
+    # ------------------------------------------------------------------ worlds of shapes
+
+    def world(self, candidates: int, targets: int, cells: int, moments: bool = False) -> Any:
+        """Return abstract arguments of a term: view and prior, of one target or of the network."""
+        coupled = not self.spec.separable
+        tail = (targets,) if coupled else ()
+        dtype = jnp.zeros(()).dtype
+
+        def array(*shape, kind=dtype):
+            return jax.ShapeDtypeStruct(shape, kind)
+
+        edge = (candidates, *tail)
+        layers = {} if self.spec.prior is None else self.spec.prior.layers
+        mask = array(*edge, kind=bool)
+        prior = PriorView(
+            mask,
+            array(*edge),
+            array(*edge, kind=jnp.int32),
+            mask,
+            mask,
+            {name: array(*edge) for name in layers},
+        )
+        view = View(
+            x=array(cells, candidates),
+            y=array(cells, *tail),
+            weight=array(cells),
+            key=jax.eval_shape(lambda: jax.random.key(0)),
+            extra=jax.tree.map(lambda v: v, self.extra),
+            regulators=None if coupled else array(candidates, kind=jnp.int32),
+            target=None if coupled else array(kind=jnp.int32),
+        )
+        return view, prior
+
+    def blocks_of(self, view: View, prior: PriorView, terms: tuple) -> dict[str, Any]:
+        """Abstract blocks of the spec for the given arguments."""
+        spec = self.spec
+        if spec.start is not None:
+            bare = Shape(spec.shape.counts, start=spec.start)
+            found = jax.eval_shape(
+                lambda v, p: Slots(bare, local(terms, v)).start(v, p), view, prior
+            )
+            return dict(found)
+        tail = prior.weight.shape[1:]
+        sizes = {
+            "regulators": prior.weight.shape[0],
+            "targets": tail[0] if tail else None,
+            "cells": view.y.shape[0],
+        }
+        out = {}
+        for name in spec.blocks:
+            axes = spec.axes.get(name, AXES.get(name, AXES["theta"]))
+            shape = [sizes.get(a, FACTORS) for a in axes if a != "targets" or tail]
+            out[name] = jax.ShapeDtypeStruct(tuple(shape), prior.weight.dtype)
+        return out
+
+    def _traced_axes(self, names: list[str]) -> dict[str, tuple[str, ...]]:
+        """Find which sizes of the problem the shape of each block follows."""
+        coupled, shapes = not self.spec.separable, []
+        sizes = ((11, 13, 17), (19, 23, 29))
+        for q, p, n in sizes:
+            view, prior = self.world(q, p, n)
+            try:
+                shapes.append(self.blocks_of(view, prior, self.terms))
+            except Exception:  # arrays of fixed size, say: the axes have to be declared
+                return {}
+        out = {}
+        for name in names:
+            if name not in shapes[0] or shapes[0][name].ndim != shapes[1][name].ndim:
+                continue
+            axes = []
+            for pair in zip(shapes[0][name].shape, shapes[1][name].shape, strict=True):
+                found = [
+                    a
+                    for i, a in enumerate(("regulators", "targets", "cells"))
+                    if pair == (sizes[0][i], sizes[1][i])
+                ]
+                axes.append(found[0] if found else f"{name}_{len(axes)}")
+            out[name] = tuple(axes) + (() if coupled else ("targets",))
+        return out
+
+    # ------------------------------------------------------------------ reading
+
+    def _read(self, term: Term) -> Reading:
+        q = self.sizes.get("regulators", CANDIDATES)
+        p, n = self.sizes.get("targets", TARGETS), self.sizes.get("cells", CELLS)
+        if self.spec.separable:
+            q = min(q, CANDIDATES)
+        if term.kind == "constraint" or term.across:
+            return Reading()
+        view, prior = self.world(q, p, n)
+        if term.evidence is not None:
+            return Reading(moments=True)
+        try:
+            params = Blocks(**self.blocks_of(view, prior, self.terms))
+        except Exception as error:  # the start may raise anything: it is told when it is called
+            return Reading(error=first_line(error), rows=True)
+
+        def value(params, view, prior):
+            return local((term,), view)[0](
+                params, view.replace(extra=local(view.extra, view)), prior
+            )
+
+        try:
+            used = _used(value, params, view, prior)
+        except Exception as error:
+            if self._on_moments(value, params, view, prior):
+                return Reading(moments=True)
+            return Reading(rows=True, error=first_line(error))
+        rows = bool(used & {"x", "y", "weight", "cells"}) and term.quadratic is None
+        return Reading(rows, False, "weight" in used, "key" in used)
+
+    def _on_moments(self, value: Callable, params: Blocks, view: View, prior: PriorView) -> bool:
+        q = prior.weight.shape[0]
+
+        def array(*shape):
+            return jax.ShapeDtypeStruct(shape, prior.weight.dtype)
+
+        tail = view.y.shape[1:]
+        sums = Moments(array(q, q), array(q, *tail), array(*tail), array(), array(q), array(*tail))
+        try:
+            jax.eval_shape(
+                value, params, View(sums, regulators=view.regulators, target=view.target), prior
+            )
+        except Exception:
+            return False
+        return True
+
+    # ------------------------------------------------------------------ small numbers
+
+    @cached_property
+    def padding(self) -> str:
+        """Which term from outside padding changes, in words; empty where none."""
+        for term in self.terms:
+            if outside(term) and not self._padded_alike(term):
+                return f"{term.kind} {term.formula}"
+        return ""
+
+    @cached_property
+    def filling(self) -> str:
+        """Which prox or projection fills entries that are no candidates; empty where none does."""
+        for term in self.terms:
+            if outside(term) and (term.prox or term.project) and not self._keeps_zeros(term):
+                return f"{term.kind} {term.formula}"
+        return ""
+
+    @cached_property
+    def kinks(self) -> tuple[str, ...]:
+        """Plain terms whose gradients on the two sides of theta = 0 disagree, in words."""
+        return tuple(
+            f"{t.kind} {t.formula} has a kink at theta = 0 (its gradients on the two sides "
+            "disagree), which gradients cannot settle in: give it a prox"
+            for t in self.terms
+            if outside(t)
+            and t.prox is None
+            and t.kind != "constraint"
+            and not t.across
+            and self._kinked(t)
+        )
+
+    def _small(self, q: int, n: int, pad_q: int = 0, pad_n: int = 0):
+        """Random arguments of a small problem, with padding at the ends."""
+        rng = np.random.default_rng(0)
+        coupled = not self.spec.separable
+        p = TARGETS if coupled else None
+        tail, wide = ((p,), ((0, 0),)) if coupled else ((), ())
+        dtype = jnp.zeros(()).dtype
+
+        def cells(a):
+            return jnp.asarray(np.pad(a, ((0, pad_n),) + ((0, 0),) * (a.ndim - 1)), a.dtype)
+
+        def edges(a):
+            return jnp.asarray(np.pad(a, ((0, pad_q), *wide)))
+
+        x, y = rng.normal(size=(n, q)).astype(dtype), rng.normal(size=(n, *tail)).astype(dtype)
+        weight = rng.uniform(0.5, 2, (q, *tail)).astype(dtype)
+        on = rng.random((q, *tail)) < 0.7
+        layers = {} if self.spec.prior is None else self.spec.prior.layers
+        prior = PriorView(
+            edges(on),
+            edges(weight * on),
+            edges(np.where(on, 1, 0).astype(np.int32)),
+            edges(np.zeros_like(on)),
+            edges(np.ones_like(on)),
+            {name: edges(weight * on) for name in layers},
+        )
+        where = (
+            None
+            if coupled
+            else jnp.pad(
+                jnp.arange(q, dtype=jnp.int32) % max(self.sizes.get("regulators", q), 1), (0, pad_q)
+            )
+        )
+        view = View(
+            x=jnp.pad(cells(x), ((0, 0), (0, pad_q))),
+            y=cells(y),
+            weight=cells(np.ones(n, dtype)),
+            key=jax.random.key(0),
+            regulators=where,
+            target=None if coupled else jnp.zeros((), jnp.int32),
+        )
+        theta = edges(rng.normal(size=(q, *tail)).astype(dtype))
+        blocks = {}
+        for name in self.spec.blocks:
+            axes = [
+                a
+                for a in self.axes.get(name, ("regulators", "targets"))
+                if coupled or a != "targets"
+            ]
+            sizes = {"regulators": (q, pad_q), "targets": (p, 0), "cells": (n, pad_n)}
+            pairs = [sizes.get(a, (FACTORS, 0)) for a in axes]
+            values = rng.normal(size=[a for a, _ in pairs]).astype(dtype)
+            blocks[name] = jnp.pad(jnp.asarray(values), [(0, b) for _, b in pairs])
+        return Blocks(**{**blocks, "theta": theta}), view, prior
+
+    def _padded_alike(self, term: Term) -> bool:
+        def look(params, view, prior):
+            t = local((term,), view)[0]
+            if term.across:
+                params, prior = (
+                    jax.tree.map(lambda v: jnp.stack([v, 2 * v]), params),
+                    prior.map(lambda v: jnp.stack([v, v])),
+                )
+            out = {}
+            if term.kind != "constraint":
+                out["value"] = t(params, view, prior)
+                slope = jax.grad(lambda b: t(b, view, prior))(params).theta
+                out["slope"] = slope.T[:CANDIDATES] if term.across else slope[:CANDIDATES]
+            if t.prox is not None and t.block == "theta" and not term.across:
+                out["prox"] = t.prox(params.theta, 0.5, view, prior, params)
+            if t.project is not None and t.block == "theta":
+                out["project"] = t.project(params.theta, prior)
+            return out
+
+        try:
+            plain = jax.jit(look)(*self._small(CANDIDATES, CELLS))
+            wide = jax.jit(look)(*self._small(CANDIDATES, CELLS, 3, 4))
+        except Exception:  # a size of its own: it is given arrays of exactly that size
+            return False
+        for name, value in plain.items():
+            other = np.asarray(wide[name])
+            if value.ndim and (other[CANDIDATES:] != 0).any():
+                return False
+            apart = np.abs(np.asarray(value) - other[:CANDIDATES] if value.ndim else value - other)
+            if not (apart <= 1e-4 * (1 + np.abs(value))).all():
+                return False
+        return True
+
+    def _keeps_zeros(self, term: Term) -> bool:
+        if term.block != "theta" or term.across:
+            return True
+        params, view, prior = self._small(CANDIDATES, CELLS)
+        flat = np.arange(prior.weight.size).reshape(prior.weight.shape) % 3 != 1
+        prior = PriorView(
+            prior.support & flat,
+            prior.weight * flat,
+            prior.sign * flat,
+            prior.self_edge,
+            prior.valid & flat,
+            {k: v * flat for k, v in prior.layers.items()},
+        )
+        theta = params.theta * flat
+        try:
+            term = local((term,), view)[0]
+            moved = (
+                term.project(theta, prior)
+                if term.prox is None
+                else term.prox(theta, 0.5, view, prior, params.replace(theta=theta))
+            )
+        except Exception:
+            return False
+        return bool((np.asarray(moved)[~flat] == 0).all())
+
+    def _kinked(self, term: Term) -> bool:
+        try:
+            params, view, prior = self._small(CANDIDATES, CELLS)
+
+            def slope(length):
+                point = params.replace(theta=length * jnp.sign(params.theta))
+                return jax.grad(lambda b: local((term,), view)[0](b, view, prior))(point).theta
+
+            ends = [np.asarray(jax.jit(slope)(s)) for s in (1e-3, -1e-3, 1e-5, -1e-5)]
+        except Exception:
+            return False
+        far, near = (np.abs(a - b).max() for a, b in (ends[:2], ends[2:]))
+        return bool(near > 0.5 * far and near > 1e-3 * (1e-6 + max(np.abs(e).max() for e in ends)))
+
+
+def _used(value: Callable, params: Blocks, view: View, prior: PriorView) -> set[str]:
+    """Names of the fields of a view that a function's value depends on."""
+    program = jax.make_jaxpr(value)(params, view, prior)
+    used = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))[1]
+    paths = jax.tree_util.tree_flatten_with_path((params, view, prior))[0]
+    out = set()
+    for (path, _), flag in zip(paths, used, strict=True):
+        if flag and path[0].idx == 1:
+            out.add(path[1].name)
+            if path[1].name == "extra":
+                out.add("cells")
+    return out
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
