@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint benchmark proofs clean
+.PHONY: help demo test quick lint benchmark proofs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,12 @@ demo: $(VENV)/.installed ## simulate data, infer and evaluate a network: demo-ou
 
 test: $(VENV)/.installed ## run the tests, the doctests of every module and the snippets of README.md
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+# Two processes: every file of this list shares one, and none compiles for long.
+QUICK := frame methods prior network plan plot evaluate originals_netrex house tables
+
+quick: $(VENV)/.installed ## run the tests of the loop while coding, in under a minute
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(QUICK:%=tests/test_%.py)
 
 lint: $(VENV)/.installed ## check style with ruff
 	$(BIN)/ruff check .

@@ -11,9 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-import unigrn.run
-from unigrn import Blocks, ensembles, gaussian, least_squares, no_self, support
-from unigrn.ensembles import bag_statistics
+from unigrn import Blocks, gaussian, least_squares, no_self, replicates, support
 from unigrn.methods import celloracle as released
 from unigrn.methods import masked
 from unigrn.verify.claims import frame, proposition_1
@@ -123,36 +121,40 @@ def bagged(monkeypatch, **changes):
         partial(
             _changed,
             released.celloracle,
-            lambda spec: spec.replace(ensemble=replace(spec.ensemble, **changes)),
+            lambda spec: spec.replace(over=tuple(_released(o, changes) for o in spec.over)),
         ),
     )
+
+
+def _released(axis, changes):
+    """Change the draws of the released program; the shared draws follow the seed instead."""
+    return replace(axis, **changes) if isinstance(axis, released.ReleasedBags) else axis
 
 
 def hyper(monkeypatch, function, **changes):
     monkeypatch.setattr(released, function, partial(getattr(released, function), **changes))
 
 
-def one_sided(columns):
-    return {"p": TWO_SIDED(columns)["p"] / 2}
+def one_sided(params, data, prior):
+    found = TWO_SIDED(params, data, prior)
+    return {**found, "p": found["p"] / 2}
 
 
-TWO_SIDED = released.posterior_p
+TWO_SIDED = released.posterior
 
 
 def rounded_up(monkeypatch):
     """Draw the share of the regulators rounded up."""
-    import unigrn.ensembles as module
-
-    own = module.released_draws
+    own = released.released_draws
 
     def draws(cells, candidates, bags, max_features, random_state):
         share = min(1.0, (np.ceil(max_features * candidates) + 1e-9) / candidates)
         return own(cells, candidates, bags, share, random_state)
 
-    monkeypatch.setattr(module, "released_draws", draws)
+    monkeypatch.setattr(released, "released_draws", draws)
     monkeypatch.setattr(
-        module.Bagging,
-        "size",
+        replicates.Bagging,
+        "sizes",
         lambda self, candidates: np.maximum(
             1, np.ceil(self.max_features * np.asarray(candidates)).astype(np.int64)
         ),
@@ -161,10 +163,11 @@ def rounded_up(monkeypatch):
 
 def population(monkeypatch):
     """Variance over the bags with the denominator m."""
+    own = released.bag_statistics
     monkeypatch.setattr(
-        unigrn.run,
+        released,
         "bag_statistics",
-        lambda mean, variance, bags_drawn: bag_statistics(
+        lambda mean, variance, bags_drawn: own(
             mean, variance * (bags_drawn - 1) / bags_drawn, bags_drawn
         ),
     )
@@ -215,7 +218,7 @@ MUTATIONS = {
     ),
     "tolerance 1e-3 -> 1e-2": (lambda m: hyper(m, "celloracle_bayesian", tolerance=1e-2), BAYES),
     "at most 3 updates": (lambda m: hyper(m, "celloracle_bayesian", max_iterations=3), BAYES),
-    "one-sided posterior p": (lambda m: m.setattr(released, "posterior_p", one_sided), BAYES),
+    "one-sided posterior p": (lambda m: m.setattr(released, "posterior", one_sided), BAYES),
     "lasso: targets in their units": (lambda m: sketched(m, scale="regulators"), LASSO),
     "lasso: one noise variance": (lambda m: sketched(m, loss=gaussian(1.0)), LASSO),
     "lasso: no support": (lambda m: sketched(m, constraint=no_self()), LASSO),
@@ -252,7 +255,7 @@ def first_half(self, block):
 
 
 def last_is_rare(self, candidates, seed):
-    k = int(self.size(np.array([candidates]))[0])
+    k = int(self.sizes(np.array([candidates]))[0])
     rng = np.random.default_rng(seed)
     key = rng.random((self.bags, candidates))
     key[:, -1] += 0.3
@@ -262,9 +265,9 @@ def last_is_rare(self, candidates, seed):
 @pytest.mark.parametrize(
     ("change", "holds"),
     [
-        (lambda m: m.setattr(ensembles, "BLOCK", 4), True),  # several stretches of cells
-        (lambda m: m.setattr(ensembles.Bootstrap, "_stretch", first_half), False),
-        (lambda m: m.setattr(ensembles.Bagging, "features", last_is_rare), False),
+        (lambda m: m.setattr(replicates, "BLOCK", 4), True),  # several stretches of cells
+        (lambda m: m.setattr(replicates.Bootstrap, "_stretch", first_half), False),
+        (lambda m: m.setattr(replicates.Bagging, "candidates", last_is_rare), False),
     ],
     ids=["short stretches", "cells of the first half", "a regulator that is seldom drawn"],
 )
@@ -300,7 +303,7 @@ def test_the_instance_where_sketch_and_release_part_says_so():
 
 def test_formulations_of_proposition_1_cover_its_terms(x64):
     """A point off the support, or with the self-edge, is infeasible; one on it is not."""
-    form = proposition_1.shipped(released.celloracle(None).replace(ensemble=None))
+    form = proposition_1.shipped(released.celloracle(None).replace(over=()))
     instance = Instance(cells=24)
     table = proposition_1.tabled(instance)
     assert table.support[0, 0] and not table.own[0, 0]

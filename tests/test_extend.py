@@ -272,6 +272,27 @@ def test_a_method_of_ones_own_on_the_command_line(drawn, tmp_path):
         assert len(done.stderr.splitlines()) == 1
 
 
+def test_ways_are_a_question_to_the_ladder():
+    lasso = unigrn.Spec(unigrn.least_squares(), unigrn.l1(1.0))
+    ways = lasso.ways()
+    assert ways["bags"].solver == ways["path"].solver == "proximal gradient on moments"
+    assert "need a start that draws" in ways["random starts"].why
+    assert "minibatches are for" in ways["minibatches"].why or ways["minibatches"].solver is None
+    assert 'path(spec, "L1.strength", [...])' in str(ways)
+    from unigrn.methods.netrex_cf import netrex_cf
+
+    coupled = netrex_cf(None).ways()
+    assert coupled["random starts"].solver.startswith("PALM")
+    assert coupled["permuted copies"].solver is None
+    assert "does not use cell weights" in coupled["bags"].why or coupled["bags"].solver is None
+
+
+def test_two_axes_that_draw_candidates_are_refused():
+    spec = unigrn.Spec(unigrn.least_squares(), unigrn.ridge(1.0))
+    with pytest.raises(ValueError, match="both draw candidates"):
+        unigrn.bagging(unigrn.bagging(spec))
+
+
 def test_arrays_follow_their_regulators_by_name(drawn):
     x, y, prior = drawn
     weight = pd.Series(np.arange(1.0, 7), index=REGULATORS)

@@ -24,6 +24,7 @@ import unigrn
 from unigrn import Data, Prior, Spec, Step, component_analysis, laplacian, planner, ridge
 from unigrn.backend import over_starts
 from unigrn.constraints import Box, Budget
+from unigrn.filtering import Collaborative, collaborative
 from unigrn.methods.netrex import Ranks, netrex
 from unigrn.methods.netrex import Start as NetrexStart
 from unigrn.methods.netrex_cf import (
@@ -35,7 +36,6 @@ from unigrn.methods.netrex_cf import (
     positive_activity,
     row_normalised,
 )
-from unigrn.regularizers import Collaborative, collaborative
 from unigrn.replicates import Starts
 from unigrn.run import coupled, finish
 from unigrn.run.state import Grid
@@ -1391,6 +1391,24 @@ def test_status_says_how_a_run_ended(spec):
     assert words(fit(rule, tolerance=1.01 * size)) == {DONE}
     assert words(fit(rule, tolerance=0.99 * size)) == {RULE}
     assert_array_equal(fit(rule, tolerance=1.01 * size).weights, loose.weights)
+
+
+def test_sweeps_that_are_not_declared_end_by_the_residual_or_say_that_they_stand_still():
+    """A stop by a small change of the objective is never called converged."""
+
+    def start(data, prior, key, terms):
+        some = Waves(FACTORS)(data, prior, key, terms)
+        return Blocks(theta=some.theta, A=some.A)
+
+    spec = Spec(component_analysis(), ridge(1.0) + ridge(1.0, "A"), prior=PRIOR, start=start)
+    found = fit(spec, max_iterations=20_000, tolerance=0.0)
+    assert found.plan.solver.name == "PALM over blocks of the whole network"
+    assert words(found) == {STALL} and not found.converged.any()
+    with pytest.raises(unigrn.ConvergenceError, match="no step lowers the objective"):
+        found.require_converged()
+    size = float(found.residual.max())
+    assert 0 < size < 1e-3
+    assert words(fit(spec, max_iterations=20_000, tolerance=1.01 * size)) == {DONE}
 
 
 def test_groups_are_fitted_apart():

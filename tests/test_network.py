@@ -1053,7 +1053,7 @@ def test_a_limit_on_the_size_of_files(suffix, tmp_path):
     code = """
 import resource, sys
 import numpy as np, pandas as pd
-from unigrn.io import WriteError
+from unigrn.files import WriteError
 from unigrn.network import Network
 names = [f"gene{i}" for i in range(20000)]
 rng = np.random.default_rng(0)

@@ -28,8 +28,9 @@ from jax.flatten_util import ravel_pytree
 from scipy.stats import norm
 
 import unigrn
-from unigrn import constraints, losses, regularizers
+from unigrn import constraints, filtering, losses, regularizers
 from unigrn.constraints import box, budget, no_self, nonnegative, sign, support
+from unigrn.filtering import Collaborative, collaborative, collaborative_sketch
 from unigrn.losses import (
     Huber,
     component_analysis,
@@ -42,10 +43,7 @@ from unigrn.losses import (
 )
 from unigrn.regularizers import (
     L1,
-    Collaborative,
     Ridge,
-    collaborative,
-    collaborative_sketch,
     elastic_net,
     gaussian_prior,
     kl_gaussian,
@@ -56,11 +54,11 @@ from unigrn.regularizers import (
     regularizer,
     ridge,
 )
-from unigrn.solvers import columns
-from unigrn.solvers.split import split, stationarity
+from unigrn.solvers import columns, optimality
 from unigrn.spec import Spec
 from unigrn.terms import (
     AXES,
+    CAPABILITIES,
     Blocks,
     Constraint,
     Loss,
@@ -74,8 +72,8 @@ from unigrn.terms import (
     Term,
     View,
     add,
-    capabilities,
     hard_threshold,
+    joint,
     largest,
     parts,
     pytree,
@@ -781,7 +779,9 @@ def test_a_constant_target_has_the_fallback_variance_on_rows_too(x64, dtype, val
     np.testing.assert_allclose(got, want, rtol=1e-9 if dtype == "float64" else 1e-3)
 
 
-@pytest.mark.parametrize("module", [losses, regularizers, constraints], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [losses, regularizers, filtering, constraints], ids=lambda m: m.__name__
+)
 def test_every_class_has_an_instance(module):
     classes = {
         name
@@ -806,20 +806,42 @@ def test_every_class_that_is_scaled_or_summed_is_reached():
     assert {"Support", "NoSelf", "Sign", "Nonnegative", "Box", "Budget"} <= inside
 
 
+# Plain facts, each tested below by name; what a term offers is checked by the checks of unigrn.
+FACTS = {
+    "across": "test_facts_of_constraints_and_losses",
+    "axes": "test_axes_of_blocks_are_those_that_a_term_brings",
+    "block": "test_facts_of_constraints_and_losses",
+    "blocks": "test_blocks_of_a_sum_are_those_of_its_summands",
+    "entrywise": "test_entrywise_is_a_sum_over_the_entries_of_a_block",
+    "evidence": "test_evidence",
+    "intercept": "test_facts_of_constraints_and_losses",
+    "kink": "test_a_kink_has_a_prox_and_no_gradient_everywhere",
+    "layer": "test_facts_of_constraints_and_losses",
+    "linear": "test_a_sum_is_linear_in_the_blocks_in_which_its_summands_are",
+    "needs_prior": "test_facts_of_constraints_and_losses",
+    "on_prior": "test_facts_of_constraints_and_losses",
+    "within": "test_facts_of_constraints_and_losses",
+}
+OFFERED = tuple(name for name in CAPABILITIES if getattr(Term, name, "") is None)
+
+
 def test_every_capability_is_claimed_and_tested():
-    assert {*OFFERS, "evidence"} - {"feasible"} == set(capabilities())
-    for name in capabilities():
-        assert claimants(name), name
+    assert {*OFFERS, *FACTS} - {"feasible"} == set(CAPABILITIES)
+    assert all(test in globals() for test in FACTS.values())
+    for name in CAPABILITIES:
         assert hasattr(Term, name)
+        assert claimants(name) or name == "across", name  # it sees all groups: no view here does
 
 
 def test_every_capability_is_described():
-    described = set(re.findall(r"^\s+``(\w+)``", inspect.getdoc(Term), re.MULTILINE))
-    described |= set(re.findall(r"^``(\w+)``", inspect.getdoc(Term), re.MULTILINE))
-    assert set(capabilities()) <= described
+    assert all(row.meaning for row in CAPABILITIES.values())
+    own = {n for n, v in vars(Term).items() if not n.startswith("_") and not inspect.isfunction(v)}
+    assert own - {"kind", "formula"} == set(CAPABILITIES)
 
 
-@pytest.mark.parametrize("module", [losses, regularizers, constraints], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [losses, regularizers, filtering, constraints], ids=lambda m: m.__name__
+)
 def test_every_constructor_has_rows_in_the_tables(module):
     functions = {
         name
@@ -925,7 +947,7 @@ def test_padding_is_noticed_by_a_term_that_moves_padded_entries(case, kind):
 
 
 CHECKS = {check.__name__: check for check in TERM_CHECKS}
-OFFERS = (*set(CHECKS) & set(capabilities()), "feasible")
+OFFERS = (*set(CHECKS) & set(CAPABILITIES), "feasible")
 
 
 def start(data, prior, key, terms):
@@ -948,7 +970,8 @@ def asked(term: Term, whole: bool) -> dict[str, checks.Result]:
     """What the checks of `check_spec` say of what a term offers, target by target or whole."""
     spec = spec_of(term)
     shapes, unknown = small.shapes_of(spec, whole)
-    drawn = small.World(spec, small.instances_for(spec, 3, 0)[0], 0, shapes, whole)
+    own = small.usual(spec)
+    drawn = small.World(spec, small.instances_for(spec, 3, 0)[0], 0, shapes, whole, own)
     case = small.Case(term, spec, drawn, drawn, whole, unknown)
     made = (checks._made(CHECKS[name], case, case.name) for name in sorted(OFFERS))
     found = {result.name: result for results in made for result in results}
@@ -1038,13 +1061,18 @@ SLIPS = (
     ("separable", True, twin(laplacian(0.8, 0.3), separable="targets")),
     ("convex", False, twin(l0(0.6), convex=True)),
     ("weighted", False, twin(huber(0.8), __call__=unweighted)),
-    ("noisy", False, twin(expected_gaussian(0.4, 3), noisy=None)),
+    ("noisy", False, twin(huber(0.8), noisy=True)),
 )
 
 
 @pytest.mark.parametrize(("check", "whole", "term"), SLIPS)
 def test_what_is_wrong_is_seen(check, whole, term):
     assert asked(term, whole)[check].failed
+
+
+def test_noise_that_is_not_declared_is_found():
+    found = asked(twin(expected_gaussian(0.4, 3), noisy=None), False)["noisy"]
+    assert found.passed and "found by tracing" in found.message
 
 
 @each([case for case in CASES if case.network == BOTH])
@@ -1136,36 +1164,6 @@ def test_every_loss_that_takes_both_forms_takes_a_network():
     # What is not in `network` is refused above, or is an evidence.
     for case in LOSSES:
         assert case.network or case.term.evidence is not None or case.term.noisy
-
-
-@compiled
-def maps(term, z, prior):
-    forward = term.bijector
-    slope = jax.vmap(jax.grad(lambda z: jnp.sum(forward(z, prior))))(z)
-    return jax.vmap(lambda each: forward(each, prior))(z), slope
-
-
-@claiming("bijector")
-@EXAMPLES
-@given(world=worlds)
-def test_bijector(case, world):
-    prior = world.prior()
-    low, high = case.bounds(prior)
-    z = np.linspace(-40, 40, 161)[:, None] * np.ones(CANDIDATES)
-    theta, slope = (np.asarray(a) for a in maps(case.term, z, prior))
-    assert np.all(np.isfinite(theta)) and np.all(np.isfinite(slope))
-    assert np.all((low <= theta) & (theta <= high))
-    open_ = low < high
-    middle = np.abs(z[:, 0]) <= 20
-    assert np.all((low < theta[middle]) & (theta[middle] < high) | ~open_)
-    step = np.diff(theta[middle], axis=0)
-    assert np.all(np.all(step > 0, axis=0) | np.all(step < 0, axis=0) | ~open_)
-    assert np.all(slope[middle] * np.sign(theta[-1] - theta[0]) > 0, where=open_)
-    least, most = theta.min(axis=0), theta.max(axis=0)
-    assert np.all(np.where(np.isfinite(low), least - low <= 1e-12, least <= -39.0))
-    assert np.all(np.where(np.isfinite(high), high - most <= 1e-12, most >= 39.0))
-    free = np.isinf(low) & np.isinf(high)
-    np.testing.assert_array_equal(theta[:, free], z[:, free])
 
 
 UNWEIGHTED = "function loss"  # this function wants weights
@@ -1289,20 +1287,20 @@ class Odd(Constraint):
 
 
 def has(term: Term) -> set[str]:
-    return {name for name in capabilities() if getattr(term, name) is not None}
+    return {name for name in OFFERED if getattr(term, name) is not None}
 
 
 @each([case for case in CASES if isinstance(case.term, Sum)])
 def test_a_sum_offers_no_more_than_its_summands(case):
     shared = set.intersection(*(has(t) for t in case.term.terms))
-    by_rule = {"prox", "squares", "noisy"} & has(case.term)
-    assert has(case.term) <= shared | by_rule | {"project", "bijector"}
+    by_rule = {"prox", "squares", "noisy", "on_prior"} & has(case.term)
+    assert has(case.term) <= shared | by_rule | {"project"}
     if case.term.kind == "constraint":
         assert "project" in has(case.term) and "budget" not in has(case.term)
-        for name in ("interval", "bijector", "allows"):
+        for name in ("interval", "allows"):
             assert (name in has(case.term)) == (name in shared)
     else:
-        assert not {"interval", "project", "bijector", "allows"} & has(case.term)
+        assert not {"interval", "project", "allows"} & has(case.term)
 
 
 @pytest.mark.parametrize(
@@ -1342,7 +1340,7 @@ def test_sums_of_sets_without_a_rule_have_no_projection():
         box(-1, 1) + box(-1, 1, "A"),
         budget(1, within="new") + budget(2, within="new"),
     ):
-        assert term.project is None and term.bijector is None and term.interval is None
+        assert term.project is None and term.interval is None
         assert term.allows is None
 
 
@@ -1379,6 +1377,40 @@ def test_blocks_of_a_sum_are_those_of_its_summands():
     assert (huber() + least_squares()).blocks == ("intercept", "theta")
     assert (0.5 * huber()).blocks == ("intercept", "theta")
     assert least_squares().blocks == ("theta",)
+
+
+def test_entrywise_is_a_sum_over_the_entries_of_a_block():
+    assert l1(1).entrywise and (2 * ridge(1, "A")).entrywise and box(-1, 1, "A").entrywise
+    assert (l1(1) + ridge(1)).entrywise is True and (l1(1) + GroupNorm(1.0)).entrywise is None
+    assert not GroupNorm(1.0).entrywise and not budget(1).entrywise
+
+
+def test_axes_of_blocks_are_those_that_a_term_brings():
+    @pytree
+    class Mixed(Regularizer):
+        blocks = ("Z", "theta")
+        axes = {"Z": ("factors", "cells")}
+
+    want = {"Z": ("factors", "cells")}
+    assert Mixed().axes == (2 * Mixed()).axes == (Mixed() + ridge(1)).axes == want
+    assert Spec(least_squares(), Mixed() + ridge(1)).axes == want
+    assert ridge(1).axes == (l1(1) + ridge(1)).axes == {}
+
+
+def test_facts_of_constraints_and_losses():
+    assert support().on_prior and (no_self() + support()).on_prior and no_self().on_prior is None
+    assert [budget(1, within=w).within for w in ("all", "prior", "new")] == ["all", "prior", "new"]
+    assert not budget(5).needs_prior and budget(0, 0.5).needs_prior
+    assert budget(5, within="new").needs_prior and budget(5, within="prior").needs_prior
+    assert (box(-1, 1) + support()).needs_prior and not box(-1, 1).needs_prior
+    assert least_squares(intercept=False).intercept is False
+    assert (2 * least_squares(intercept=False)).intercept is False
+    assert least_squares().intercept is not False
+    assert support("chip").layer == (2 * prior_l1(1, 0, "chip")).layer == "chip"
+    assert (support("chip") + no_self()).layer is None  # each part tells its own
+    tied = regularizer(smooth_price, across=True, strength=1.0)
+    assert tied.across and (2 * tied).across and (tied + l1(1)).across and l1(1).across is None
+    assert ridge(1, "A").block == (2 * ridge(1, "A")).block == "A" and l1(1).block == "theta"
 
 
 # --- What is worked out once ---------------------------------------------------------------------
@@ -1597,21 +1629,25 @@ KINDS = [
     (l0(0.3) + Pull(0.4, 1.5) + l1(0.1), lambda p: 0.1, 0.4, 0.6, 0.3),
 ]
 INTERVALS = [None, nonnegative(), box(-0.5, 2), sign() + support(), no_self() + box(-0.25, 9)]
-# A price and an interval have no joint prox by rule, unless entries are just deleted.
-JOINED = [
-    (*kind, c) for kind in KINDS for c in ([None, no_self() + support()] if kind[-1] else INTERVALS)
-]
+JOINED = [(*kind, c) for kind in KINDS for c in INTERVALS]
+
+
+def kinks_of(term: Term | None) -> tuple[Term, ...]:
+    return tuple(t for t in parts(term) if t.kink)
 
 
 @compiled
-def joint(regularizer, constraint, v, step, view, prior):
-    """The prox of a whole sum, then the set; and that of a split, which sees only its kinks."""
-    u = regularizer.prox(v, step, view, prior)
-    found = split(least_squares(), regularizer, constraint)
-    return (
-        u if constraint is None else constraint.project(u, prior),
-        found.prox(v, step, view, prior),
-    )
+def joined(regularizer, constraint, v, step, view, prior):
+    """The joint prox of all terms and the set; and that of the kinks alone and the set."""
+    every = joint(parts(regularizer), parts(constraint))
+    found = joint(kinks_of(regularizer), parts(constraint))
+    return every.prox(v, step, view, prior), found.prox(v, step, view, prior)
+
+
+@compiled
+def in_turn(regularizer, constraint, v, step, view, prior):
+    """The prox of the sum, then the projection: the same for convex functions of one number."""
+    return constraint.project(regularizer.prox(v, step, view, prior), prior)
 
 
 @pytest.mark.parametrize(
@@ -1648,22 +1684,69 @@ def test_joint_prox_against_a_grid(term, amount, diagonal, linear, fee, constrai
         nearest = np.take_along_axis(grid, objective(grid).argmin(axis=0)[None], axis=0)[0]
         assert fee or np.max(np.abs(found - nearest)) <= 16 / 4000  # 0 and another may tie
 
-    whole, kinks = joint(term, constraint, v, step, view, prior)
+    whole, kinks = joined(term, constraint, v, step, view, prior)
     check(whole, diagonal, linear)
-    check(kinks, 0, 0)  # the split leaves the quadratics to the smooth part
+    check(kinks, 0, 0)  # solvers leave the quadratics to the smooth part
+    if constraint is not None and not fee:
+        close(in_turn(term, constraint, v, step, view, prior), whole)
 
 
-# --- The split -----------------------------------------------------------------------------------
+@compiled
+def limited(kinks, sets, v, step, view, prior):
+    return joint(kinks, sets).prox(v, step, view, prior)
 
 
-def test_split_puts_kinks_into_the_prox_and_the_rest_into_the_smooth_part():
+@pytest.mark.parametrize(
+    ("kinks", "sets", "amount", "fee", "low"),
+    [
+        ((l1(0.6),), (budget(2),), 0.6, 0, -np.inf),
+        ((l0(0.4),), (budget(2),), 0, 0.4, -np.inf),
+        ((l0(0.3), l1(0.2)), (budget(1), nonnegative()), 0.2, 0.3, 0),
+        ((), (budget(2), nonnegative()), 0, 0, 0),
+    ],
+    ids=lambda v: " ".join(t.formula for t in v) if isinstance(v, tuple) else None,
+)
+@EXAMPLES
+@given(world=worlds, v=vectors, step=steps)
+def test_joint_prox_with_a_budget_is_the_best_of_all_supports(
+    kinks, sets, amount, fee, low, world, v, step
+):
+    got = np.asarray(limited(kinks, sets, v, step, world.rows(), world.prior()))
+    most = int(sets[0].count)
+
+    def cost(u):
+        return np.sum(amount * np.abs(u) + fee * (u != 0) + (u - v) ** 2 / (2 * step), axis=-1)
+
+    best = np.maximum(np.sign(v) * np.maximum(np.abs(v) - step * amount, 0), low)
+    rivals = [
+        np.where(np.isin(np.arange(len(v)), own), best, 0)
+        for k in range(most + 1)
+        for own in itertools.combinations(range(len(v)), k)
+    ]
+    assert (got != 0).sum() <= most and np.all(got >= low)
+    assert cost(got) <= cost(np.array(rivals)).min() * (1 + 1e-9) + 1e-12
+
+
+# --- The objective: what is smooth, and what has a prox -----------------------------------------
+
+
+def split(penalty: Term | None, constraint: Term | None) -> optimality.Objective:
+    return optimality.objective(Spec(least_squares(), penalty, constraint))
+
+
+def test_objective_puts_kinks_into_the_prox_and_the_rest_into_the_smooth_part():
     world = World(3, 1.0)
     params = Blocks(theta=world.theta(CANDIDATES))
-    found = split(least_squares(), elastic_net(0.6, 0.3) + prior_l1(0.5), None)
-    assert found.prox is not None and found.accelerate
+    found = split(elastic_net(0.6, 0.3) + prior_l1(0.5), None)
+    assert not found.why and found.convex and found.monotone and set(found.joints) == {"theta"}
     want = (least_squares() + 0 * least_squares())(params, world.rows(), world.prior())
     want += ridge(0.3)(params, world.rows(), world.prior())
     close(found.smooth(params, world.rows(), world.prior()), want)
+    every = l1(0.6) + prior_l1(0.5)
+    close(
+        found.total(params, world.rows(), world.prior()),
+        want + every(params, world.rows(), world.prior()),
+    )
 
 
 class Pulled(Pull):
@@ -1717,8 +1800,8 @@ def test_a_kink_has_a_prox_and_no_gradient_everywhere():
     ],
 )
 def test_momentum_needs_a_convex_prox_part(penalty, constraint, accelerate):
-    found = split(least_squares(), penalty, constraint)
-    assert found.prox is not None and found.accelerate is accelerate
+    found = split(penalty, constraint)
+    assert not found.why and found.convex is accelerate
 
 
 @pytest.mark.parametrize(
@@ -1726,51 +1809,70 @@ def test_momentum_needs_a_convex_prox_part(penalty, constraint, accelerate):
     [
         (l1(1) + GroupNorm(1.0), None, "joint prox of λ ‖θ‖₁ [+] GroupNorm"),
         (GroupNorm(1.0), nonnegative(), "GroupNorm and θ ≥ 0"),
+        (l0(1) + GroupNorm(1.0), None, "joint prox of η ‖θ‖₀ [+] GroupNorm"),
+        (GroupNorm(1.0), budget(3), "GroupNorm and ‖θ‖₀ ≤ 3"),
         (l1(1), Ball(), "λ ‖θ‖₁ and Ball"),
-        (l1(1), Odd(), "Odd has no projection"),
-        (None, support() + Ball(), "Ball has no projection"),
-        (l0(1), nonnegative(), "η ‖θ‖₀ and θ ≥ 0"),
-        (l0(1), support() + box(-1, 1), "η ‖θ‖₀ and supp"),
-        (l1(1), budget(3), "λ ‖θ‖₁ and ‖θ‖₀ ≤ 3"),
-        (None, budget(1) + budget(2), "no projection"),
+        (l1(1), Odd(), "λ ‖θ‖₁ and Odd"),
+        (None, Odd(), "Odd has no projection"),
+        (None, nonnegative() + Ball(), "projection onto θ ≥ 0 ∩ Ball"),
+        (None, budget(1) + budget(2), "no rule gives the projection"),
+        (l1(1), budget(1) + budget(2), "no rule joins"),
     ],
 )
-def test_split_says_why_there_is_no_prox(penalty, constraint, why):
-    found = split(least_squares(), penalty, constraint)
-    assert found.prox is None and re.search(why, found.why)
+def test_objective_says_why_there_is_no_prox(penalty, constraint, why):
+    found = split(penalty, constraint)
+    assert found.joints["theta"].prox is None and re.search(why, found.why)
 
 
-def test_split_takes_a_projection_without_an_interval():
-    found = split(least_squares(), ridge(1), Ball())
+def test_a_deletion_is_no_set_of_the_objective():
+    found = split(l1(1), support() + no_self())
+    assert found.joints["theta"].prox is not None and found.convex
+    assert optimality.proximal_terms(Spec(least_squares(), None, support() + Ball()), "theta") == (
+        (),
+        (Ball(),),
+    )
+
+
+def test_objective_takes_a_projection_without_an_interval():
+    found = split(ridge(1), Ball())
     v = np.array([3.0, 0, 4.0, 0])
-    close(found.prox(v, 0.5, World(0, 0.0).rows(), World(0, 0.0).prior()), v / 5)
+    prox = found.joints["theta"].prox
+    close(prox(v, 0.5, World(0, 0.0).rows(), World(0, 0.0).prior()), v / 5)
 
 
-def test_stationarity_is_0_at_the_optimum_and_only_there():
+def test_the_residual_is_0_at_the_optimum_and_only_there():
     world = World(5, 0.0)
     view, prior = world.moments(), world.prior()
-    found = split(least_squares(), l1(2.0), nonnegative())
-    slope = jax.jit(jax.grad(lambda theta: found.smooth(Blocks(theta=theta), view, prior)))
+    found = split(l1(2.0), nonnegative())
+
+    @jax.jit
+    def of(theta, bound, prior):
+        params = Blocks(theta=theta)
+        gradient = optimality.slope(found, view, prior)
+        spread = optimality.spreads(params, view)
+        sizes = optimality.scale(gradient, params, 1e-9, spread)
+        return optimality.residual(
+            found, params, gradient(params), bound, sizes, spread, view, prior
+        )
+
     # As many coordinate steps as it takes: an independent, slow solver.
     m, theta = view.moments, np.zeros(CANDIDATES)
     for _ in range(2000):
         for j in range(CANDIDATES):
             rest = m.cross[j] - m.gram[j] @ theta + m.gram[j, j] * theta[j]
             theta[j] = max(rest - 1.0, 0) / m.gram[j, j]
-    at_zero = np.max(np.abs(slope(np.zeros(CANDIDATES))))
     for step in (0.01, 0.1):
 
         def residual(theta, step=step):
-            return float(stationarity(theta, slope(theta), step, at_zero, found.prox, view, prior))
+            return float(of(theta, 1 / step, prior))
 
         assert residual(theta) < 1e-9
         assert residual(theta + 0.1) > 1e-3
         off = np.where(np.arange(CANDIDATES) == 1, 0.3, 0.0)
         assert residual(theta + off) > 1e-3
-    # A padded entry does not count.
+    # A padded entry does not count while it is 0, as it has to be.
     blind = dataclasses.replace(prior, valid=np.zeros(CANDIDATES, bool))
-    moved = theta + 0.1
-    assert stationarity(moved, slope(moved), 0.1, at_zero, found.prox, view, blind) == 0
+    assert of(np.zeros(CANDIDATES), 10.0, blind) == 0
 
 
 # --- The algebra ---------------------------------------------------------------------------------

@@ -5,278 +5,51 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from unigrn.replicates import Over
-from unigrn.solvers import (
-    across,
-    closed_form,
-    evidence,
-    gradient,
-    optimality,
-    palm,
-    proximal,
-    stochastic,
+from unigrn.requirements import (
+    ALONE,
+    DELETES,
+    FREE,
+    KEEPS,
+    LISTS,
+    MOMENTS_DO,
+    ONLY_THETA,
+    PROX,
+    QUIET,
+    ROWS_DO,
+    SEPARATES,
+    SHARED,
+    SMOOTH,
+    STARTED,
+    SWEEPLESS,
+    TRACED,
+    UNSTARTED,
+    WEIGHTS,
+    WHOLE,
+    copies_differ,
+    couples_groups,
+    draws_noise,
+    each,
+    has_evidence,
+    plain_reading,
+    sweeps_help,
+    swept,
 )
+from unigrn.solvers import across, closed_form, evidence, gradient, palm, proximal, stochastic
 from unigrn.solvers.solver import Requirement, Solver
 from unigrn.spec import Spec
-from unigrn.terms import AXES, joint, parts
 from unigrn.tracing import Profile
-
-NUISANCE = ("intercept", "theta")
 
 
 class PlanError(ValueError):
-    """No solver takes the spec; the message goes through the ladder."""
+    """No solver takes the spec; the message goes through the ladder, ``why`` is the nearest."""
 
+    def __init__(self, message: str, why: str = ""):
+        super().__init__(message)
+        self.why = why or message
 
-# ------------------------------------------------------------------ what solvers ask
+    def __reduce__(self):
+        return type(self), (str(self), self.why)
 
-
-def _each(capability: str, slots: tuple[str, ...], profile: Profile) -> list[str]:
-    return [
-        f"{t.kind} {t.formula} has no {capability}"
-        for slot in slots
-        for t in parts(getattr(profile.spec, slot))
-        if getattr(t, capability) is None
-    ]
-
-
-def _separates(profile: Profile) -> list[str]:
-    return [
-        f"{t.kind} {t.formula} couples the targets"
-        for t in profile.spec.terms
-        if t.separable is None
-    ]
-
-
-def _only_theta(profile: Profile) -> list[str]:
-    return [f"there is also the block {b}" for b in profile.spec.blocks if b != "theta"]
-
-
-def _started(profile: Profile) -> list[str]:
-    spec = profile.spec
-    if spec.start is not None:
-        return []
-    if any(over.starts for over in spec.over):
-        return ["restarts need a start that draws"]
-    return [
-        f"there is also the block {b}, which has no start" for b in spec.blocks if b not in NUISANCE
-    ]
-
-
-def _unstarted(profile: Profile) -> list[str]:
-    spec = profile.spec
-    if any(over.starts for over in spec.over):
-        return ["every start gives the same exact answer"]
-    return [] if spec.start is None else ["a start is not used: the answer is exact"]
-
-
-def _no_shift(profile: Profile) -> list[str]:
-    loose = [t for t in parts(profile.spec.loss) if t.intercept is False]
-    if profile.spec.scale in ("standard", "range") and loose:
-        return [
-            f"scale {profile.spec.scale!r} centres the genes, and {loose[0].formula} has no "
-            "intercept"
-        ]
-    return []
-
-
-def _moments_do(profile: Profile) -> list[str]:
-    return _no_shift(profile) + [
-        f"{t.kind} {t.formula} reads cells"
-        for t in profile.spec.terms
-        if profile.reading(t).rows and not profile.reading(t).error
-    ]
-
-
-def _rows_do(profile: Profile) -> list[str]:
-    return [
-        f"{t.kind} {t.formula} reads moments"
-        for t in profile.spec.terms
-        if profile.reading(t).moments
-    ]
-
-
-def _quiet(profile: Profile) -> list[str]:
-    return [f"{t.kind} {t.formula} draws noise" for t in profile.spec.terms if profile.noisy(t)]
-
-
-def _draws_noise(profile: Profile) -> list[str]:
-    spec = profile.spec
-    if spec.minibatch is not None or any(profile.noisy(t) for t in spec.terms):
-        return []
-    return ["no loss draws noise, and no minibatch is asked for"]
-
-
-def _whole_batches(profile: Profile) -> list[str]:
-    return [] if profile.spec.minibatch is None else ["minibatches are for stochastic gradients"]
-
-
-def _no_sweeps(profile: Profile) -> list[str]:
-    return [] if profile.spec.sweeps is None else ["the sweeps that the spec declares are not used"]
-
-
-def _sweeps_help(profile: Profile) -> list[str]:
-    spec = profile.spec
-    priced = any(t.price is not None and len(t.blocks) > 1 for t in spec.terms)
-    exact = len(spec.blocks) > 1 and any(s.kind == "point" for s in spec.steps)
-    if spec.sweeps is not None or priced or exact:
-        return []
-    return ["no sweeps are declared, and no block has an exact step given the others"]
-
-
-def _swept(profile: Profile) -> list[str]:
-    spec = profile.spec
-    out = [f"block {b} has no step" for b in spec.blocks if b not in {s.block for s in spec.steps}]
-    for step in spec.steps:
-        b = step.block
-        axes = spec.axes.get(b, AXES.get(b, ("",)))
-        if step.sample is not None and axes[-1] not in ("targets", "regulators"):
-            out.append(f"block {b} has no columns of targets or regulators to sample")
-        if step.kind == "point":
-            out += [
-                f"{t.kind} {t.formula} is no sum of squares in {b}"
-                for t in spec.terms
-                if b in t.blocks and (t.kind == "constraint" or b not in t.linear)
-            ]
-            continue
-        out += [
-            f"{t.kind} {t.formula} has neither squares nor a lipschitz constant in {b}"
-            for t in palm.smooth_terms(spec, b)
-            if b not in t.linear and (t.lipschitz is None or t.block != b)
-        ]
-        kinks, sets = palm.kinks(spec, b), optimality.proximal_terms(spec, b)[1]
-        found = joint(kinks, sets) if kinks or sets else None
-        if found is not None and found.prox is None:
-            out.append(found.why)
-    return out
-
-
-def _joint_prox(profile: Profile) -> list[str]:
-    spec = profile.spec
-    priced = [t for t in spec.terms if t.price is not None and len(t.blocks) > 1]
-    if priced:
-        return [f"the prox of {priced[0].formula} depends on other blocks"]
-    why = optimality.objective(spec).why
-    return [why] if why else []
-
-
-def _smooth(profile: Profile) -> list[str]:
-    return [
-        f"regularizer {t.formula} is not differentiable"
-        for t in parts(profile.spec.regularizer)
-        if t.kink
-    ]
-
-
-def _free(profile: Profile) -> list[str]:
-    return [
-        f"constraint {t.formula} is more than a deletion"
-        for t in parts(profile.spec.constraint)
-        if t.allows is None
-    ]
-
-
-def _bags_rows(profile: Profile) -> list[str]:
-    weighted = [o for o in profile.spec.over if type(o).cells is not Over.cells]
-    if not weighted and not profile.weighted_cells:
-        return []
-    return [
-        f"loss {t.formula} does not use cell weights, which "
-        + (f"{weighted[0].name} needs" if weighted else "the data has")
-        for t in parts(profile.spec.loss)
-        if not t.weighted and not profile.reading(t).weight
-    ]
-
-
-def _no_candidates(profile: Profile) -> list[str]:
-    return [
-        f"{o.name} draws candidates, which a whole network has no lists of"
-        for o in profile.spec.over
-        if type(o).candidates is not Over.candidates or o.by_candidates
-    ]
-
-
-def _not_by_candidates(profile: Profile) -> list[str]:
-    return [f"{o.name} is made for moments" for o in profile.spec.over if o.by_candidates]
-
-
-def _copies_differ(profile: Profile) -> list[str]:
-    spec = profile.spec
-    if not any(type(o).order is not Over.order for o in spec.over):
-        return []
-    if any(t.kind == "loss" and "A" in t.blocks for t in spec.terms):
-        return [
-            "permuted copies of all cells alike leave a method without regulators' expression "
-            "unchanged"
-        ]
-    return []
-
-
-def _keeps_deleted(profile: Profile) -> list[str]:
-    if not any(t.allows is not None for t in parts(profile.spec.constraint)):
-        return []
-    if not profile.filling:
-        return []
-    return [
-        f"{profile.filling} fills entries that the constraint deletes: let it keep theta at 0 "
-        "where prior.valid is False"
-    ]
-
-
-def _has_evidence(profile: Profile) -> list[str]:
-    spec = profile.spec
-    terms = parts(spec.loss)
-    if len(terms) == 1 and terms[0].evidence is not None and spec.regularizer is None:
-        return []
-    return [
-        f"{t.kind} {t.formula} has no evidence"
-        for t in terms + parts(spec.regularizer)
-        if t.evidence is None
-    ] or ["an evidence loss stands alone"]
-
-
-def _traceable(profile: Profile) -> list[str]:
-    return [
-        f"{t.kind} {t.formula} fails on the shapes of the problem: {r.error}"
-        for t, r in zip(profile.spec.terms, profile.readings, strict=True)
-        if r.error
-    ]
-
-
-def _alone(profile: Profile) -> list[str]:
-    return [f"{t.kind} {t.formula} couples the groups" for t in profile.spec.terms if t.across]
-
-
-def _couples_groups(profile: Profile) -> list[str]:
-    return [] if profile.spec.across else ["no term couples the groups"]
-
-
-def _plain_reading(profile: Profile) -> list[str]:
-    spec = profile.spec
-    return ["columns and a gauge see one group at a time"] if spec.columns or spec.gauge else []
-
-
-ALONE = Requirement("groups are fitted one by one", _alone)
-SEPARATES = Requirement("separates over targets", _separates)
-ONLY_THETA = Requirement("only the block theta", _only_theta)
-MOMENTS_DO = Requirement("moments do", _moments_do)
-ROWS_DO = Requirement("no term needs moments", _rows_do)
-STARTED = Requirement("every block has a start", _started)
-UNSTARTED = Requirement("no start", _unstarted)
-QUIET = Requirement("nothing draws noise", _quiet)
-WHOLE = Requirement("all cells at every step", _whole_batches)
-DELETES = Requirement(
-    "the constraint only removes regulators", partial(_each, "allows", ("constraint",))
-)
-PROX = Requirement("regularizer and constraint have a joint prox", _joint_prox)
-SMOOTH = Requirement("every regularizer is differentiable", _smooth)
-FREE = Requirement("the constraint only removes regulators", _free)
-WEIGHTS = Requirement("weights of cells are used", _bags_rows)
-LISTS = Requirement("no draws of candidates", _no_candidates)
-SHARED = Requirement("draws do not depend on the number of candidates", _not_by_candidates)
-SWEEPLESS = Requirement("no sweeps are declared", _no_sweeps)
-TRACED = Requirement("every term takes the shapes of the problem", _traceable)
-KEEPS = Requirement("every prox keeps deleted entries at 0", _keeps_deleted)
 
 LADDER = (
     # Exact, one factorisation a fit: a quadratic in theta once constraints have deleted entries.
@@ -290,7 +63,7 @@ LADDER = (
             ONLY_THETA,
             MOMENTS_DO,
             Requirement(
-                "every term is quadratic", partial(_each, "quadratic", ("loss", "regularizer"))
+                "every term is quadratic", partial(each, "quadratic", ("loss", "regularizer"))
             ),
             DELETES,
             UNSTARTED,
@@ -307,7 +80,7 @@ LADDER = (
         (
             ALONE,
             SEPARATES,
-            Requirement("the loss is an evidence", _has_evidence),
+            Requirement("the loss is an evidence", has_evidence),
             DELETES,
             UNSTARTED,
             SWEEPLESS,
@@ -325,7 +98,7 @@ LADDER = (
             SEPARATES,
             ONLY_THETA,
             MOMENTS_DO,
-            Requirement("the loss is quadratic", partial(_each, "quadratic", ("loss",))),
+            Requirement("the loss is quadratic", partial(each, "quadratic", ("loss",))),
             PROX,
             QUIET,
             STARTED,
@@ -340,18 +113,18 @@ LADDER = (
         "groups",
         None,
         (
-            Requirement("a term couples the groups", _couples_groups),
+            Requirement("a term couples the groups", couples_groups),
             SEPARATES,
             ONLY_THETA,
             MOMENTS_DO,
-            Requirement("the loss is quadratic", partial(_each, "quadratic", ("loss",))),
+            Requirement("the loss is quadratic", partial(each, "quadratic", ("loss",))),
             PROX,
             QUIET,
             UNSTARTED,
             LISTS,
             SWEEPLESS,
             WHOLE,
-            Requirement("edges are read off by their weight", _plain_reading),
+            Requirement("edges are read off by their weight", plain_reading),
         ),
         batch=across.solve,
     ),
@@ -403,7 +176,7 @@ LADDER = (
         (
             ALONE,
             SEPARATES,
-            Requirement("the gradient is drawn", _draws_noise),
+            Requirement("the gradient is drawn", draws_noise),
             STARTED,
             SMOOTH,
             DELETES,
@@ -421,12 +194,12 @@ LADDER = (
         None,
         (
             ALONE,
-            Requirement("sweeps are declared, or exact for a block", _sweeps_help),
-            Requirement("every block has a step, and what the step needs", _swept),
+            Requirement("sweeps are declared, or exact for a block", sweeps_help),
+            Requirement("every block has a step, and what the step needs", swept),
             STARTED,
             WEIGHTS,
             LISTS,
-            Requirement("permuted copies differ", _copies_differ),
+            Requirement("permuted copies differ", copies_differ),
             QUIET,
             ROWS_DO,
             WHOLE,
@@ -455,7 +228,7 @@ LADDER = (
         stochastic.solve,
         (
             ALONE,
-            Requirement("the gradient is drawn", _draws_noise),
+            Requirement("the gradient is drawn", draws_noise),
             STARTED,
             SMOOTH,
             DELETES,
@@ -510,5 +283,6 @@ def select(profile: Profile | Spec, solver: Solver | str | None = None) -> Choic
     ladder = "; ".join(f"{rung.name} needs: {what[0]}" for rung, what in refused)
     raise PlanError(
         f"no solver takes {spec.name!r} ({spec}); nearest is {near.name}, which needs "
-        f"{'; '.join(lacking)}. The ladder: {ladder}"
+        f"{'; '.join(lacking)}. The ladder: {ladder}",
+        "; ".join(lacking),
     )

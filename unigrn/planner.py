@@ -32,7 +32,8 @@ __all__ = ["Plan", "PlanError", "plan"]
 MEMORY = 1 << 30  # bytes that the moments of one pass over the cells may take
 CHUNK = 1 << 27  # bytes that one compiled call may gather
 FITS = 10240  # fits in one compiled call
-EDGE = 150  # bytes that an edge takes while the table of edges is made
+EDGE = 172  # bytes that an edge takes while the table of edges is made, measured
+COMPILING = 150e6  # bytes that XLA takes to compile the calls of a plan, measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +158,44 @@ class Plan:
             lines += self._sweeping()
         else:
             lines += self._batching(groups)
+        lines.append(self._peak(groups))
         device = jax.devices()[0]
         lines.append(f"device: {device.platform} ({device.device_kind}), {data.dtype}")
         return "\n".join(lines)
+
+    def memory(self) -> dict[str, float]:
+        """Bytes at the peak, above what the process holds before: by what they are for."""
+        data, spec, item = self.data, self.spec, np.dtype(self.dtype).itemsize
+        q, p = len(self.problem.regulators), len(self.problem.targets)
+        groups, entries = len(data.group_sizes), len(self.problem.candidate)
+        if self.solver.reads == "network":
+            inputs, terms, each = self.footprint
+            held = inputs + terms + max(terms, self.together() * each)
+            held += data.cells * (q + p * self.copies) * item
+            calls = 0.0
+        else:
+            calls = 0.0
+            for batch in self.batches():
+                fits = self.chunk(batch, len(batch.targets)) * self.members
+                calls = max(calls, 3 * fits * self._per_fit(batch))
+            calls *= 2  # one call a core
+            held = self._moments()[0]
+            if self.solver.reads == "rows" or any(o.by_candidates for o in spec.over):
+                held += 2 * data.cells * (q + p * self.copies) * item
+        outer = self.members if not any(o.compiled for o in spec.over) else self.copies
+        results = entries * (8.0 * outer + groups * item + 60)
+        return {
+            "compiling": COMPILING,
+            "data": held,
+            "compiled calls": calls,
+            "results": results,
+            "the table of edges": float(EDGE * entries * groups),
+        }
+
+    def _peak(self, groups: int) -> str:
+        parts = self.memory()
+        shown = ", ".join(f"{k} {v / 1e6:,.0f}" for k, v in parts.items() if v >= 5e5)
+        return f"memory at the peak: about {sum(parts.values()) / 1e6:,.0f} MB ({shown})"
 
     def _batching(self, groups: int) -> list[str]:
         """Lines on the compiled calls of a method that separates over targets."""
@@ -197,7 +233,7 @@ class Plan:
             stops = " or ".join(r for r in stops if r)
             after = f"after {self.max_iterations:,} sweeps"
             lines.append(
-                f"  stops where the objective {rules}, or {after}" if rules else f"  stops {after}"
+                f"  stops where the objective {stops}, or {after}" if stops else f"  stops {after}"
             )
         some, (inputs, terms, each) = self.together(), self.footprint
         # While the terms are prepared they stand beside what they are made of.
@@ -285,20 +321,12 @@ class Plan:
 
     def _reading(self) -> list[str]:
         """Lines on memory and arithmetic of the pass over the cells."""
-        data, spec = self.data, self.spec
+        data = self.data
         q, p = len(self.problem.regulators), len(self.problem.targets)
         item, copies = np.dtype(self.dtype).itemsize, self.copies
         if self.solver.reads == "rows":
             return [f"memory: rows {data.cells * (q + p * copies) * item / 1e6:,.0f} MB"]
-        grams, width, systems = 1, min(self.width(), p), self.systems * len(data.group_sizes)
-        held = ""
-        if any(o.by_candidates for o in spec.over):
-            grams, width, systems = len(np.unique(self.problem.sizes)), p, self.systems
-            held = f" and rows {data.cells * (q + p) * item / 1e6:,.0f} MB"
-        else:
-            grams = math.ceil(p / width)
-            held = ", whatever the number of cells"
-        size = systems * padded(q + 1) * (padded(q + 1) + padded(width * copies)) * item
+        size, grams, held = self._moments()
         work = 2.0 * q * (q * grams + p * copies) * data.cells * self.systems
         return [
             f"memory: moments {size / 1e6:,.0f} MB{held}",
@@ -306,17 +334,33 @@ class Plan:
             f"pass{'es' if grams > 1 else ''} over the cells)",
         ]
 
-    def chunk(self, batch: Batch, total: int) -> int:
-        """Targets in one compiled call."""
+    def _moments(self) -> tuple[float, int, str]:
+        """Bytes of the moments, how often they are summed, and what they need beside them."""
+        data, spec = self.data, self.spec
+        q, p = len(self.problem.regulators), len(self.problem.targets)
+        item, copies = np.dtype(self.dtype).itemsize, self.copies
+        width, systems = min(self.width(), p), self.systems * len(data.group_sizes)
+        if any(o.by_candidates for o in spec.over):
+            grams, width, systems = len(np.unique(self.problem.sizes)), p, self.systems
+            held = f" and rows {data.cells * (q + p) * item / 1e6:,.0f} MB"
+        else:
+            grams, held = math.ceil(p / width), ", whatever the number of cells"
+        size = systems * padded(q + 1) * (padded(q + 1) + padded(width * copies)) * item
+        return float(size), grams, held
+
+    def _per_fit(self, batch: Batch) -> float:
+        """Bytes that a compiled call gathers for one fit."""
         item = np.dtype(self.dtype).itemsize
         if self.solver.reads == "rows":
-            per_fit = int(self.data.group_sizes.max()) * batch.k * item
-        elif self.gathers:
-            per_fit = 12 * batch.k * item  # its matrices are never formed
-        else:
-            per_fit = batch.k * batch.k * item
-            if self.solver.reads == "groups":
-                per_fit *= len(self.data.group_sizes)
+            return int(self.data.group_sizes.max()) * batch.k * item
+        if self.gathers:
+            return 12 * batch.k * item  # its matrices are never formed
+        across = len(self.data.group_sizes) if self.solver.reads == "groups" else 1
+        return batch.k * batch.k * item * across
+
+    def chunk(self, batch: Batch, total: int) -> int:
+        """Targets in one compiled call."""
+        per_fit = self._per_fit(batch)
         # Several calls run side by side, one a core, so a call takes part of the targets only.
         fits = min(CHUNK / per_fit, FITS if self.gathers else FITS / 8)
         return chunk_size(total, fits / self.members)

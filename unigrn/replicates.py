@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unigrn.bootstrap import Bootstrap
+from unigrn.rates import false_discovery_rate
 from unigrn.terms import Array
 
-BLOCK = 4096  # cells per independent stretch of the bootstrap stream
 STRETCH = 1024  # cells of a group within which a copy of the targets is permuted
 
 Reader = Callable[[int, int], np.ndarray]  # weights of cells start..stop-1, (size, cells)
@@ -132,7 +133,7 @@ class Bagging(Over):
     """Bootstrap of the cells and subsets of the regulators; see `unigrn.bagging`."""
 
     bags: int
-    max_features: float
+    max_features: float = dataclasses.field(compare=False)
     draws: str = "shared"
 
     size = property(lambda self: self.bags)
@@ -239,7 +240,7 @@ class Subsamples(Over):
     """Random subsets of the cells; see `unigrn.stability`."""
 
     samples: int
-    share: float
+    share: float = dataclasses.field(compare=False)
 
     size = property(lambda self: self.samples)
     formula = property(lambda self: f"stability over {self.samples} subsamples")
@@ -424,69 +425,3 @@ def heldout(found: Found) -> np.ndarray:
 
 
 RULES = {"ebic": ebic, "heldout": heldout}
-
-
-def false_discovery_rate(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Share of false edges among those at least as strong, from permuted copies.
-
-    fdr(t) = min over s <= t of  (1 + #{null >= s}) / R  /  #{observed >= s}, at most 1, with R
-    copies. Source: Storey and Tibshirani, PNAS 100 (2003) 9440, doi:10.1073/pnas.1530509100; the
-    added 1 as in Barber and Candes, Ann. Stat. 43 (2015) 2055, doi:10.1214/15-AOS1337.
-
-    Parameters
-    ----------
-    observed
-        (entries,) sizes of the edges.
-    null
-        (R, entries) sizes of the same edges to permuted targets.
-    """
-    defined = ~np.isnan(observed)
-    order = np.argsort(-observed[defined], kind="stable")
-    sizes = observed[defined][order]
-    pool = np.sort(null[:, defined].ravel())
-    above = len(pool) - np.searchsorted(pool, sizes, side="left")
-    # Ties share the number of edges at least as strong.
-    rank = np.searchsorted(-sizes, -sizes, side="right")
-    rate = np.minimum((1 + above) / len(null) / rank, 1)
-    rate = np.minimum.accumulate(rate[::-1])[::-1]
-    out = np.full(len(observed), np.nan)
-    out[np.flatnonzero(defined)[order]] = rate
-    return out
-
-
-class Bootstrap:
-    """Multinomial bootstrap counts of ``cells`` cells, produced stretch by stretch.
-
-    The number of draws that fall into each stretch of `BLOCK` positions is drawn first, then the
-    cells within it: the counts are exactly multinomial, and a million cells need the memory of one
-    stretch. They are a function of the position, however the cells are read.
-    """
-
-    def __init__(self, bags: int, cells: int, entropy: tuple[int, ...]):
-        self.bags, self.cells, self.entropy = bags, cells, entropy
-        sizes = np.full(-(-cells // BLOCK), BLOCK)
-        sizes[-1] = cells - BLOCK * (len(sizes) - 1)
-        self.sizes = sizes
-        rng = np.random.default_rng((*entropy, 0))
-        self.totals = rng.multinomial(cells, sizes / cells, size=bags)
-        self._at: tuple[int, np.ndarray] = (-1, np.empty((bags, 0)))
-
-    def _stretch(self, block: int) -> np.ndarray:
-        if self._at[0] != block:
-            rng = np.random.default_rng((*self.entropy, 1, block))
-            size, totals = int(self.sizes[block]), self.totals[:, block]
-            bag = np.repeat(np.arange(self.bags), totals)
-            flat = bag * size + rng.integers(0, size, len(bag))
-            counts = np.bincount(flat, minlength=self.bags * size)
-            self._at = (block, counts.reshape(self.bags, size))
-        return self._at[1]
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return the counts of cells start..stop-1 of the group, (bags, stop - start)."""
-        out = []
-        while start < stop:
-            block = start // BLOCK
-            end = min(stop, (block + 1) * BLOCK)
-            out.append(self._stretch(block)[:, start - block * BLOCK : end - block * BLOCK])
-            start = end
-        return np.concatenate(out, axis=1) if len(out) != 1 else out[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -261,6 +262,11 @@ class Spec:
                     raise TypeError(
                         f"Spec({name}=...) takes {kind.__name__} objects, got {type(item).__name__}"
                     )
+        drawing = [o.name for o in self.over if type(o).candidates is not Over.candidates]
+        if len(drawing) > 1:
+            raise ValueError(
+                f"{' and '.join(drawing)} both draw candidates; one axis of a spec may"
+            )
         axes = {name: value for t in self.terms for name, value in t.axes.items()} | {
             name: (value,) if isinstance(value, str) else tuple(value)
             for name, value in self.axes.items()
@@ -366,6 +372,15 @@ class Spec:
         for over in self.over:
             out |= {f"{over.name}.{k}": v for k, v in over.settings.items()}
         return out
+
+    def ways(self) -> Any:
+        """Say in which ways the spec can be fitted, and why not in the others; prints as a table.
+
+        Each row is a transformation of the spec and the solver that would take it. Asked without
+        data: sizes, and arrays that follow names, are not known yet.
+        """
+        # The one late look upwards: the ladder knows the spec, and this is a question to it.
+        return importlib.import_module("unigrn.ways").ways(self)
 
     def objective(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Loss plus regularizer at a point."""

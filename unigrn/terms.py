@@ -22,6 +22,8 @@ Nuisance blocks have axes of their own (`Spec.blocks`, or traced from the start)
 Candidate lists are padded to a few fixed lengths: a padded entry has zero data, zero prior and
 ``theta`` 0. A term that would notice (a mean over entries, a set that fills its entries) is
 given lists of their own length instead.
+
+Over 450 lines: the table of capabilities and the composites that derive theirs belong together.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from unigrn.joint import Joint, joint
 from unigrn.kernels import Quadratic, Squares, hard_threshold, largest, soft_threshold, spend
 from unigrn.views import (
     AXES,
@@ -72,6 +75,7 @@ __all__ = [
     "hard_threshold",
     "joint",
     "largest",
+    "of_kind",
     "local",
     "outside",
     "parts",
@@ -313,6 +317,8 @@ def _joint(name: str) -> Callable[[Sum, list[Any]], Any]:
     """Join the prox of regularizers, or the projection of constraints."""
 
     def joined(total, inner):
+        if len({t.block for t in total.terms}) > 1:
+            return None
         if total.kind == "regularizer" and name == "prox":
             return joint(total.terms, ()).prox
         if total.kind == "constraint" and name == "project":
@@ -348,7 +354,9 @@ CAPABILITIES: dict[str, Capability] = {
     ),
     "interval": Capability(
         "function (prior) -> (lower, upper): the constraint is lower <= theta <= upper",
-        joined=_every(_intersection),
+        joined=lambda total, inner: (
+            None if len({t.block for t in total.terms}) > 1 else _every(_intersection)(total, inner)
+        ),
     ),
     "allows": Capability(
         "function (prior) -> mask: the constraint is theta = 0 outside the mask; it is met by "
@@ -493,97 +501,14 @@ def outside(term: Term) -> bool:
     return hasattr(inner, "function") or not type(inner).__module__.startswith("unigrn.")
 
 
-@dataclass(frozen=True)
-class Joint:
-    """The prox of several terms together; ``prox`` is None where no rule gives it, ``why`` why."""
-
-    prox: Callable[..., Array] | None
-    why: str = ""
-    entrywise: bool = False
-    convex: bool = False
-
-
-def joint(kinks: tuple[Term, ...], sets: tuple[Term, ...]) -> Joint:
-    """Return the prox of the sum of some regularizers and of the indicators of some sets.
-
-    Terms that act entry by entry join. For sum_j c_j |u_j| + d_j u_j^2 - 2 l_j u_j it is
-    soft(v + 2 t l, t c) / (1 + 2 t d), clipped to the intervals, since a convex function of one
-    number is minimised over an interval by clipping its minimiser. A price h on u_j != 0 keeps this
-    only where it is better than 0 by more than h; a budget of K keeps the K entries that are
-    better by most, exact where no entry falls under two budgets. A single term brings its own.
-    Nothing else has a rule.
-    """
-    convex = all(t.convex is True for t in (*kinks, *sets))
-    if not kinks and not sets:
-        return Joint(lambda v, step, data, prior, params=None: v, "", True, True)
-    if len(kinks) + len(sets) == 1:
-        prox = kinks[0].prox if kinks else sets[0].project
-        if prox is None:
-            what = "projection" if sets else "prox"
-            return Joint(None, f"{(*kinks, *sets)[0].formula} has no {what}")
-        alone = prox if kinks else (lambda v, step, data, prior, params=None: prox(v, prior))
-        term = (*kinks, *sets)[0]
-        entrywise = (term.absolute or term.quadratic or term.price or term.interval) is not None
-        return Joint(alone, "", entrywise, convex)
-    priced = tuple(t for t in kinks if t.price is not None)
-    rest = tuple(t for t in kinks if t.price is None)
-    known = all(t.entrywise and (t.absolute is not None or t.quadratic is not None) for t in rest)
-    budgets = tuple(t for t in sets if t.budget is not None)
-    intervals = tuple(t for t in sets if t.budget is None)
-    one = len(rest) == 1 and rest[0].entrywise and rest[0].convex is True
-    names = " + ".join(t.formula for t in kinks)
-    where = " ∩ ".join(t.formula for t in sets)
-    if not (known or (one and not priced and not budgets)):
-        both = f"no rule joins the prox of {names} and {where}"
-        return Joint(None, both if sets else f"no rule gives the joint prox of {names}")
-    within = [t.within for t in budgets]
-    clash = (len(within) > 1 and "all" in within) or len(set(within)) < len(within)
-    if any(t.interval is None for t in intervals) or clash:
-        onto = f"no rule gives the projection onto {where}"
-        return Joint(None, f"no rule joins the prox of {names} and {where}" if kinks else onto)
-
-    def prox(v, step, data, prior, params=None):
-        amount, shrink, shift = (jnp.zeros_like(v) for _ in range(3))
-        if known:
-            for t in rest:
-                if t.absolute is not None:
-                    amount = amount + t.absolute(data, prior)
-                    continue
-                q = t.quadratic(data, prior)
-                shrink = shrink + q.diagonal
-                shift = shift if q.linear is None else shift + q.linear
-            best = soft_threshold(v + 2 * step * shift, step * amount) / (1 + 2 * step * shrink)
-            best = best if rest else v
-        else:
-            best = rest[0].prox(v, step, data, prior, params)
-        for t in intervals:
-            best = jnp.clip(best, *t.interval(prior))
-        if not priced and not budgets:
-            return best
-        price = sum((t.price(params, data, prior) for t in priced), jnp.zeros_like(v))
-        limits = [t.budget(prior) for t in budgets]
-        if not rest:
-            if not intervals and not budgets:
-                return hard_threshold(v, step, price)
-            if not priced:
-                return spend(v, best, limits)
-        cost = (
-            amount * jnp.abs(best)
-            + shrink * best**2
-            - 2 * shift * best
-            + (best**2 - 2 * best * v) / (2 * step)
+def of_kind(term: Term, kind: str) -> Term:
+    """Return a term of the kind asked for, or say which kind it is."""
+    if term.kind != kind:
+        raise TypeError(
+            f"a {kind} is a term or a function (params, data, prior) -> number, got a "
+            f"{term.kind} ({term.formula})"
         )
-        keep = -cost > price
-        for t in intervals:  # an entry that may not be 0 is kept whatever it costs
-            low, high = t.interval(prior)
-            keep = keep | (low > 0) | (high < 0)
-        best = jnp.where(keep, best, 0)
-        for mask, count in limits:
-            chosen = largest(jnp.where(mask & keep, jnp.maximum(-cost - price, 0), 0), count)
-            best = jnp.where(mask & jnp.logical_not(chosen), 0, best)
-        return best
-
-    return Joint(prox, "", not budgets, convex)
+    return term
 
 
 def _number(value: Any) -> str:

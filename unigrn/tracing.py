@@ -236,16 +236,16 @@ class Profile:
             and self._kinked(t)
         )
 
-    def _small(self, q: int, n: int, pad_q: int = 0, pad_n: int = 0):
+    def _small(self, q: int, n: int, pad_q: int = 0, pad_n: int = 0, pad_p: int = 0):
         """Random arguments of a small problem, with padding at the ends."""
         rng = np.random.default_rng(0)
         coupled = not self.spec.separable
         p = TARGETS if coupled else None
-        tail, wide = ((p,), ((0, 0),)) if coupled else ((), ())
+        tail, wide = ((p,), ((0, pad_p),)) if coupled else ((), ())
         dtype = jnp.zeros(()).dtype
 
         def cells(a):
-            return jnp.asarray(np.pad(a, ((0, pad_n),) + ((0, 0),) * (a.ndim - 1)), a.dtype)
+            return jnp.asarray(np.pad(a, ((0, pad_n), *wide)[: a.ndim]), a.dtype)
 
         def edges(a):
             return jnp.asarray(np.pad(a, ((0, pad_q), *wide)))
@@ -270,7 +270,7 @@ class Profile:
             )
         )
         view = View(
-            x=jnp.pad(cells(x), ((0, 0), (0, pad_q))),
+            x=jnp.pad(jnp.asarray(x), ((0, pad_n), (0, pad_q))),
             y=cells(y),
             weight=cells(np.ones(n, dtype)),
             key=jax.random.key(0),
@@ -285,7 +285,7 @@ class Profile:
                 for a in self.axes.get(name, ("regulators", "targets"))
                 if coupled or a != "targets"
             ]
-            sizes = {"regulators": (q, pad_q), "targets": (p, 0), "cells": (n, pad_n)}
+            sizes = {"regulators": (q, pad_q), "targets": (p, pad_p), "cells": (n, pad_n)}
             pairs = [sizes.get(a, (FACTORS, 0)) for a in axes]
             values = rng.normal(size=[a for a, _ in pairs]).astype(dtype)
             blocks[name] = jnp.pad(jnp.asarray(values), [(0, b) for _, b in pairs])
@@ -303,7 +303,12 @@ class Profile:
             if term.kind != "constraint":
                 out["value"] = t(params, view, prior)
                 slope = jax.grad(lambda b: t(b, view, prior))(params).theta
-                out["slope"] = slope.T[:CANDIDATES] if term.across else slope[:CANDIDATES]
+                # Of padding the slope is cut away, whatever it is.
+                slope = slope.T if term.across else slope
+                own = (
+                    (CANDIDATES, TARGETS) if slope.ndim == 2 and not term.across else (CANDIDATES,)
+                )
+                out["slope"] = slope[tuple(map(slice, own))]
             if t.prox is not None and t.block == "theta" and not term.across:
                 out["prox"] = t.prox(params.theta, 0.5, view, prior, params)
             if t.project is not None and t.block == "theta":
@@ -312,15 +317,17 @@ class Profile:
 
         try:
             plain = jax.jit(look)(*self._small(CANDIDATES, CELLS))
-            wide = jax.jit(look)(*self._small(CANDIDATES, CELLS, 3, 4))
+            wide = jax.jit(look)(*self._small(CANDIDATES, CELLS, 3, 4, 2))
         except Exception:  # a size of its own: it is given arrays of exactly that size
             return False
         for name, value in plain.items():
-            other = np.asarray(wide[name])
-            if value.ndim and (other[CANDIDATES:] != 0).any():
+            value, other = np.asarray(value), np.asarray(wide[name])
+            own = tuple(map(slice, value.shape))
+            rest = other.copy()
+            rest[own] = 0
+            if value.ndim and rest.any():
                 return False
-            apart = np.abs(np.asarray(value) - other[:CANDIDATES] if value.ndim else value - other)
-            if not (apart <= 1e-4 * (1 + np.abs(value))).all():
+            if not (np.abs(value - other[own]) <= 1e-4 * (1 + np.abs(value))).all():
                 return False
         return True
 
@@ -355,7 +362,10 @@ class Profile:
 
             def slope(length):
                 point = params.replace(theta=length * jnp.sign(params.theta))
-                return jax.grad(lambda b: local((term,), view)[0](b, view, prior))(point).theta
+                value, g = jax.value_and_grad(lambda b: local((term,), view)[0](b, view, prior))(
+                    point
+                )
+                return jnp.where(jnp.isfinite(value), g.theta, jnp.nan)
 
             ends = [np.asarray(jax.jit(slope)(s)) for s in (1e-3, -1e-3, 1e-5, -1e-5)]
         except Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -253,7 +253,7 @@ class ReleasedBags(SharedBags):
     """
 
     draws: str = "released"
-    random_state: int = 123
+    random_state: int = field(default=123, compare=False)
 
     by_candidates = True
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from unigrn.check import check_whole
 from unigrn.ensembles import consensus
+from unigrn.filtering import Collaborative, collaborative, collaborative_sketch
 from unigrn.losses import component_analysis
 from unigrn.prior import Prior
-from unigrn.regularizers import Collaborative, collaborative, collaborative_sketch, l0, ridge
+from unigrn.regularizers import l0, ridge
 from unigrn.solvers import columns
 from unigrn.spec import Spec, Step, Sweeps
 from unigrn.terms import Array, Blocks, PriorView, Squares, View

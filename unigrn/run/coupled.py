@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -133,8 +134,9 @@ def one_kind(
             fit = compiled(
                 plan.solver, plan.shape, terms, view, prior, keys[stretch], state.options
             )
+        # Numbers of the sweeps' rules are no part of this program.
         params, columns, numbers = read_off(
-            plan.shape, terms, fit.params, view, prior, keys[stretch], held
+            replace(plan.shape, rules=None), terms, fit.params, view, prior, keys[stretch], held
         )
         count = len(problem.candidate)
         for name, values in columns.items():

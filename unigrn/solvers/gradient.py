@@ -98,7 +98,12 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         curved = jnp.sum(move * turn)
         rounding = 10 * eps * jnp.linalg.norm(move) * jnp.linalg.norm(turn)
         if obj.monotone:  # otherwise the step left the domain in which f is what it says
-            noise = 64 * eps * jnp.linalg.norm(move) * (jnp.linalg.norm(g) + jnp.linalg.norm(g_new))
+            noise = (
+                64
+                * eps
+                * jnp.linalg.norm(move)
+                * (jnp.linalg.norm(g) + jnp.linalg.norm(g_new) + jnp.max(sizes))
+            )
             accept = accept & (curved >= -noise)
         good = accept & (curved > rounding)
 

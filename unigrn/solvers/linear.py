@@ -12,6 +12,9 @@ one vectorised loop over the systems of a tile.
 On CPU the factorisation is a left-looking blocked Cholesky whose loop bounds are data, so one
 compiled program serves every size up to the padded one. On GPU and TPU the library's batched
 Cholesky is used.
+
+Over 450 lines: one factorisation with its two triangular solves, each written for the layout of the
+other.
 """
 
 from __future__ import annotations

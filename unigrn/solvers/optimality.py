@@ -178,15 +178,30 @@ def scale(
 
 
 def curvature(gradient: Callable[[Blocks], Blocks], at: Blocks, g: Blocks) -> Array:
-    """Estimate the curvature of f along its gradient, by a short probe."""
+    """Estimate the curvature of f along its gradient, by a short probe.
+
+    A first probe finds how far the minimum may be; the second is that much longer, so that neither
+    the units of the parameters nor rounding decide.
+    """
     dtype = at.theta.dtype
     tiny, eps = jnp.finfo(dtype).tiny, jnp.finfo(dtype).eps
-    reach = jnp.sqrt(eps) * (1 + largest(at)) / jnp.maximum(largest(g), tiny)
-    ahead = jax.tree.map(lambda v, s: v - reach * s, at, g)
-    turn = jax.tree.map(jnp.subtract, gradient(ahead), g)
-    move = jax.tree.map(jnp.subtract, ahead, at)
-    bend = jnp.sqrt(dot(turn, turn) / jnp.maximum(dot(move, move), tiny))
-    return jnp.where(jnp.isfinite(bend) & (bend > 0), bend, 1).astype(dtype)
+    size, steep = largest(at), jnp.maximum(largest(g), tiny)
+
+    def probe(reach):
+        ahead = jax.tree.map(lambda v, s: v - reach * s, at, g)
+        turn = jax.tree.map(jnp.subtract, gradient(ahead), g)
+        move = jax.tree.map(jnp.subtract, ahead, at)
+        bend = largest(turn) / jnp.maximum(largest(move), tiny)
+        square = dot(turn, turn) / jnp.maximum(dot(move, move), tiny)
+        bend = jnp.where(jnp.isfinite(square) & (square > 0), jnp.sqrt(square), bend)
+        return jnp.where(jnp.isfinite(bend) & (bend > 0), bend, 1).astype(dtype)
+
+    rough = probe(jnp.sqrt(eps) * (1 + size) / steep)
+    # A power of 2: rounding of the first probe has no say in the second.
+    reach = jnp.maximum(jnp.sqrt(eps) * size / steep, jnp.sqrt(eps) / rough)
+    far = probe(jnp.exp2(jnp.round(jnp.log2(reach))).astype(dtype))
+    # Far away a loss may be flat: rounding alone does not make the first probe so much larger.
+    return jnp.where(far < 1e-3 * rough, rough, far)
 
 
 def residual(

@@ -74,7 +74,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     # 1 / d of every block; where a block shows no curvature of its own it takes that of the others.
     weight = Blocks(
         **{
-            b: jnp.where(bends[b] > 0, jnp.clip(bends[b] / bound0, 1e-8, 1), 1).astype(dtype)
+            b: jnp.where(bends[b] > 0, jnp.clip(bends[b] / bound0, 1e-2, 1), 1).astype(dtype)
             * (units if b == "theta" else jnp.ones_like(begin[b]))
             for b in begin
         }
@@ -88,7 +88,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         return optimality.masked(obj.prox(moved, steps, view, prior), prior)
 
     def body(state):
-        x, y, gy, momentum, bound, top, step, best, least, late = state
+        x, y, gy, momentum, bound, (top, cut), step, best, least, late = state
         new = forward(y, gy, bound)
         params = natural(new)
         plain = slope(params)
@@ -96,10 +96,11 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         move = _minus(new, y)
         length = dot(jax.tree.map(jnp.multiply, weight, move), move)
         turned = dot(_minus(g_new, gy), move)
-        noise = 8 * eps * jnp.sqrt(dot(gy, gy) * dot(move, move))
+        # Slopes near 0 still carry the rounding of what they are the difference of.
+        noise = 8 * eps * (jnp.sqrt(dot(gy, gy)) + sizes[0]) * jnp.sqrt(dot(move, move))
         accept = turned <= bound * length + noise
         if obj.monotone:  # otherwise the step left the domain in which f is what it says
-            accept = accept & (turned >= -noise)
+            accept = accept & (turned >= -100 * noise - 0.01 * bound * length)
         uphill = (dot(_minus(y, new), _minus(new, x)) > 0) | (not obj.convex)
         now = jnp.where(uphill, 1, momentum)
         following = (1 + jnp.sqrt(1 + 4 * now**2)) / 2
@@ -111,17 +112,24 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
 
         x_next, y_next = choose(new, x), choose(ahead, y)
         g_next = choose(gradient(ahead), gy)
-        residual = optimality.residual(obj, params, plain, top, sizes, spread, view, prior)
+        # Residuals are taken with the curvature that was seen: that of a step which was cut short
+        # again and again would be so large that rounding hides the slope.
+        seen = jnp.where(accept & (turned > 64 * noise), turned / dot(move, move), 0)
+        top = jnp.maximum(top, seen).astype(dtype)
+        curve = jnp.where(top > 0, top, bound)
+        residual = optimality.residual(obj, params, plain, curve, sizes, spread, view, prior)
         better = accept & (residual < least)
         flat = turned < 0.5 * bound * length
-        bound = jnp.where(accept, jnp.where(flat, 0.95 * bound, bound), 2 * bound).astype(dtype)
+        # Until a step was too long, the first guess may be far too short.
+        longer = jnp.where(cut, 0.95, 0.5)
+        bound = jnp.where(accept, jnp.where(flat, longer * bound, bound), 2 * bound).astype(dtype)
         return (
             x_next,
             y_next,
             g_next,
             jnp.where(accept, following, momentum),
             bound,
-            jnp.maximum(top, bound),
+            (top, cut | ~accept),
             step + 1,
             jax.tree.map(lambda u, w: jnp.where(better, u, w), new, best),
             jnp.where(better, residual, least).astype(dtype),
@@ -138,9 +146,13 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     aim = 0.01 * tolerance if dtype == jnp.float32 else tolerance
     one, zero = jnp.ones((), dtype), jnp.zeros((), jnp.int32)
     far = jnp.asarray(jnp.inf, dtype)
-    state = (begin, begin, g0, one, bound0, bound0, zero, begin, far, zero)
+    state = (begin, begin, g0, one, bound0, (0 * one, zero > 0), zero, begin, far, zero)
     *_, steps, x, residual, _ = jax.lax.while_loop(proceed, body, state)
     params = natural(x)
+    value = obj.total(params, view, prior)
+    # Where no step was accepted the slope at the start says whether anything is a number.
+    known = jnp.isfinite(value) & jnp.isfinite(optimality.largest(g0))
+    residual = jnp.where(known, residual, jnp.nan)
     status = optimality.ended(params, residual, tolerance)
     status = optimality.with_kinks(terms, slope, params, sizes, options, status)
-    return Fit(params, status, residual, steps, obj.total(params, view, prior))
+    return Fit(params, status, residual, steps, value)

@@ -56,9 +56,9 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
         most = jnp.ceil(batch.epochs * cells / batch.size).astype(jnp.int32)
 
     def objective(params, key):
-        pick, noise = jax.random.split(key)
         if batch is None:
-            return obj.smooth(params, view.replace(key=noise), prior)
+            return obj.smooth(params, view.replace(key=key), prior)
+        pick, noise = jax.random.split(key)
         few = drawn(view, pick, batch.size).replace(key=noise)
         value = terms.loss(params, few, prior) * (cells / batch.size)
         return value + sum(t(params, view, prior) for t in parts(terms.regularizer))

@@ -34,7 +34,7 @@ class Instance:
     seed
         Of the random numbers that fill the arrays.
     cells
-        Number of cells; regulators and targets are `REGULATORS` and `TARGETS`.
+        Number of cells.
     columns
         What is odd about the regulators: one is zero, repeats another (exactly or to 1e-6), or is
         constant.
@@ -50,6 +50,10 @@ class Instance:
         Whole numbers only, so that exact zeros and ties occur.
     strength
         A positive hyperparameter.
+    regulators, targets
+        Their numbers.
+    square
+        The targets are the regulators.
     """
 
     seed: int = 0
@@ -62,6 +66,9 @@ class Instance:
     offset: float = 0.0
     whole: bool = False
     strength: float = 1.0
+    regulators: int = REGULATORS
+    targets: int = TARGETS
+    square: bool = False
 
     def __repr__(self) -> str:
         return described(self)
@@ -74,7 +81,7 @@ class Instance:
     @cached_property
     def x(self) -> np.ndarray:
         """Regulators, (cells, regulators)."""
-        out = self._numbers(1, self.cells, REGULATORS) + self.offset
+        out = self._numbers(1, self.cells, self.regulators) + self.offset
         if self.columns == "zero":
             out[:, 1] = 0
         elif self.columns == "constant":
@@ -88,8 +95,10 @@ class Instance:
     @cached_property
     def y(self) -> np.ndarray:
         """Targets, (cells, targets)."""
-        out = self._numbers(2, self.cells, TARGETS) + self.offset
-        out = out + (self.x / self.scale) @ self._numbers(3, REGULATORS, TARGETS)
+        if self.square:
+            return self.x
+        out = self._numbers(2, self.cells, self.targets) + self.offset
+        out = out + (self.x / self.scale) @ self._numbers(3, self.regulators, self.targets)
         if self.constant_target:
             out[:, 0] = 1 + self.offset
         return self.scale * out
@@ -112,12 +121,13 @@ class Instance:
     def prior(self) -> PriorView:
         """The prior of the whole network; no gene regulates itself."""
         rng = np.random.default_rng((self.seed, 5))
-        shape = (REGULATORS, TARGETS)
+        shape = (self.regulators, self.targets)
         named = {
             "mixed": rng.random(shape) < 0.5,
             "full": np.ones(shape, bool),
             "empty": np.zeros(shape, bool),
-            "one": np.arange(REGULATORS)[:, None] == rng.integers(0, REGULATORS, TARGETS),
+            "one": np.arange(self.regulators)[:, None]
+            == rng.integers(0, self.regulators, self.targets),
         }
         support = named[self.support]
         weight = np.where(support, rng.choice([0.25, 1.0, 3.0], shape), 0)
@@ -201,7 +211,7 @@ class Point:
 
     def theta(self, instance: Instance) -> np.ndarray:
         """Coefficients, (regulators, targets)."""
-        out = self.array(REGULATORS, TARGETS)
+        out = self.array(instance.regulators, instance.targets)
         return out if self.outside else np.where(instance.prior.support, out, 0)
 
     def blocks(self, instance: Instance) -> Blocks:

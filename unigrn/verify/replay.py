@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from unigrn.check import check_whole
+from unigrn.filtering import Collaborative
 from unigrn.losses import component_analysis
-from unigrn.regularizers import Collaborative, ridge
+from unigrn.regularizers import ridge
 from unigrn.solvers import palm
 from unigrn.spec import Spec, Step, Sweeps
 from unigrn.terms import Blocks, PriorView, View

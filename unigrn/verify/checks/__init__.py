@@ -21,7 +21,18 @@ from unigrn.spec import Spec
 from unigrn.verify.checks import capabilities, functions, whole
 from unigrn.verify.checks.report import Absent, CheckReport, Fault, Result, Skip, SpecError
 from unigrn.verify.checks.whole import Whole
-from unigrn.verify.checks.world import Case, World, first_line, instances_for, rung_name, shapes_of
+from unigrn.verify.checks.world import (
+    Case,
+    World,
+    approach,
+    centred,
+    first_line,
+    fitted_to,
+    instances_for,
+    profiled,
+    rung_name,
+    shapes_of,
+)
 
 __all__ = ["SPEC_CHECKS", "TERM_CHECKS", "CheckReport", "Result", "SpecError", "check_spec"]
 
@@ -34,6 +45,7 @@ def check_spec(
     examples: int = 20,
     seed: int = 0,
     only: tuple[str, ...] | None = None,
+    data: Any = None,
     **hyperparameters: Any,
 ) -> CheckReport:
     """Check that a declared method keeps what its terms promise.
@@ -58,6 +70,10 @@ def check_spec(
         The same seed gives the same instances.
     only
         Names of checks; the others are left out.
+    data
+        `Data` whose names, sizes and external arrays the instances take, where the terms need
+        them; by default sizes fit the arrays that the terms bring, and couple square networks
+        where nothing else can be evaluated.
     **hyperparameters
         Passed to a function or a named method.
 
@@ -85,18 +101,24 @@ def check_spec(
         if spec.name == "spec":
             spec = spec.replace(name=getattr(method, "__name__", "spec"))
     with jax.enable_x64(True):
-        results = tuple(_results(spec, build, examples, seed, only))
+        results = tuple(_results(spec, build, examples, seed, only, data))
     return CheckReport(spec.name, results, examples, seed)
 
 
-def _results(spec, build, examples, seed, only) -> Iterator[Result]:
+def _results(spec, build, examples, seed, only, data) -> Iterator[Result]:
     chosen = [
         [c for c in checks if only is None or c.__name__ in only]
         for checks in (TERM_CHECKS, SPEC_CHECKS)
     ]
     coupled = not spec.separable
     pads = "PALM" in rung_name(spec)
-    instances, why = instances_for(spec, examples, seed)
+    try:
+        fitted = fitted_to(spec, coupled, data)
+    except Fault as fault:
+        yield Result("instances", spec.name, "failed", str(fault))
+        return
+    fitted = centred(spec, coupled, fitted)
+    instances, why = instances_for(spec, examples, seed, fitted)
     cases, world, unknown = [], None, {}
     if len(instances) < 3:
         yield Result(
@@ -106,18 +128,28 @@ def _results(spec, build, examples, seed, only) -> Iterator[Result]:
             f"check of the terms refuses nearly all small instances: {why}",
         )
     else:
-        shapes, unknown = shapes_of(spec, coupled)
-        world = World(spec, instances, seed, shapes, coupled)
+        shapes, unknown = shapes_of(spec, coupled, fitted)
+        world = World(spec, instances, seed, shapes, coupled, fitted)
         single = World(
-            spec, [dataclasses.replace(i, cells=1) for i in instances], seed, shapes, coupled
+            spec,
+            [dataclasses.replace(i, cells=1) for i in instances],
+            seed,
+            shapes,
+            coupled,
+            fitted,
         )
-        cases = [Case(t, spec, world, single, pads, unknown) for t in spec.terms]
+        profile = profiled(spec, fitted)
+        cases = [
+            Case(t, spec, world, single, pads, unknown, b, profile)
+            for t, b in zip(spec.terms, fitted.terms, strict=True)
+        ]
+        approach(cases)
     for case, check in itertools.product(cases, chosen[0]):
         if case.broken:
             yield Result(check.__name__, case.name, "skipped", case.broken)
         else:
             yield from _made(check, case, case.name)
-    method = Whole(spec, build, cases, world, unknown)
+    method = Whole(spec, build, cases, world, unknown, fitted)
     for check in chosen[1]:
         yield from _made(check, method, spec.name)
 

@@ -26,7 +26,6 @@ from unigrn.verify.checks.world import (
     sum_all,
     sum_of_squares,
 )
-from unigrn.verify.instances import TARGETS
 
 
 def _claims(case: Case, name: str) -> None:
@@ -105,7 +104,7 @@ def price(case: Case) -> str:
     agree(
         case,
         want,
-        values - values[:, 1:2],
+        values - case.at(still(case).replace(theta=0 * theta)),
         "price of {term} says that the edges cost {b} more than theta = 0, and they cost {a}",
     )
     return ""
@@ -115,12 +114,17 @@ def interval(case: Case) -> str:
     """Check that the constraint is lower <= theta <= upper."""
     _claims(case, "interval")
     low, high = case.offer("interval")
-    theta, values = _theta(case), case.values
-    if low.shape != theta[:, 0].shape or high.shape != low.shape or (low > high).any():
+    block = case.term.block
+    theta, values = case.form(case.world)[0][block], case.values
+    want = theta[:, 0].shape
+    if any(b.shape not in (want, want[:1]) for b in (low, high)) or (low > high).any():
         raise Fault(
-            f"interval of {case.name} must give lower <= upper of the shape of theta, got "
-            f"shapes {low.shape[1:]} and {high.shape[1:]}"
+            f"interval of {case.name} must give lower <= upper of the shape of {block}, or one "
+            f"number each, got shapes {low.shape[1:]} and {high.shape[1:]}"
         )
+    low, high = (
+        np.broadcast_to(b.reshape(*b.shape, *[1] * (len(want) - b.ndim)), want) for b in (low, high)
+    )
     _member(case, "interval", (low[:, None] <= theta) & (theta <= high[:, None]), values)
     inside = np.clip(theta, low[:, None], high[:, None])
     _member(case, "interval", np.ones_like(inside, bool), _values_at(case, inside))
@@ -184,7 +188,7 @@ def squares(case: Case) -> str:
         params = jax.tree.map(lambda v: v[:, 0], points)
         base = still(case)
         values = case.at(base.replace(**{block: points[block]}))
-        got = np.asarray(sum_of_squares(term, block, params, points[block], view, prior))
+        got = np.asarray(sum_of_squares(case.bound, block, params, points[block], view, prior))
         agree(
             case,
             got - got[:, :1],
@@ -367,10 +371,11 @@ def separable(case: Case) -> str:
     if kind == "entries":
         base = still(case)
         theta, shape = base.theta, base.theta.shape
-        entries = int(np.prod(shape[2:]))
+        entries = min(int(np.prod(shape[2:])), POINTS - 2)
+        theta = np.where(np.arange(np.prod(shape[2:])).reshape(shape[2:]) < entries, theta, 0)
         # One entry alone, of each instance; then all, then none.
-        alone = np.arange(entries) == np.arange(POINTS)[:, None]
-        alone[entries] = True
+        alone = np.arange(np.prod(shape[2:])) == np.arange(POINTS)[:, None]
+        alone[entries], alone[entries + 1] = True, False
         values = case.at(
             base.replace(theta=np.where(alone.reshape(1, POINTS, *shape[2:]), theta, 0))
         )
@@ -382,7 +387,7 @@ def separable(case: Case) -> str:
             "{term} says that it is a sum over entries, but changes by {a} where the entries "
             "alone add up to {b}: declare separable = 'targets'",
         )
-    if term.noisy:
+    if case.noisy:
         return ""
     try:
         whole = case.network
@@ -397,11 +402,11 @@ def separable(case: Case) -> str:
     ):
         return ""
     each = []
-    for t in range(TARGETS):
+    for t in range(case.world.targets):
         points, view, prior = case.world.of(t)
         if term.evidence is not None:
             raise Skip("works on moments of one target only")
-        each.append(np.asarray(look(term, points, view, prior, False)[0]))
+        each.append(np.asarray(look(case.bound, points, view, prior, False)[0]))
     agree(
         case,
         join(np.stack(each, -1)),

@@ -12,20 +12,25 @@ import numpy as np
 
 from unigrn.ladder import PlanError, select
 from unigrn.spec import Spec
-from unigrn.status import Status
+from unigrn.status import FAILED, Status
 from unigrn.terms import AXES, Blocks
+from unigrn.tracing import Profile
 from unigrn.verify.checks.report import Absent, Fault, Skip
 from unigrn.verify.checks.world import (
     POINTS,
     Case,
+    Fitted,
     World,
     first_line,
     look,
     moments_of,
     one_point,
+    profiled,
     started,
+    still,
+    usual,
+    with_terms,
 )
-from unigrn.verify.instances import CELLS, NAMES, REGULATORS, TARGETS
 
 
 class Whole:
@@ -38,15 +43,22 @@ class Whole:
         cases: list[Case],
         world: World | None,
         unknown: dict[str, str],
+        fitted: Fitted | None = None,
     ):
+        self.fitted = usual(spec) if fitted is None else fitted
         self.spec, self.build, self.cases = spec, build, cases
         self.world, self.unknown = world, unknown
+
+    @cached_property
+    def profile(self) -> Profile:
+        """What tracing finds of the terms on the instances."""
+        return profiled(self.spec, self.fitted)
 
     @cached_property
     def rung(self) -> Any:
         """The rung that takes it, or the `PlanError`."""
         try:
-            return select(self.spec).solver
+            return select(self.profile).solver
         except PlanError as error:
             return error
 
@@ -106,7 +118,7 @@ def blocks(whole: Whole) -> str:
         )
     coupled = not spec.separable
     try:
-        found = started(spec, coupled, None)
+        found = started(spec, coupled, whole.fitted, None)
     except Exception as error:
         raise Fault(f"the start of {spec.name} fails: {first_line(error)}") from error
     lacking = [b for b in spec.blocks if b not in found]
@@ -121,7 +133,7 @@ def blocks(whole: Whole) -> str:
             )
             + f"; the terms' blocks are {', '.join(spec.blocks)}"
         )
-    sizes = {"regulators": REGULATORS, "targets": TARGETS, "cells": CELLS[0]}
+    sizes = {n: getattr(whole.fitted, n) for n in ("regulators", "targets", "cells")}
     for b, value in found.items():
         axes = [a for a in AXES.get(b, ()) if coupled or a != "targets"]
         want = tuple(sizes.get(a) for a in axes)
@@ -146,7 +158,7 @@ def _undeclared(case: Case) -> None:
     points, view, prior = one_point(case)
     own = Blocks(**{b: v for b, v in points.items() if b in case.term.blocks})
     try:
-        jax.eval_shape(lambda t, a: t(*a), case.term, (own, view, prior))
+        jax.eval_shape(lambda p, v, r: case.direct(p, v, r), own, view, prior)
     except (AttributeError, KeyError) as error:
         raise Fault(
             f"{case.name} uses a block that it does not declare: {first_line(error)}; "
@@ -168,16 +180,31 @@ def solved(whole: Whole) -> str:
     spec, world = whole.spec, whole.world
     if isinstance(whole.rung, PlanError) or whole.broken or whole.unknown or world is None:
         raise Skip(whole.broken or "there is no solver for it")
-    data = unigrn.Data.from_arrays(np.c_[world.view.x[0], world.view.y[0]], NAMES, dtype="float64")
-    plain = spec.replace(prior=_network_prior(world), over=(), scale=None, columns=(), gauge=None)
+    names, fitted = world.fitted.names, world.fitted
+    values = world.view.x[0] if fitted.square else np.c_[world.view.x[0], world.view.y[0]]
+    data = unigrn.Data.from_arrays(values, names, dtype="float64")
+    data = data.with_extra(**fitted.extra_of(fitted.cells)) if fitted.extra else data
+    plain = spec.replace(
+        prior=_network_prior(world), over=(), scale=None, columns=(), gauge=None, stages=()
+    )
+    if fitted.arrays:
+        plain = with_terms(plain, fitted)
     try:
-        fitted = partial(
-            unigrn.fit, plain, data, regulators=NAMES[:REGULATORS], targets=NAMES[REGULATORS:]
+        run = partial(
+            unigrn.fit,
+            plain,
+            data,
+            regulators=names[: fitted.regulators],
+            targets=names if fitted.square else names[fitted.regulators :],
         )
-        solution, begun = fitted(), fitted(max_iterations=0)
+        solution, begun = run(), run(max_iterations=0)
     except Exception as error:  # whatever the terms or the start raise inside the solver
-        raise Fault(f"{whole.rung.name} fails on {CELLS[0]} cells: {first_line(error)}") from error
+        raise Fault(
+            f"{whole.rung.name} fails on {fitted.cells} cells: {first_line(error)}"
+        ) from error
     theta, live = solution.theta[0], solution.status[0] != Status.NO_CANDIDATES
+    found = sorted({Status(s) for s in solution.status[0][live].tolist()})
+    ended = ", ".join(s.message for s in found)
     if not np.isfinite(theta).all() or (solution.status == Status.NOT_FINITE).any():
         raise Fault(
             f"the solution by {whole.rung.name} is not finite; the certificate says "
@@ -186,13 +213,32 @@ def solved(whole: Whole) -> str:
     if not np.isfinite(solution.residual[0][live]).all():
         raise Fault(
             f"{whole.rung.name} gives no certificate: residual "
-            f"{solution.residual[0][live].tolist()}"
+            f"{solution.residual[0][live].tolist()}; {ended}"
         )
-    told = f"residual {solution.residual[0][live].max(initial=0):.0e}"
-    if any(c.term.noisy for c in whole.cases):
+    told = f"residual {solution.residual[0][live].max(initial=0):.0e}; {ended}"
+    noisy = any(c.noisy for c in whole.cases)
+    if any(s in FAILED for s in found) and not noisy:
+        if Status.KINK not in found and (words := _on_counts(run, values, data)):
+            return words
+        raise Fault(f"{whole.spec.name} is not solved by {whole.rung.name}: {told}")
+    if noisy:
         return f"{told}; noisy, so not compared"
     _compared(whole, solution, begun)
     return told
+
+
+def _on_counts(run: Callable, values: np.ndarray, data: Any) -> str:
+    """Say how it ends on whole numbers >= 0, on which a loss for counts has its minimum."""
+    import unigrn
+
+    counted = unigrn.Data.from_arrays(np.rint(np.abs(values)), data.genes, dtype="float64")
+    counted = counted.with_extra(**data.extra) if data.extra else counted
+    solution = run.func(run.args[0], counted, **run.keywords)
+    live = solution.status[0] != Status.NO_CANDIDATES
+    if any(Status(s) in FAILED for s in solution.status[0][live].tolist()):
+        return ""
+    most = solution.residual[0][live].max(initial=0)
+    return f"residual {most:.0e} on counts; on numbers of either sign it does not converge"
 
 
 def _network_prior(world: World) -> Any:
@@ -201,7 +247,7 @@ def _network_prior(world: World) -> Any:
 
     from unigrn.prior import Prior
 
-    view = jax.tree.map(lambda v: v[0], world.prior)
+    view, names = jax.tree.map(lambda v: v[0], world.prior), world.fitted.names
     layers = []
     for name, weight in view.layers.items():
         i, j = np.nonzero(weight)
@@ -210,8 +256,10 @@ def _network_prior(world: World) -> Any:
                 Prior.from_edges(
                     pd.DataFrame(
                         {
-                            "source": np.array(NAMES)[i],
-                            "target": np.array(NAMES)[REGULATORS + j],
+                            "source": np.array(names)[i],
+                            "target": np.array(names)[
+                                (0 if world.fitted.square else world.regulators) + j
+                            ],
                             "weight": weight[i, j],
                             "sign": view.sign[i, j],
                         }
@@ -251,11 +299,11 @@ def _compared(whole: Whole, solution: Any, begun: Any) -> None:
             if coupled:
                 out = out + case.at(points)[0]
                 continue
-            for t in range(TARGETS):
+            for t in range(world.targets):
                 _, view, prior = world.of(t)
                 view = moments_of(world, t) if case.term.evidence is not None else view
                 own = jax.tree.map(lambda v, t=t: v[..., t], points)
-                out = out + np.asarray(look(case.term, own, view, prior, False)[0])[0]
+                out = out + np.asarray(look(case.bound, own, view, prior, False)[0])[0]
         return out
 
     value, far = total(("loss", "regularizer")), total(("constraint",))
@@ -277,4 +325,26 @@ def _compared(whole: Whole, solution: Any, begun: Any) -> None:
             )
 
 
-CHECKS = (retrace, blocks, planned, solved)
+def kinks(whole: Whole) -> str:
+    """Check that no plain function has a kink, in which gradients cannot settle."""
+    if whole.broken or whole.unknown:
+        raise Skip(whole.broken or "a block cannot be drawn")
+    found = [text for text in whole.profile.kinks if not _undefined(whole, text)]
+    if found:
+        raise Fault("; ".join(found))
+    return ""
+
+
+def _undefined(whole: Whole, text: str) -> bool:
+    """Whether the term that is meant has no values beside theta = 0."""
+    for case in whole.cases:
+        if text.startswith(case.name) and case.term.kind != "constraint":
+            base = still(case)
+            sides = [
+                case.at(base.replace(theta=np.full_like(base.theta, s))) for s in (1e-5, -1e-5)
+            ]
+            return not np.isfinite(sides).all()
+    return False
+
+
+CHECKS = (retrace, blocks, planned, kinks, solved)

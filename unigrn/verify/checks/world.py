@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,9 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unigrn.binding import Names, bind, bind_extra, laid, names_of
 from unigrn.ladder import PlanError, select
 from unigrn.spec import Slots, Spec
-from unigrn.terms import AXES, Blocks, PriorView, Term, View
+from unigrn.terms import AXES, Along, Blocks, PriorView, Term, View, local
+from unigrn.tracing import Profile
 from unigrn.verify.checks.report import Fault, Skip
 from unigrn.verify.instances import CELLS, REGULATORS, TARGETS, Instance
 
@@ -35,13 +38,20 @@ ODD = (
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
+def home(term: Term, view: View) -> tuple[Term, View]:
+    """Give a term, and external arrays, the entries of the target at hand."""
+    return local((term,), view)[0], view.replace(extra=local(view.extra, view))
+
+
 @partial(jit, static_argnames=("slopes",))
 def look(term, points, view, prior, slopes):
     """Values (N, R) at R points of each of N instances, and their gradients where asked for."""
 
     def one(point, view, prior):
+        own, data = home(term, view)
+
         def value(p):
-            return term(p, view, prior)
+            return own(p, data, prior)
 
         return jax.value_and_grad(value)(point) if slopes else (value(point), None)
 
@@ -54,7 +64,8 @@ def offer(term, name, view, prior, params, values, step, others):
     """Return a capability on every instance; ``values`` are R arguments of those that take any."""
 
     def one(view, prior, params, values):
-        offer = getattr(term, name)
+        own, view = home(term, view)
+        offer = getattr(own, name)
         if name == "prox":
             more = (params,) if others else ()
             return jax.vmap(lambda v: offer(v, step, view, prior, *more))(values)
@@ -72,7 +83,8 @@ def sum_of_squares(term, block, params, values, view, prior):
     """Values of a term's `Squares` in one block at R points of each instance."""
 
     def one(params, values, view, prior):
-        squares = term.squares(block, params, view, prior)
+        own, view = home(term, view)
+        squares = own.squares(block, params, view, prior)
         return jax.vmap(squares.value)(values)
 
     return jax.vmap(one)(params, values, view, prior)
@@ -96,20 +108,27 @@ class World:
         seed: int,
         shapes: dict[str, Any],
         coupled: bool,
+        fitted: Fitted,
     ):
         self.instances, self.shapes, self.coupled = instances, shapes, coupled
+        self.fitted, self.regulators, self.targets = fitted, fitted.regulators, fitted.targets
         self.rng = np.random.default_rng((seed, 7))
         self.count, self.cells = len(instances), instances[0].cells
         self.prior = _stack([prior_of(i, n, spec) for n, i in enumerate(instances)])
-        weighted = coupled or spec.loss.weighted
+        weighted = coupled or uses_weights(spec)
         self.keys, self.fresh = jax.random.split(jax.random.key(seed), (2, self.count))
         x, y, w = (np.stack([getattr(i, n) for i in instances]) for n in ("x", "y", "weight"))
-        self.view = View(None, x, y, w if weighted else None, self.keys)
+        extra = jax.tree.map(
+            lambda leaf: Along(np.repeat(leaf.values[None], self.count, 0), leaf.axes),
+            fitted.extra_of(self.cells),
+            is_leaf=lambda leaf: isinstance(leaf, Along),
+        )
+        self.view = View(None, x, y, w if weighted else None, self.keys, extra)
         self.points = self.draw(POINTS)
 
     def draw(self, many: int) -> Blocks:
         """Points (N, R, ...): the first plain, the second 0 in theta, others with exact zeros."""
-        shape = (self.count, many, REGULATORS, TARGETS)
+        shape = (self.count, many, self.regulators, self.targets)
         size = self.rng.choice([0.3, 1.0, 3.0], (self.count, many, 1, 1))
         # In huge units smaller coefficients, so that exponentials of fitted values stay finite.
         size = size / np.array([max(i.scale, 1) for i in self.instances])[:, None, None, None]
@@ -118,11 +137,17 @@ class World:
             [0, 0.5], (self.count, many - 2, 1, 1)
         )
         theta[:, 1] = 0
+        theta = theta + self.fitted.centre
         return Blocks(theta=theta, **{b: make(self, many) for b, make in self.shapes.items()})
 
     def of(self, target: int) -> tuple[Blocks, View, PriorView]:
         """Return points, rows and prior of one target."""
         view = dataclasses.replace(self.view, y=self.view.y[..., target])
+        if self.fitted.arrays:
+            view = view.replace(
+                regulators=np.tile(np.arange(self.regulators, dtype=np.int32), (self.count, 1)),
+                target=np.full(self.count, target, np.int32),
+            )
         return (
             jax.tree.map(lambda v: v[..., target], self.points),
             view,
@@ -150,17 +175,200 @@ def prior_of(instance: Instance, number: int, spec: Spec) -> PriorView:
     names = [n for n in dict.fromkeys(named) if n] or list(v.layers)
     layers = {n: v.weight * (0.25, 0.75)[i % 2] for i, n in enumerate(names)}
     own = np.zeros_like(v.support)
-    if number % 3 == 1:
+    if instance.square:
+        own = np.eye(len(own), dtype=bool)
+    elif number % 3 == 1:
         own[0, 0] = own[2, 1] = True
     return dataclasses.replace(v, weight=sum(layers.values()), self_edge=own, layers=layers)
 
 
-def instances_for(spec: Spec, examples: int, seed: int) -> tuple[list[Instance], str]:
+def uses_weights(spec: Spec) -> bool:
+    """Whether the loss says that it uses the weights of cells."""
+    return bool(spec.loss.weighted)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Sizes of the instances, and the terms with their arrays in the order of such an instance."""
+
+    regulators: int
+    targets: int
+    cells: int
+    square: bool
+    terms: tuple[Term, ...]
+    extra: dict[str, Along] = dataclasses.field(default_factory=dict)
+    centre: Any = 0.0
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the regulators, and of targets that are none."""
+        own = [f"r{i:03d}" for i in range(self.regulators)]
+        return own if self.square else own + [f"t{i:03d}" for i in range(self.targets)]
+
+    @property
+    def arrays(self) -> bool:
+        """Whether any term or external array has axes."""
+        leaves = jax.tree.leaves((self.terms, self.extra), is_leaf=_along)
+        return any(map(_along, leaves))
+
+    def extra_of(self, cells: int) -> dict[str, Along]:
+        """External arrays, of the first cells."""
+        return {
+            k: Along(
+                np.take(v.values, np.arange(cells), axis=v.axes.index("cells"))
+                if "cells" in v.axes
+                else v.values,
+                v.axes,
+            )
+            for k, v in self.extra.items()
+        }
+
+
+def _along(leaf: Any) -> bool:
+    return isinstance(leaf, Along)
+
+
+def fitted_to(spec: Spec, coupled: bool, data: Any = None) -> Fitted:
+    """Find sizes that suit the arrays and the shapes of the terms, and bind the arrays to them.
+
+    Sizes are those of the data where given; otherwise the first of few that works: the usual ones,
+    those of the arrays along regulators and targets, and square networks for coupled terms.
+    """
+    if data is not None:
+        return _fitted_to_data(spec, coupled, data)
+    lengths, names = [], {}
+    for leaf in jax.tree.leaves(spec.terms, is_leaf=_along):
+        shape = tuple(np.shape(leaf.values if _along(leaf) else leaf))
+        lengths += list(shape)
+        if _along(leaf):
+            labels = list(leaf.names)
+            for axis in leaf.axes:
+                if labels and axis in ("regulators", "targets", "unknown"):
+                    names.setdefault(axis, labels.pop(0))
+    lengths = list(dict.fromkeys(n for n in lengths if n > 0))
+    usual = [(REGULATORS, TARGETS, False)]
+    tried = [(n, TARGETS if n != TARGETS else 2, False) for n in lengths]
+    tried += [(a, b, False) for a in lengths for b in lengths if a != b]
+    tried += [(REGULATORS if n != REGULATORS else 5, n, False) for n in lengths]
+    square = [(n, n, True) for n in (*lengths, REGULATORS)] if coupled else []
+    cells = next((n for n in range(CELLS[0], 99) if n not in lengths), CELLS[0])
+    cells = cells if lengths else CELLS[0]
+    first, kept = None, None
+    for q, p, same in (tried if lengths else usual) + square + (usual if lengths else []):
+        own = [f"r{i:03d}" for i in range(q)]
+        others = own if same else [f"t{i:03d}" for i in range(p)]
+        for axis, default in (("regulators", own), ("targets", others), ("unknown", own)):
+            labels = names.get(axis)
+            if labels and len(labels) == len(default):
+                own, others = (
+                    (own, list(labels))
+                    if axis == "targets" and not same
+                    else (list(labels), others)
+                )
+                others = own if same else others
+        where = Names(
+            np.array(own), np.array(others), {"regulators": [], "targets": []}, cells, coupled
+        )
+        try:
+            terms = _empty_place(bind(spec.terms, where), q, p, coupled)
+        except ValueError as error:
+            first = first or error
+            continue
+        found = Fitted(q, p, cells, same, terms)
+        kept = kept or found
+        if _evaluates(spec, found, coupled):
+            return found
+    if kept is None:
+        raise Fault(f"no small instance suits the arrays of the terms: {first}; give data=...")
+    return kept
+
+
+def _empty_place(tree: Any, q: int, p: int, coupled: bool) -> Any:
+    sizes = {} if coupled else {"regulators": q + 1, "targets": p + 1}
+    return laid(tree, sizes, None, 0, "float64")
+
+
+def _fitted_to_data(spec: Spec, coupled: bool, data: Any) -> Fitted:
+    from unigrn.problem import build
+
+    problem = build(spec, data)
+    q, p = len(problem.regulators), len(problem.targets)
+    cells = min(int(data.group_sizes[0]), MOST_CELLS)
+    if q * p > MOST_EDGES:
+        raise ValueError(
+            f"check_spec evaluates terms on many copies of the problem: {q} regulators x {p} "
+            f"targets are more than {MOST_EDGES:,} edges; give fewer genes (Data.select)"
+        )
+    where = names_of(
+        data, problem.regulators, problem.targets, {"regulators": None, "targets": None}, coupled
+    )
+    same = q == p and bool((problem.regulators == problem.targets).all())
+    terms, extra = laid(
+        (bind(spec.terms, where), bind_extra(data.extra, where)),
+        {} if coupled else {"regulators": q + 1, "targets": p + 1},
+        np.arange(cells),
+        cells,
+        "float64",
+    )
+    return Fitted(q, p, cells, same, terms, extra)
+
+
+MOST_CELLS, MOST_EDGES = 24, 2000
+
+
+def _evaluates(spec: Spec, fitted: Fitted, coupled: bool) -> bool:
+    """Whether every term takes the shapes; a term that fails whatever the shapes takes none."""
+    instance = Instance(
+        support="full",
+        cells=fitted.cells,
+        regulators=fitted.regulators,
+        targets=fitted.targets,
+        square=fitted.square,
+    )
+    prior = prior_of(instance, 0, spec)
+    theta = np.ones((fitted.regulators, fitted.targets))
+    for term, bound in zip(spec.terms, fitted.terms, strict=True):
+        if set(term.blocks) - {"theta", "intercept"} or term.evidence is not None:
+            continue
+        view = View(
+            None,
+            instance.x,
+            instance.y,
+            np.ones(fitted.cells),
+            jax.random.key(0),
+            regulators=None if coupled else np.arange(fitted.regulators),
+            target=None if coupled else np.zeros((), np.int32),
+        )
+        points, own = Blocks(theta=theta, intercept=theta[0]), prior
+        if not coupled:
+            view = view.replace(y=view.y[:, 0])
+            points, own = jax.tree.map(lambda v: v[..., 0], (points, own))
+        try:
+            jax.eval_shape(lambda t, *a: local((t,), a[1])[0](*a), bound, points, view, own)
+        except Exception:
+            return False
+    return True
+
+
+def instances_for(
+    spec: Spec, examples: int, seed: int, fitted: Fitted | None = None
+) -> tuple[list[Instance], str]:
     """Draw instances and add the odd ones, without those that a term's own check refuses."""
     rng = np.random.default_rng((seed, 3))
     weights = ("ones", "counts") if spec.loss.weighted else ("ones",)
+    shape = (
+        {}
+        if fitted is None
+        else {
+            "regulators": fitted.regulators,
+            "targets": fitted.targets,
+            "cells": fitted.cells,
+            "square": fitted.square,
+        }
+    )
     drawn = [
         Instance(
+            **shape,
             seed=1000 * seed + i,
             weights=str(rng.choice(weights)) if i else "ones",
             support=str(rng.choice(("mixed", "full", "one"))) if i else "mixed",
@@ -168,7 +376,7 @@ def instances_for(spec: Spec, examples: int, seed: int) -> tuple[list[Instance],
         )
         for i in range(examples)
     ]
-    odd = [Instance(seed=1000 * seed + examples + i, **f) for i, f in enumerate(ODD)]
+    odd = [Instance(seed=1000 * seed + examples + i, **shape, **f) for i, f in enumerate(ODD)]
     if not spec.loss.weighted:
         odd = [dataclasses.replace(i, weights="ones") for i in odd]
     kept, why = [], "the instances drawn"
@@ -182,20 +390,23 @@ def instances_for(spec: Spec, examples: int, seed: int) -> tuple[list[Instance],
     return kept, why
 
 
-def shapes_of(spec: Spec, coupled: bool) -> tuple[dict[str, Callable], dict[str, str]]:
+def shapes_of(
+    spec: Spec, coupled: bool, fitted: Fitted | None = None
+) -> tuple[dict[str, Callable], dict[str, str]]:
     """How each nuisance block is drawn, (N, R, *axes of the network), and what is unknown."""
     blocks = [b for b in spec.blocks if b != "theta"]
     evidence = any(t.evidence is not None for t in spec.terms)
-    sizes = {"regulators": REGULATORS, "targets": TARGETS, "factors": FACTORS}
+    fitted = fitted or usual(spec)
+    sizes = {"regulators": fitted.regulators, "targets": fitted.targets, "factors": FACTORS}
     draws, unknown, start = {}, {}, None
     if spec.start is not None and (coupled or not set(blocks) <= set(AXES)):
         try:
-            start = _host(started(spec, coupled, None if set(blocks) <= set(AXES) else 0))
+            start = _host(started(spec, coupled, fitted, None if set(blocks) <= set(AXES) else 0))
         except Exception as error:  # whatever a start of the user's raises is told
             unknown = {b: f"its start fails: {first_line(error)}" for b in blocks}
     for b in blocks:
         if evidence:
-            draws[b] = lambda w, r: np.exp(w.rng.normal(size=(w.count, r, TARGETS)))
+            draws[b] = lambda w, r: np.exp(w.rng.normal(size=(w.count, r, w.targets)))
         elif b in AXES:
             if coupled and start is not None and b in start and "factors" in AXES[b]:
                 sizes["factors"] = start[b].shape[0]
@@ -209,8 +420,8 @@ def shapes_of(spec: Spec, coupled: bool) -> tuple[dict[str, Callable], dict[str,
         elif start is not None and b in start:
 
             def near(w, r, value=start[b]):
-                shape = value.shape if coupled else (*value.shape, TARGETS)
-                shape = tuple(w.cells if n == CELLS[0] else n for n in shape)
+                shape = value.shape if coupled else (*value.shape, w.targets)
+                shape = tuple(w.cells if n == w.fitted.cells else n for n in shape)
                 noise = 0.4 * w.rng.normal(size=(w.count, r, *shape))
                 middle = np.median(value)
                 return middle * np.exp(noise) if middle > 0 else middle + noise
@@ -221,9 +432,20 @@ def shapes_of(spec: Spec, coupled: bool) -> tuple[dict[str, Callable], dict[str,
     return draws, unknown
 
 
-def started(spec: Spec, coupled: bool, run: int | None = 0) -> Blocks:
+def usual(spec: Spec) -> Fitted:
+    """Instances of the usual sizes, for terms that bring no arrays."""
+    return Fitted(REGULATORS, TARGETS, CELLS[0], False, spec.terms)
+
+
+def started(spec: Spec, coupled: bool, fitted: Fitted, run: int | None = 0) -> Blocks:
     """Call the declared start on one instance; zeros of its shapes where ``run`` is None."""
-    instance = Instance(support="full")
+    instance = Instance(
+        support="full",
+        cells=fitted.cells,
+        regulators=fitted.regulators,
+        targets=fitted.targets,
+        square=fitted.square,
+    )
     x, y, prior = instance.x, instance.y, prior_of(instance, 0, spec)
     if not coupled:
         y, prior = y[:, 0], jax.tree.map(lambda v: v[:, 0], prior)
@@ -231,10 +453,14 @@ def started(spec: Spec, coupled: bool, run: int | None = 0) -> Blocks:
 
     def call(terms, view, prior, key):
         own = dataclasses.replace(view, key=key)
+        terms = local(terms, own)
         ready = tuple(t.prepare(own, prior) for t in terms) if coupled else terms
         return Slots(spec.shape, ready).start(own, prior)
 
-    arguments = (spec.terms, View(x=x, y=y, weight=weight), prior, jax.random.key(0))
+    view = View(x=x, y=y, weight=weight)
+    if not coupled:
+        view = view.replace(regulators=np.arange(len(prior.weight)), target=np.zeros((), np.int32))
+    arguments = (fitted.terms, view, prior, jax.random.key(0))
     if run is None:
         return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(call, *arguments))
     return jit(call)(*arguments)
@@ -251,7 +477,12 @@ class Case:
         single: World,
         pads: bool,
         unknown: dict[str, str],
+        bound: Term | None = None,
+        profile: Profile | None = None,
     ):
+        self.bound = term if bound is None else bound
+        self.profile = Profile(spec, spec.terms) if profile is None else profile
+        self.near = False  # points were drawn nearer to the start, for values to be finite
         self.term, self.spec, self.world, self.single = term, spec, world, single
         self.pads, self.unknown, self.coupled = pads, unknown, world.coupled
         self.name = f"{term.kind} {term.formula}"
@@ -275,13 +506,23 @@ class Case:
             view = moments_of(world, target)
         return points, view, prior
 
-    def at(self, points=None, view=None, prior=None, slopes=False):
+    @cached_property
+    def noisy(self) -> bool:
+        """Whether the term draws noise: said, or found by tracing."""
+        return bool(self.term.noisy or self.profile.noisy(self.term))
+
+    def direct(self, points, view, prior):
+        """Call the term itself, uncompiled."""
+        own, data = home(self.bound, view)
+        return own(points, data, prior)
+
+    def at(self, points=None, view=None, prior=None, slopes=False, bound=None):
         """Values (N, R) at points of the main world, or values and gradients."""
         own = self.form(self.world)
         given = (points, view, prior)
         # With gradients throughout, so that the shape compiles once.
         values, turn = look(
-            self.term,
+            self.bound if bound is None else bound,
             *(a if g is None else g for a, g in zip(own, given, strict=True)),
             slopes or (self.smooth and not self.bare),
         )
@@ -299,7 +540,7 @@ class Case:
         values = np.zeros(self.world.count) if values is None else values
         return _host(
             offer(
-                self.term,
+                self.bound,
                 name,
                 own if view is None else view,
                 prior,
@@ -315,7 +556,7 @@ class Case:
         """Values on the whole network."""
         world = self.world
         try:
-            return np.asarray(look(self.term, world.points, world.view, world.prior, False)[0])
+            return np.asarray(look(self.bound, world.points, world.view, world.prior, False)[0])
         except Exception as error:  # a user's function may be made for one target only
             raise Skip(
                 "works on one target only, which is enough unless it is joined with a "
@@ -327,7 +568,9 @@ def moments_of(world: World, target: int | None) -> View:
     """Return the moments of one target, or of the whole network for None."""
     out = []
     for i in world.instances:
-        each = [i.moments(t).moments for t in (range(TARGETS) if target is None else (target,))]
+        each = [
+            i.moments(t).moments for t in (range(world.targets) if target is None else (target,))
+        ]
         stacked = (
             {}
             if target is not None
@@ -411,7 +654,8 @@ def transform(case: Case, how: dict[str, Callable]) -> tuple[Blocks, View, Prior
     """Apply ``how[axis](array, number of the axis)`` to all that has the axis."""
     points, view, prior = case.form(case.world)
     edge = ("regulators", "targets") if case.coupled else ("regulators",)
-    sizes = {REGULATORS: "regulators", TARGETS: "targets", case.world.cells: "cells"}
+    world = case.world
+    sizes = {world.regulators: "regulators", world.targets: "targets", world.cells: "cells"}
 
     def along(array, axes, lead=1):
         for number, axis in enumerate(axes):
@@ -443,8 +687,34 @@ def transform(case: Case, how: dict[str, Callable]) -> tuple[Blocks, View, Prior
         along(view.y, ("cells", *edge[1:])),
         along(view.weight, ("cells",)),
         view.key,
+        jax.tree.map(lambda v: Along(along(v.values, v.axes), v.axes), view.extra, is_leaf=_along),
+        _placed(view.regulators, how, world.regulators),
+        view.target,
     )
     return points, view, prior
+
+
+def _placed(places: Any, how: dict[str, Callable], empty: int) -> Any:
+    """Move the places of a target's candidates; those of padding are the empty one."""
+    if places is None or "regulators" not in how:
+        return places
+    return np.where((moved := how["regulators"](places + 1, 1)) == 0, empty, moved - 1)
+
+
+def arrays_moved(case: Case, how: dict[str, Callable]) -> Term:
+    """Apply a transformation to a term's own arrays, in a whole network."""
+    if not case.coupled:
+        return case.bound
+
+    def move(leaf):
+        if not _along(leaf):
+            return leaf
+        values = leaf.values
+        for number, axis in enumerate(leaf.axes):
+            values = how[axis](values, number) if axis in how else values
+        return Along(values, leaf.axes)
+
+    return jax.tree.map(move, case.bound, is_leaf=_along)
 
 
 def pad_by(width: int) -> Callable:
@@ -456,9 +726,92 @@ def pad_by(width: int) -> Callable:
     return pad
 
 
+def centred(spec: Spec, coupled: bool, fitted: Fitted) -> Fitted:
+    """Draw points around the start, where that is not theta = 0."""
+    if spec.start is None:
+        return fitted
+    try:
+        theta = np.asarray(started(spec, coupled, fitted).theta)
+    except Exception:  # told by the check of blocks
+        return fitted
+    theta = theta if coupled else theta[:, None]
+    return dataclasses.replace(fitted, centre=theta) if np.isfinite(theta).all() else fitted
+
+
+def approach(cases: list[Case]) -> None:
+    """Move the points of an instance nearer to the start until all costs are finite there."""
+    for attempt in range(4):
+        for world in {id(w): w for c in cases for w in (c.world, c.single)}.values():
+            wrong = np.zeros(world.count, bool)
+            for case in cases:
+                if case.term.kind == "constraint":
+                    continue
+                try:
+                    values = np.asarray(look(case.bound, *case.form(world), case.smooth)[0])
+                except Exception:  # told by the check of the value
+                    return
+                if values.shape == (world.count, POINTS) and attempt < 3:
+                    bad = ~np.isfinite(values).all(1)
+                    case.near = case.near or bool(bad.any())
+                    wrong |= bad
+            if wrong.any():
+                size = np.where(wrong, 0.1, 1.0).reshape(-1, 1, 1, 1)
+                middle = world.fitted.centre
+                moved = {"theta": middle + size * (world.points.theta - middle)}
+                if "intercept" in world.points:
+                    moved["intercept"] = size[..., 0] * world.points.intercept
+                world.points = world.points.replace(**moved)
+
+
+def profiled(spec: Spec, fitted: Fitted) -> Profile:
+    """Trace a method on the instances; the prior has the layers that its terms ask for."""
+    sizes = {n: getattr(fitted, n) for n in ("regulators", "targets", "cells")}
+    terms, extra = fitted.terms, fitted.extra
+    if not spec.separable:
+        terms, extra = local((terms, extra), View())
+    return Profile(with_layers(spec), terms, extra, sizes)
+
+
+def with_layers(spec: Spec) -> Spec:
+    """Give a method without a prior one with the layers that its terms ask for."""
+    if spec.prior is not None:
+        return spec
+    from unigrn.prior import Prior
+
+    names = [t.layer for t in spec.terms if isinstance(getattr(t, "layer", None), str)]
+    names = list(dict.fromkeys(names)) or ["motif", "chip"]
+    edges = pd_edges("r000", "t000")
+    return spec.replace(prior=Prior.combine([Prior.from_edges(edges, name=n) for n in names]))
+
+
+def pd_edges(source: str, target: str) -> Any:
+    """One edge as a table."""
+    import pandas as pd
+
+    return pd.DataFrame({"source": [source], "target": [target], "weight": [1.0]})
+
+
+def with_terms(spec: Spec, fitted: Fitted) -> Spec:
+    """Put terms with bound arrays into the slots of a spec, without their empty places."""
+    sizes = {"regulators": fitted.regulators, "targets": fitted.targets}
+
+    def cut(leaf):
+        if not _along(leaf):
+            return leaf
+        values = leaf.values
+        for place, axis in enumerate(leaf.axes):
+            if axis in sizes:
+                values = np.take(values, np.arange(sizes[axis]), axis=place)
+        return Along(values, leaf.axes)
+
+    terms = jax.tree.map(cut, fitted.terms, is_leaf=_along)
+    ready = Slots(spec.shape, terms)
+    return spec.replace(loss=ready.loss, regularizer=ready.regularizer, constraint=ready.constraint)
+
+
 def rung_name(spec: Spec) -> str:
     """Name of the solver that takes the method, or "" where none does."""
     try:
-        return select(spec).solver.name
+        return select(with_layers(spec)).solver.name
     except PlanError:
         return ""

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unigrn.filtering import EvidenceFiltering
 from unigrn.methods import get
-from unigrn.regularizers import EvidenceFiltering
 from unigrn.solvers import palm
 from unigrn.spec import Shape, Slots, Spec
 from unigrn.terms import Blocks, PriorView, View, joint

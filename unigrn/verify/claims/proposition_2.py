@@ -12,9 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from unigrn.filtering import Collaborative
 from unigrn.losses import component_analysis
 from unigrn.methods import get
-from unigrn.regularizers import Collaborative, ridge
+from unigrn.regularizers import ridge
 from unigrn.solvers import palm
 from unigrn.spec import Slots, Spec, Step, Sweeps
 from unigrn.terms import Blocks, PriorView, View

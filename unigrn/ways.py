@@ -1,0 +1,80 @@
+"""Ways of fitting: which of them a spec admits, and why it does not admit the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from unigrn.ensembles import bagging, consensus, folds, jackknife, path, permuted, stability
+from unigrn.ladder import PlanError, select
+from unigrn.spec import Minibatch, Spec
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of fitting a spec: the solver that takes it, or what stands in the way."""
+
+    name: str
+    call: str
+    solver: str | None
+    why: str = ""
+
+    def __str__(self) -> str:
+        how = self.solver if self.solver is not None else f"no: {self.why}"
+        return f"{self.name:<18} {self.call:<32} {how}"
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The ways of a spec, in the order of the table."""
+
+    spec: str
+    rows: tuple[Way, ...]
+
+    def __getitem__(self, name: str) -> Way:
+        return next(row for row in self.rows if row.name == name)
+
+    def __str__(self) -> str:
+        return "\n".join([self.spec, *(f"  {row}" for row in self.rows)])
+
+    __repr__ = __str__
+
+
+def _numbers(spec: Spec) -> list[str]:
+    return [
+        name
+        for name, value in spec.hyperparameters.items()
+        if "." in name and isinstance(value, float) and not name.startswith("stage")
+    ]
+
+
+def _path(spec: Spec) -> Spec:
+    names = _numbers(spec)
+    if not names:
+        raise ValueError("it has no hyperparameter that is a number")
+    return path(spec, names[0], (0.5, 1.0), choose=None)
+
+
+def ways(spec: Spec) -> Ways:
+    """Try every transformation of a spec on the ladder."""
+    first = next(iter(_numbers(spec)), "PARAMETER")
+    table: tuple[tuple[str, str, Callable[[Spec], Spec]], ...] = (
+        ("one optimum", "spec", lambda s: s),
+        ("bags", "bagging(spec)", bagging),
+        ("permuted copies", "permuted(spec)", permuted),
+        ("random starts", "consensus(spec)", consensus),
+        ("path", f'path(spec, "{first}", [...])', _path),
+        ("stability", "stability(spec)", stability),
+        ("held-out cells", "folds(spec)", folds),
+        ("standard errors", "jackknife(spec)", jackknife),
+        ("minibatches", "spec.replace(minibatch=...)", lambda s: s.replace(minibatch=Minibatch())),
+    )
+    rows = []
+    for name, call, change in table:
+        try:
+            rows.append(Way(name, call, select(change(spec)).solver.name))
+        except PlanError as error:
+            rows.append(Way(name, call, None, error.why))
+        except (TypeError, ValueError) as error:
+            rows.append(Way(name, call, None, str(error)))
+    return Ways(str(spec), tuple(rows))
