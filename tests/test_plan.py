@@ -102,6 +102,10 @@ def mask():
 # ------------------------------------------------------------------ the ladder
 
 TABLE = [
+    (
+        Spec(least_squares(), unigrn.regularizer(smooth_group, across=True)),
+        "proximal gradient across groups",
+    ),
     (Spec(least_squares()), CLOSED),
     (Spec(least_squares(), ridge(1.0), mask()), CLOSED),
     (Spec(least_squares(intercept=False, mean=True), ridge(1.0)), CLOSED),
@@ -249,7 +253,7 @@ def test_every_rung_is_reached_and_described():
     assert {name for _, name in TABLE} == set(NAMES)
     assert len(set(NAMES)) == len(LADDER)
     for rung in LADDER:
-        assert rung.reads in ("moments", "rows", "network")
+        assert rung.reads in ("moments", "groups", "rows", "network")
         assert len({need.text for need in rung.needs}) == len(rung.needs)
 
 
@@ -436,7 +440,7 @@ WRONG = [
     (
         lambda: unigrn.Solver("mine", "cells", len),
         ValueError,
-        "reads one of moments, rows, network, got 'cells'",
+        "reads one of moments, groups, rows, network, got 'cells'",
     ),
     (lambda: unigrn.Solver("mine", "rows", None), ValueError, "'mine' has no function"),
     (

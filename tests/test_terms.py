@@ -2233,6 +2233,7 @@ def test_right_arguments(row):
     kinds = {
         losses.__name__: "loss",
         regularizers.__name__: "regularizer",
+        filtering.__name__: "regularizer",
         constraints.__name__: "constraint",
     }
     assert term.kind == kinds[build.__module__]

@@ -1,4 +1,7 @@
-"""Plan: which solver and why, in which batches, at what cost in memory and arithmetic."""
+"""Plan: which solver and why, in which batches, at what cost in memory and arithmetic.
+
+Over 450 lines: what a plan says of itself stands with what it does, so that both change together.
+"""
 
 from __future__ import annotations
 
