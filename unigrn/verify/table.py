@@ -93,7 +93,7 @@ def markdown() -> str:
     """Return the claims as the table that stands in README.md."""
     lines = ["| claim | in one line | evidence | wrong variants | proof |", "|---|---|---|---|---|"]
     for claim in claims().values():
-        proof = f"[page](proofs/{claim.page}.md)" + (", Coq" if claim.theorem else "")
+        proof = f"[page]({claim.page}.md)" + (", Coq" if claim.theorem else "")
         proof += f" ({claim.covers})" if claim.covers else ""
         cells = (f"`{claim.name}`", claim.statement, claim.kind, str(len(claim.variants)), proof)
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
