@@ -17,13 +17,13 @@ import unigrn
 from unigrn import Data, Prior
 
 FOLDER = Path(__file__).parents[1] / "examples" / "extend"
-FILES = sorted(path.stem for path in FOLDER.glob("*.py"))
+FILES = sorted(path.name for path in FOLDER.glob("*.py"))
 REGULATORS = [f"{letter}{i}" for letter in "ab" for i in range(3)]
 TARGETS = [f"y{i}" for i in range(4)]
 
 
 def example(name):
-    spec = importlib.util.spec_from_file_location(f"extend_{name}", FOLDER / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"extend_{name[:-3]}", FOLDER / name)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -62,13 +62,13 @@ def test_every_file_is_tested_and_uses_public_names_only():
     text = Path(__file__).read_text()
     for name in FILES:
         assert f'example("{name}")' in text, name
-        lines = (FOLDER / f"{name}.py").read_text().splitlines()
+        lines = (FOLDER / name).read_text().splitlines()
         assert not [line for line in lines if "from unigrn." in line or "import unigrn." in line]
 
 
 def test_term(drawn):
     x, y, prior = drawn
-    module = example("term")
+    module = example("term.py")
     own = {name: name[0] for name in REGULATORS}
     lasso = module.group_lasso(30.0, own)
     spec = unigrn.Spec(unigrn.least_squares(), lasso, unigrn.support(), prior=prior)
@@ -90,7 +90,7 @@ def test_term(drawn):
 
 def test_coupled(drawn):
     x, y, prior = drawn
-    module = example("coupled")
+    module = example("coupled.py")
     solution = fitted(module.factored(prior), data_of(x, y))
     assert converged(solution)
     assert solution.blocks["Programs"][0].shape == (2, 4)
@@ -103,7 +103,7 @@ def test_coupled(drawn):
 
 def test_solver(drawn):
     x, y, prior = drawn
-    module = example("solver")
+    module = example("solver.py")
     solution = fitted(module.lasso(prior), data_of(x, y), solver=module.COORDINATES)
     assert solution.plan.solver.name == "coordinate descent"
     assert converged(solution)
@@ -120,7 +120,7 @@ def test_solver(drawn):
 
 def test_over(drawn):
     x, y, prior = drawn
-    module = example("over")
+    module = example("over.py")
     solution = fitted(module.resampled(prior, 2.0, 7), data_of(x, y), seed=3)
     rows = module.PoissonBootstrap(7).cells(80, 0, 3, None)(0, 80)
     members = []
@@ -134,7 +134,7 @@ def test_over(drawn):
 
 def test_stage(drawn):
     x, y, _ = drawn
-    module = example("stage")
+    module = example("stage.py")
     prior = Prior.from_dict({"a0": ["M"], "a1": ["M"], "b0": ["N"], "b1": ["N", "M"], "b2": ["O"]})
     solution = unigrn.fit(module.modules(prior, 2.0), data_of(x, y), targets=TARGETS)
     assert solution.plan.problem.regulators.tolist() == ["M", "N"]  # O has one gene only
@@ -168,7 +168,7 @@ def test_activity_of_factors_is_a_stage_of_ours(drawn):
 
 def test_across(drawn):
     x, y, prior = drawn
-    module = example("across")
+    module = example("across.py")
     groups = np.repeat(["early", "late", "middle"], [20, 25, 35])
     solution = fitted(module.lineage(prior, 7.0), data_of(x, y, groups=groups))
     assert converged(solution)
@@ -183,7 +183,7 @@ def test_across(drawn):
 
 
 def test_external():
-    module = example("external")
+    module = example("external.py")
     rng = np.random.default_rng(1)
     x, depth = 0.5 * rng.normal(size=(300, 6)), rng.uniform(0.5, 3, 300)
     y = rng.poisson(depth[:, None] * np.exp(0.5 + x @ rng.normal(size=(6, 4)) * 0.5)).astype(float)
@@ -210,7 +210,7 @@ def test_external():
 
 def test_columns(drawn):
     x, y, prior = drawn
-    module = example("columns")
+    module = example("columns.py")
     solution = fitted(module.ranked(prior), data_of(x, y))
     a, c = centred(x, y)
     theta = np.linalg.solve(a.T @ a + np.eye(6), a.T @ c)
