@@ -153,6 +153,17 @@ def slope(obj: Objective, view: View, prior: PriorView) -> Callable[[Blocks], Bl
     return lambda params: masked(gradient(params, view, prior), prior)
 
 
+def resolved(bound: Array, at: Any, size: Array, tolerance: Array) -> Array:
+    """Return a curvature no larger than one at which rounding would hide what is asked for.
+
+    A step g / bound is added to the point and taken off again: of it eps |point| bound is lost,
+    which has to stay below tolerance times size.
+    """
+    eps = jnp.finfo(bound.dtype).eps
+    reach = jnp.maximum(largest(at), jnp.finfo(bound.dtype).tiny)
+    return jnp.minimum(bound, jnp.maximum(tolerance, eps) * size / (4 * eps * reach))
+
+
 def scale(
     gradient: Callable[[Blocks], Blocks], start: Blocks, tolerance: Array, spread: Any = 1
 ) -> Array:
@@ -177,13 +188,13 @@ def scale(
     return jnp.maximum(out, jnp.finfo(dtype).tiny).astype(dtype)
 
 
-def curvature(gradient: Callable[[Blocks], Blocks], at: Blocks, g: Blocks) -> Array:
+def curvature(gradient: Callable[[Any], Any], at: Any, g: Any) -> Array:
     """Estimate the curvature of f along its gradient, by a short probe.
 
     A first probe finds how far the minimum may be; the second is that much longer, so that neither
     the units of the parameters nor rounding decide.
     """
-    dtype = at.theta.dtype
+    dtype = jax.tree.leaves(at)[0].dtype
     tiny, eps = jnp.finfo(dtype).tiny, jnp.finfo(dtype).eps
     size, steep = largest(at), jnp.maximum(largest(g), tiny)
 
@@ -211,10 +222,12 @@ def residual(
     bound: Array,
     sizes: Array,
     spread: Array,
+    tolerance: Array,
     view: View,
     prior: PriorView,
 ) -> Array:
     """Return the relative residual of a point; ``bound`` is the curvature 1 / t."""
+    bound = resolved(bound, params, sizes[0], tolerance)
     moved = jax.tree.map(lambda v, s: v - s / bound, params, g)
     steps = jax.tree.map(lambda v: 1 / bound, params)
     after = obj.prox(moved, steps, view, prior)
@@ -238,9 +251,10 @@ def certify(
     gradient = slope(obj, view, prior)
     g = gradient(params)
     bound = curvature(gradient, params, g)
-    spread = spreads(params, view)
+    spread = spreads(params, view, shear(params, view, obj.joints) is not None)
     sizes = scale(gradient, start, options.tolerance, spread)
-    out = residual(obj, params, g, bound, sizes, spread, view, prior).astype(params.theta.dtype)
+    out = residual(obj, params, g, bound, sizes, spread, options.tolerance, view, prior)
+    out = out.astype(params.theta.dtype)
     return ended(params, out, options.tolerance), out
 
 

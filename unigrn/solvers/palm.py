@@ -144,34 +144,34 @@ def objective(spec, params: Blocks, view: View, prior: PriorView) -> Array:
     return sum(t(params, view, prior) for t in parts(spec.loss) + parts(spec.regularizer))
 
 
-def residual(spec, params: Blocks, view: View, prior: PriorView) -> tuple[Array, Array]:
-    """Return the residual of the whole problem (see `optimality`), and the largest gradient.
+def slopes(spec, params: Blocks, view: View, prior: PriorView) -> dict[str, Array]:
+    """Return the gradient of the smooth terms in every block, at the newest others."""
+    return {
+        b: slope(spec, b, params, view, prior)(params[b])
+        for b in params
+        if any(b in t.blocks for t in spec.terms)
+    }
+
+
+def residual(
+    spec, params: Blocks, view: View, prior: PriorView, scale: Array, tolerance: Array
+) -> Array:
+    """Return the relative residual of the whole problem (see `optimality`).
 
     Block by block, at the newest others: where the prox of one depends on another block, this is
     what stationary means.
     """
-    dtype = params.theta.dtype
-    apart, slopes = [], []
-    for block in params:
-        if not any(block in t.blocks for t in spec.terms):
+    apart = []
+    for block, g in slopes(spec, params, view, prior).items():
+        if not kinks(spec, block) and not proximal_terms(spec, block)[1]:
+            apart.append(jnp.max(jnp.abs(g), initial=0))
             continue
-        own, sets = kinks(spec, block), proximal_terms(spec, block)[1]
         gradient = slope(spec, block, params, view, prior)
-        g = gradient(params[block])
-        slopes.append(jnp.max(jnp.abs(g), initial=0))
-        if not own and not sets:
-            apart.append(slopes[-1])
-            continue
-        tiny, eps = jnp.finfo(dtype).tiny, jnp.finfo(dtype).eps
-        reach = (
-            jnp.sqrt(eps) * (1 + jnp.max(jnp.abs(params[block]))) / jnp.maximum(slopes[-1], tiny)
-        )
-        turn = gradient(params[block] - reach * g) - gradient(params[block])
-        bend = jnp.sqrt(jnp.sum(turn**2) / jnp.maximum(jnp.sum((reach * g) ** 2), tiny))
-        bend = jnp.where(jnp.isfinite(bend) & (bend > 0), bend, 1)
-        new = _moved(spec, block, params, view, prior, 1 / bend)
-        apart.append(jnp.max(jnp.abs(params[block] - new), initial=0) * bend)
-    return jnp.max(jnp.stack(apart)).astype(dtype), jnp.max(jnp.stack(slopes)).astype(dtype)
+        bound = optimality.curvature(gradient, params[block], g)
+        bound = optimality.resolved(bound, params[block], scale, tolerance)
+        new = _moved(spec, block, params, view, prior, 1 / bound)
+        apart.append(jnp.max(jnp.abs(params[block] - new), initial=0) * bound)
+    return (jnp.max(jnp.stack(apart)) / scale).astype(params.theta.dtype)
 
 
 def _draw(spec, prior: PriorView, key, count) -> dict[str, Array]:
@@ -199,7 +199,9 @@ def begin(slots, terms, view: View, prior: PriorView, keys, history: int = 0):
         value = objective(spec, params, view, prior)
         zero = jnp.zeros((), jnp.int32)
         still = params.replace(theta=jnp.zeros_like(params.theta))
-        at_zero, at_start = (residual(spec, p, view, prior)[1] for p in (still, params))
+        at_zero, at_start = (
+            optimality.largest(slopes(spec, p, view, prior)) for p in (still, params)
+        )
         at_zero = jnp.where(jnp.isfinite(at_zero) & (at_zero > 0), at_zero, at_start)
         return State(
             params,
@@ -253,7 +255,7 @@ def finish(slots, terms, states: State, view, prior, limits: Limits) -> Fit:
 
     def one(state):
         params = state.params
-        size = (residual(spec, params, view, prior)[0] / state.scale).astype(params.theta.dtype)
+        size = residual(spec, params, view, prior, state.scale, limits.tolerance)
         rule = jnp.where(limits.declared, Status.RELEASED_RULE, Status.STALLED)
         stopped = jnp.where(state.done, rule, Status.MAX_ITERATIONS)
         status = optimality.ended((params, state.value), size, limits.tolerance, stopped)

@@ -83,8 +83,10 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     def forward(params: Blocks, g: Blocks, bound: Array) -> Blocks:
         steps = jax.tree.map(lambda w: 1 / (bound * w), weight)
         moved = jax.tree.map(lambda v, s, t: v - s * t, params, g, steps)
-        if not (obj.joints and all(j.entrywise for j in obj.joints.values())):
-            steps = jax.tree.map(lambda w: jnp.max(w), steps)
+        # A prox that is not entrywise takes one step for its block, which all entries have then.
+        steps = steps.replace(
+            **{b: jnp.max(steps[b]) for b, j in obj.joints.items() if not j.entrywise}
+        )
         return optimality.masked(obj.prox(moved, steps, view, prior), prior)
 
     def body(state):
@@ -112,12 +114,13 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
 
         x_next, y_next = choose(new, x), choose(ahead, y)
         g_next = choose(gradient(ahead), gy)
-        # Residuals are taken with the curvature that was seen: that of a step which was cut short
-        # again and again would be so large that rounding hides the slope.
+        # Residuals are taken with the curvature that was seen, not that of a step cut short.
         seen = jnp.where(accept & (turned > 64 * noise), turned / dot(move, move), 0)
         top = jnp.maximum(top, seen).astype(dtype)
         curve = jnp.where(top > 0, top, bound)
-        residual = optimality.residual(obj, params, plain, curve, sizes, spread, view, prior)
+        residual = optimality.residual(
+            obj, params, plain, curve, sizes, spread, tolerance, view, prior
+        )
         better = accept & (residual < least)
         flat = turned < 0.5 * bound * length
         # Until a step was too long, the first guess may be far too short.
