@@ -180,8 +180,9 @@ class Plan:
             calls = 0.0
             for batch in self.batches():
                 fits = self.chunk(batch, len(batch.targets)) * self.members
-                calls = max(calls, 3 * fits * self._per_fit(batch))
-            calls *= 2  # one call a core
+                calls = max(calls, fits * self._per_fit(batch))
+            # One call a core; rows stand there as gathered, turned, and turned back for slopes.
+            calls *= 2 * (6 if self.solver.reads == "rows" else 1)
             held = self._moments()[0]
             if self.solver.reads == "rows" or any(o.by_candidates for o in spec.over):
                 held += 2 * data.cells * (q + p * self.copies) * item

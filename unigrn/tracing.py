@@ -28,6 +28,7 @@ class Reading:
     """What one term reads; ``error`` says why it could not be traced."""
 
     rows: bool = False
+    x: bool = False
     moments: bool = False
     weight: bool = False
     noise: bool = False
@@ -186,7 +187,7 @@ class Profile:
                 return Reading(moments=True)
             return Reading(rows=True, error=first_line(error))
         rows = bool(used & {"x", "y", "weight", "cells"}) and term.quadratic is None
-        return Reading(rows, False, "weight" in used, "key" in used)
+        return Reading(rows, "x" in used, False, "weight" in used, "key" in used)
 
     def _on_moments(self, value: Callable, params: Blocks, view: View, prior: PriorView) -> bool:
         q = prior.weight.shape[0]
