@@ -669,7 +669,7 @@ FAULTS = (
     Planted(
         "start in another precision", Spec(OwnBlock(), start=narrow_start), "blocks", "as float32"
     ),
-    Planted("solution worse than the start", penalised(Runaway()), "solved", "at the start"),
+    Planted("solution worse than the start", penalised(Runaway()), "solved", "is not solved by"),
     Planted(
         "no solver",
         penalised(l1(1.0) + regularizer(bent), constraint=Bare()),
