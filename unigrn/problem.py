@@ -262,7 +262,9 @@ def batches(
     live = problem.sizes > 0
     for k in np.unique(size[live]):
         chosen = np.flatnonzero(live & (size == k))
-        yield Batch(bucket(int(fit_sizes[chosen].max())), chosen, fit_sizes[chosen])
+        # Within a coarse bucket the matrices are as wide as the fine one of the largest fit.
+        width = bucket(int(fit_sizes[chosen].max()), sizes and FINE)
+        yield Batch(width, chosen, fit_sizes[chosen])
 
 
 def chunk_size(total: int, most: float) -> int:
