@@ -51,6 +51,16 @@ class PlanError(ValueError):
         return type(self), (str(self), self.why)
 
 
+# What goes before and after the needs of each solver's own.
+TARGETS = (ALONE, SEPARATES)
+MOMENTS = (*TARGETS, ONLY_THETA, MOMENTS_DO)
+ROWS = (WEIGHTS, SHARED, ROWS_DO, SWEEPLESS, TRACED)
+NETWORK = (WEIGHTS, LISTS, ROWS_DO, SWEEPLESS, TRACED)
+ALL_CELLS = (QUIET, WHOLE)
+EXACT = (DELETES, UNSTARTED, SWEEPLESS, WHOLE)
+SQUARES = Requirement("the loss is quadratic", partial(each, "quadratic", ("loss",)))
+DRAWN = Requirement("the gradient is drawn", draws_noise)
+
 LADDER = (
     # Exact, one factorisation a fit: a quadratic in theta once constraints have deleted entries.
     Solver(
@@ -58,17 +68,11 @@ LADDER = (
         "moments",
         None,
         (
-            ALONE,
-            SEPARATES,
-            ONLY_THETA,
-            MOMENTS_DO,
+            *MOMENTS,
             Requirement(
                 "every term is quadratic", partial(each, "quadratic", ("loss", "regularizer"))
             ),
-            DELETES,
-            UNSTARTED,
-            SWEEPLESS,
-            WHOLE,
+            *EXACT,
         ),
         batch=closed_form.solve,
     ),
@@ -77,15 +81,7 @@ LADDER = (
         "evidence maximisation",
         "moments",
         evidence.solve,
-        (
-            ALONE,
-            SEPARATES,
-            Requirement("the loss is an evidence", has_evidence),
-            DELETES,
-            UNSTARTED,
-            SWEEPLESS,
-            WHOLE,
-        ),
+        (*TARGETS, Requirement("the loss is an evidence", has_evidence), *EXACT),
         double=True,  # the residual variance is a small difference of large sums
     ),
     # A quadratic loss with a penalty or set that has a prox: cost independent of the cells.
@@ -93,19 +89,7 @@ LADDER = (
         "proximal gradient on moments",
         "moments",
         proximal.solve,
-        (
-            ALONE,
-            SEPARATES,
-            ONLY_THETA,
-            MOMENTS_DO,
-            Requirement("the loss is quadratic", partial(each, "quadratic", ("loss",))),
-            PROX,
-            QUIET,
-            STARTED,
-            SWEEPLESS,
-            WHOLE,
-            TRACED,
-        ),
+        (*MOMENTS, SQUARES, PROX, STARTED, SWEEPLESS, TRACED, *ALL_CELLS),
     ),
     # Terms that couple the groups of cells: theta of all groups of one target at once.
     Solver(
@@ -114,16 +98,13 @@ LADDER = (
         None,
         (
             Requirement("a term couples the groups", couples_groups),
-            SEPARATES,
-            ONLY_THETA,
-            MOMENTS_DO,
-            Requirement("the loss is quadratic", partial(each, "quadratic", ("loss",))),
+            *MOMENTS[1:],
+            SQUARES,
             PROX,
-            QUIET,
             UNSTARTED,
             LISTS,
             SWEEPLESS,
-            WHOLE,
+            *ALL_CELLS,
             Requirement("edges are read off by their weight", plain_reading),
         ),
         batch=across.solve,
@@ -133,39 +114,14 @@ LADDER = (
         "gradient (L-BFGS)",
         "rows",
         gradient.solve,
-        (
-            ALONE,
-            SEPARATES,
-            STARTED,
-            SMOOTH,
-            FREE,
-            WEIGHTS,
-            SHARED,
-            QUIET,
-            ROWS_DO,
-            SWEEPLESS,
-            WHOLE,
-            TRACED,
-        ),
+        (*TARGETS, STARTED, SMOOTH, FREE, *ROWS, *ALL_CELLS),
     ),
     # A penalty or set that has a prox beside any smooth loss.
     Solver(
         "proximal gradient on rows",
         "rows",
         proximal.solve,
-        (
-            ALONE,
-            SEPARATES,
-            STARTED,
-            PROX,
-            WEIGHTS,
-            SHARED,
-            QUIET,
-            ROWS_DO,
-            SWEEPLESS,
-            WHOLE,
-            TRACED,
-        ),
+        (*TARGETS, STARTED, PROX, *ROWS, *ALL_CELLS),
     ),
     # A loss that draws noise, such as a sampled ELBO, or minibatches: only its mean gradient is
     # known.
@@ -173,19 +129,7 @@ LADDER = (
         "stochastic gradient (optax Adam)",
         "rows",
         stochastic.solve,
-        (
-            ALONE,
-            SEPARATES,
-            Requirement("the gradient is drawn", draws_noise),
-            STARTED,
-            SMOOTH,
-            DELETES,
-            WEIGHTS,
-            SHARED,
-            ROWS_DO,
-            SWEEPLESS,
-            TRACED,
-        ),
+        (*TARGETS, DRAWN, STARTED, SMOOTH, DELETES, *ROWS),
     ),
     # Sweeps of the method's own, or blocks that are exact given the others: each in turn.
     Solver(
@@ -200,10 +144,9 @@ LADDER = (
             WEIGHTS,
             LISTS,
             Requirement("permuted copies differ", copies_differ),
-            QUIET,
             ROWS_DO,
-            WHOLE,
             KEEPS,
+            *ALL_CELLS,
         ),
         drive=palm.solve,
     ),
@@ -212,32 +155,21 @@ LADDER = (
         "gradient (L-BFGS) on the whole network",
         "network",
         gradient.solve,
-        (ALONE, STARTED, SMOOTH, FREE, WEIGHTS, LISTS, QUIET, ROWS_DO, SWEEPLESS, WHOLE, TRACED),
+        (ALONE, STARTED, SMOOTH, FREE, *NETWORK, *ALL_CELLS),
     ),
     # Penalties and sets that have a prox, block by block, beside anything differentiable.
     Solver(
         "proximal gradient on the whole network",
         "network",
         proximal.solve,
-        (ALONE, STARTED, PROX, WEIGHTS, LISTS, QUIET, ROWS_DO, SWEEPLESS, WHOLE, KEEPS, TRACED),
+        (ALONE, STARTED, PROX, KEEPS, *NETWORK, *ALL_CELLS),
     ),
     # Noise or minibatches in a method that couples the targets.
     Solver(
         "stochastic gradient (optax Adam) on the whole network",
         "network",
         stochastic.solve,
-        (
-            ALONE,
-            Requirement("the gradient is drawn", draws_noise),
-            STARTED,
-            SMOOTH,
-            DELETES,
-            WEIGHTS,
-            LISTS,
-            ROWS_DO,
-            SWEEPLESS,
-            TRACED,
-        ),
+        (ALONE, DRAWN, STARTED, SMOOTH, DELETES, *NETWORK),
     ),
 )
 

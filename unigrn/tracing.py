@@ -116,9 +116,12 @@ class Profile:
         spec = self.spec
         if spec.start is not None:
             bare = Shape(spec.shape.counts, start=spec.start)
-            found = jax.eval_shape(
-                lambda v, p: Slots(bare, local(terms, v)).start(v, p), view, prior
-            )
+
+            def start(v, p):
+                ready = tuple(t.prepare(v, p) for t in local(terms, v))
+                return Slots(bare, ready).start(v, p)
+
+            found = jax.eval_shape(start, view, prior)
             return dict(found)
         tail = prior.weight.shape[1:]
         sizes = {

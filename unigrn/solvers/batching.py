@@ -140,7 +140,11 @@ def solve(
 
 
 def certified(solver: Solver, slots: Slots, view: View, prior: PriorView, options: Options) -> Fit:
-    """Solve one fit, and judge it where the solver does not."""
+    """Solve one fit, and judge it where the solver does not.
+
+    What no parameter of a term changes is worked out once, before.
+    """
+    slots = Slots(slots.shape, tuple(t.prepare(view, prior) for t in slots.terms))
     fit = solver.solve(slots, view, prior, options)
     if fit.status is not None:
         return fit
