@@ -49,7 +49,7 @@ class Solution:
     plan: Plan
     weights: np.ndarray
     statistics: dict[str, np.ndarray]
-    own_blocks: dict[str, Any]
+    nuisance: dict[str, Any]
     status: np.ndarray
     residual: np.ndarray
     iterations: np.ndarray
@@ -68,7 +68,7 @@ class Solution:
     @property
     def blocks(self) -> dict[str, Any]:
         """Nuisance parameters by name; those of single edges are 0 where there is no candidate."""
-        return self.own_blocks | {k: self._dense(v) for k, v in self.by_entry.items()}
+        return self.nuisance | {k: self._dense(v) for k, v in self.by_entry.items()}
 
     def _dense(self, values: np.ndarray) -> np.ndarray:
         problem = self.plan.problem

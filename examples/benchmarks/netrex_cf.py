@@ -30,6 +30,7 @@ from unigrn.verify import originals_netrex as original  # noqa: E402
 
 # targets, regulators, cells, factors, sweeps timed, density of the prior, whether NumPy runs too
 SIZES = {
+    "tiny": (60, 20, 30, 10, 2, 0.2, False),  # what the tests run
     "small": (500, 100, 100, 50, 50, 0.10, True),
     "medium": (2000, 300, 200, 50, 10, 0.05, True),
     "large": (7000, 460, 400, 150, 3, 0.03, False),
