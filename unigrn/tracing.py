@@ -21,6 +21,7 @@ from unigrn.spec import Shape, Slots, Spec
 from unigrn.terms import AXES, Blocks, Moments, PriorView, Term, View, local, outside, parts
 
 CELLS, CANDIDATES, TARGETS, FACTORS = 7, 5, 3, 2
+LENGTHS = (0.0, 1e-3, 1.0, 1e3)  # of the points at which a prox or a projection is tried
 
 
 @dataclass(frozen=True)
@@ -313,10 +314,13 @@ class Profile:
                     (CANDIDATES, TARGETS) if slope.ndim == 2 and not term.across else (CANDIDATES,)
                 )
                 out["slope"] = slope[tuple(map(slice, own))]
-            if t.prox is not None and t.block == "theta" and not term.across:
-                out["prox"] = t.prox(params.theta, 0.5, view, prior, params)
-            if t.project is not None and t.block == "theta":
-                out["project"] = t.project(params.theta, prior)
+            # A set may fill its entries only where a point is small, or large, for it.
+            for length in LENGTHS:
+                theta = length * params.theta
+                if t.prox is not None and t.block == "theta" and not term.across:
+                    out[f"prox {length}"] = t.prox(theta, 0.5, view, prior, params)
+                if t.project is not None and t.block == "theta":
+                    out[f"project {length}"] = t.project(theta, prior)
             return out
 
         try:
@@ -348,17 +352,20 @@ class Profile:
             prior.valid & flat,
             {k: v * flat for k, v in prior.layers.items()},
         )
-        theta = params.theta * flat
         try:
-            term = local((term,), view)[0]
-            moved = (
-                term.project(theta, prior)
-                if term.prox is None
-                else term.prox(theta, 0.5, view, prior, params.replace(theta=theta))
-            )
+            own = local((term,), view)[0]
+            for length in LENGTHS:
+                theta = length * params.theta * flat
+                moved = (
+                    own.project(theta, prior)
+                    if own.prox is None
+                    else own.prox(theta, 0.5, view, prior, params.replace(theta=theta))
+                )
+                if (np.asarray(moved)[~flat] != 0).any():
+                    return False
         except Exception:
             return False
-        return bool((np.asarray(moved)[~flat] == 0).all())
+        return True
 
     def _kinked(self, term: Term) -> bool:
         try:
