@@ -1558,7 +1558,7 @@ def run(count: int, best: int = 6, each=None) -> list[Report]:
     """Judge the first ``count`` combinations; of ``best`` nonconvex ones the global optimum too."""
     reports = []
     for number in range(count):
-        if number % 160 == 159:
+        if number % 80 == 79:
             jax.clear_caches()  # programs of structures that do not come again
         report = judge(draw(number), best=best > 0)
         best -= report.above is not None

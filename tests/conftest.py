@@ -57,6 +57,30 @@ def x64() -> Iterator[None]:
         yield
 
 
+# JAX's own event around each call of the compiler.
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+HELD = 300  # programs that a process keeps; each maps about ninety regions, and Linux allows 65,530
+_held = 0
+
+
+def _count(event: str, duration: float, **facts: object) -> None:
+    global _held
+    _held += event == _COMPILED
+
+
+jax.monitoring.register_event_duration_secs_listener(_count)
+
+
+@pytest.fixture(autouse=True)
+def few_programs() -> Iterator[None]:
+    """Drop what was compiled before a process runs out of room for more."""
+    global _held
+    yield
+    if _held > HELD:
+        jax.clear_caches()
+        _held = 0
+
+
 @dataclass
 class Compilations:
     """Names of the functions that XLA compiled inside a block, in order."""
@@ -70,10 +94,6 @@ class Compilations:
     def of(self, name: str) -> int:
         """How many of them belong to a function whose name contains ``name``."""
         return sum(name in each for each in self.names)
-
-
-# JAX's own event around each call of the compiler.
-_COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 @pytest.fixture

@@ -8,27 +8,15 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from unigrn.check import meant
 from unigrn.spec import Spec
 
 OPTIONS = ("tolerance", "max_iterations", "solver")  # of a plan, for any method
-
-# name: module of this package that holds a function of that name
-_HOME = {
-    "celloracle": "celloracle",
-    "celloracle_bayesian": "celloracle",
-    "masked_lasso": "masked",
-    "masked_ridge": "masked",
-    "full_ridge": "masked",
-    "netrex_cf": "netrex_cf",
-    "netrex_cf_sketch": "netrex_cf",
-    "netrex": "netrex",
-    "linear_gaussian": "generative",
-}
 
 
 @dataclass(frozen=True)
@@ -63,18 +51,22 @@ class Method:
         return str(self.function(None))
 
 
+@cache
 def registry() -> dict[str, Method]:
-    """All methods by name."""
-    out = {}
-    for name, module in _HOME.items():
-        function = getattr(importlib.import_module(f"unigrn.methods.{module}"), name)
-        out[name] = Method(name, function)
-    return out
+    """All methods by name: the public functions, in the modules here, that return a `Spec`."""
+    modules = [importlib.import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__)]
+    return {
+        name: Method(name, f)
+        for module in modules
+        for name, f in vars(module).items()
+        if inspect.isfunction(f) and f.__module__ == module.__name__ and not name.startswith("_")
+        if f.__annotations__.get("return") == "Spec"
+    }
 
 
 def names() -> tuple[str, ...]:
-    """Names of all methods, without importing them."""
-    return tuple(_HOME)
+    """Names of all methods."""
+    return tuple(registry())
 
 
 def get(name: str) -> Method:
@@ -82,14 +74,14 @@ def get(name: str) -> Method:
 
     ``package.module:function`` and ``path/to/file.py:function`` name one of your own.
     """
-    if name in _HOME:
-        home = importlib.import_module(f"unigrn.methods.{_HOME[name]}")
-        return Method(name, getattr(home, name))
+    known = registry()
+    if name in known:
+        return known[name]
     place, colon, function = name.rpartition(":")
     if colon:
         return Method(function, _outside(place, function))
     raise ValueError(
-        f"no method {name!r}{meant(name, _HOME)}; the methods are {', '.join(_HOME)}; one of your "
+        f"no method {name!r}{meant(name, known)}; the methods are {', '.join(known)}; one of your "
         "own is package.module:function or path/to/file.py:function"
     )
 
