@@ -237,16 +237,27 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("spec", "words"), REFUSED, ids=[w[-1] for _, w in REFUSED])
-def test_a_refusal_walks_the_ladder(spec, words):
+def test_a_refusal_says_the_nearest_solver_and_keeps_the_ladder(spec, words):
     with pytest.raises(PlanError) as caught:
         select(spec)
-    text = str(caught.value)
+    text, ladder = str(caught.value), caught.value.ladder
     assert isinstance(caught.value, ValueError)
     assert spec.name in text and str(spec) in text
-    places = [text.index(rung.name + " needs: ") for rung in LADDER]
-    assert places == sorted(places)
+    assert tuple(ladder) == NAMES and all(ladder.values())
+    fewest = min(map(len, ladder.values()))
+    nearest = next(what for what in reversed(ladder.values()) if len(what) == fewest)
+    assert caught.value.why == "; ".join(nearest) and caught.value.why in text
     for word in words:
-        assert word in text
+        assert any(word in each for what in ladder.values() for each in what)
+
+
+def test_a_start_that_raises_is_the_reason():
+    def start(key, terms, view, prior):
+        raise KeyError("no such layer")
+
+    for loss in (least_squares(), unigrn.loss(absolute)):
+        with pytest.raises(PlanError, match="the start fails.*no such layer"):
+            select(Spec(loss, l1(1.0), start=start))
 
 
 def test_every_rung_is_reached_and_described():

@@ -41,14 +41,23 @@ from unigrn.tracing import Profile
 
 
 class PlanError(ValueError):
-    """No solver takes the spec; the message goes through the ladder, ``why`` is the nearest."""
+    """No solver takes the spec.
 
-    def __init__(self, message: str, why: str = ""):
+    Attributes
+    ----------
+    why : str
+        What the solver lacks that lacks least.
+    ladder : dict
+        For every solver by name, what it lacks.
+    """
+
+    def __init__(self, message: str, why: str = "", ladder: dict[str, list[str]] | None = None):
         super().__init__(message)
         self.why = why or message
+        self.ladder = ladder or {}
 
     def __reduce__(self):
-        return type(self), (str(self), self.why)
+        return type(self), (str(self), self.why, self.ladder)
 
 
 # What goes before and after the needs of each solver's own.
@@ -210,11 +219,12 @@ def select(profile: Profile | Spec, solver: Solver | str | None = None) -> Choic
         if not lacking:
             return Choice(rung, tuple(refused))
         refused.append((rung, lacking))
-    # The one that lacks least comes first: it is the nearest to what was meant.
-    near, lacking = min(refused, key=lambda pair: len(pair[1]))
-    ladder = "; ".join(f"{rung.name} needs: {what[0]}" for rung, what in refused)
+    # The one that lacks least is the nearest to what was meant; of several the most general, the last.
+    near, lacking = min(reversed(refused), key=lambda pair: len(pair[1]))
+    why = "; ".join(lacking)
     raise PlanError(
-        f"no solver takes {spec.name!r} ({spec}); nearest is {near.name}, which needs "
-        f"{'; '.join(lacking)}. The ladder: {ladder}",
-        "; ".join(lacking),
+        f"no solver takes {spec.name!r} ({spec}); nearest is {near.name}, which needs {why} "
+        "(the error's .ladder says what each solver lacks)",
+        why,
+        {rung.name: what for rung, what in refused},
     )

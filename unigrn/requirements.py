@@ -227,6 +227,8 @@ def has_evidence(profile: Profile) -> list[str]:
 
 
 def _traceable(profile: Profile) -> list[str]:
+    if profile.unstarted:
+        return [f"the start fails on the shapes of the problem: {profile.unstarted}"]
     return [
         f"{t.kind} {t.formula} fails on the shapes of the problem: {r.error}"
         for t, r in zip(profile.spec.terms, profile.readings, strict=True)

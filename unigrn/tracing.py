@@ -164,20 +164,30 @@ class Profile:
 
     # ------------------------------------------------------------------ reading
 
-    def _read(self, term: Term) -> Reading:
+    @property
+    def _sizes(self) -> tuple[int, int, int]:
         q = self.sizes.get("regulators", CANDIDATES)
         p, n = self.sizes.get("targets", TARGETS), self.sizes.get("cells", CELLS)
-        if self.spec.separable:
-            q = min(q, CANDIDATES)
+        return min(q, CANDIDATES) if self.spec.separable else q, p, n
+
+    @cached_property
+    def unstarted(self) -> str:
+        """What the start raises on the shapes of the problem; empty where it gives blocks."""
+        try:
+            self.blocks_of(*self.world(*self._sizes), self.terms)
+        except Exception as error:  # a function of somebody else's may raise anything
+            return first_line(error)
+        return ""
+
+    def _read(self, term: Term) -> Reading:
         if term.kind == "constraint" or term.across:
             return Reading()
-        view, prior = self.world(q, p, n)
+        view, prior = self.world(*self._sizes)
         if term.evidence is not None:
             return Reading(moments=True)
-        try:
-            params = Blocks(**self.blocks_of(view, prior, self.terms))
-        except Exception as error:  # the start may raise anything: it is told when it is called
-            return Reading(error=first_line(error), rows=True)
+        if self.unstarted:
+            return Reading(rows=True)
+        params = Blocks(**self.blocks_of(view, prior, self.terms))
 
         def value(params, view, prior):
             return local((term,), view)[0](

@@ -8,7 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
@@ -51,7 +51,6 @@ class Method:
         return str(self.function(None))
 
 
-@cache
 def registry() -> dict[str, Method]:
     """All methods by name: the public functions, in the modules here, that return a `Spec`."""
     modules = [importlib.import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__)]

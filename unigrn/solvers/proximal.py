@@ -158,4 +158,9 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     residual = jnp.where(known, residual, jnp.nan)
     status = optimality.ended(params, residual, tolerance)
     status = optimality.with_kinks(terms, slope, params, sizes, options, status)
+    # No step was accepted: not converged, and the residual is that of the start.
+    at_start = optimality.residual(
+        obj, params, slope(params), bound0, sizes, spread, tolerance, view, prior
+    )
+    residual = jnp.where(jnp.isposinf(residual), at_start, residual).astype(dtype)
     return Fit(params, status, residual, steps, value)
