@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from unigrn import Blocks, gaussian, least_squares, no_self, replicates, support
+from unigrn import Blocks, bootstrap, gaussian, least_squares, no_self, replicates, support
 from unigrn.methods import celloracle as released
 from unigrn.methods import masked
 from unigrn.verify.claims import frame, proposition_1
@@ -265,7 +265,7 @@ def last_is_rare(self, candidates, seed):
 @pytest.mark.parametrize(
     ("change", "holds"),
     [
-        (lambda m: m.setattr(replicates, "BLOCK", 4), True),  # several stretches of cells
+        (lambda m: m.setattr(bootstrap, "BLOCK", 4), True),  # several stretches of cells
         (lambda m: m.setattr(replicates.Bootstrap, "_stretch", first_half), False),
         (lambda m: m.setattr(replicates.Bagging, "candidates", last_is_rare), False),
     ],

@@ -1852,7 +1852,7 @@ def test_the_residual_is_0_at_the_optimum_and_only_there():
         spread = optimality.spreads(params, view)
         sizes = optimality.scale(gradient, params, 1e-9, spread)
         return optimality.residual(
-            found, params, gradient(params), bound, sizes, spread, view, prior
+            found, params, gradient(params), bound, sizes, spread, 1e-9, view, prior
         )
 
     # As many coordinate steps as it takes: an independent, slow solver.

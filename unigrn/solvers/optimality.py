@@ -159,9 +159,10 @@ def resolved(bound: Array, at: Any, size: Array, tolerance: Array) -> Array:
     A step g / bound is added to the point and taken off again: of it eps |point| bound is lost,
     which has to stay below tolerance times size.
     """
-    eps = jnp.finfo(bound.dtype).eps
-    reach = jnp.maximum(largest(at), jnp.finfo(bound.dtype).tiny)
-    return jnp.minimum(bound, jnp.maximum(tolerance, eps) * size / (4 * eps * reach))
+    eps, tiny = jnp.finfo(bound.dtype).eps, jnp.finfo(bound.dtype).tiny
+    share = jnp.maximum(tolerance / eps, 1) / 4
+    most = share * (size / jnp.maximum(largest(at), tiny))
+    return jnp.clip(bound, tiny, jnp.maximum(most, tiny))
 
 
 def scale(
