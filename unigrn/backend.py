@@ -11,6 +11,8 @@ from typing import Any
 import jax
 from threadpoolctl import threadpool_limits
 
+_CONFIG: Any = jax.config  # its settings are attributes that JAX adds as it loads
+
 # What XLA's CPU backend leaves to LAPACK.
 LAPACK = {
     "cholesky",
@@ -35,10 +37,11 @@ def side_by_side(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
     XLA's CPU backend runs the small steps of a loop on one core; calls from other threads take the
     other cores. The first call goes ahead, so that each shape is compiled once.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    own = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if own else os.cpu_count() or 1
     if jax.default_backend() != "cpu":
         return [call() for call in calls]
-    promotion = jax.config.jax_numpy_dtype_promotion
+    promotion = _CONFIG.jax_numpy_dtype_promotion
 
     def one(call):
         # JAX keeps its settings by thread.
@@ -64,7 +67,7 @@ def precision(dtype: str) -> Iterator[None]:
     with contextlib.ExitStack() as settings:
         if dtype == "float64":
             settings.enter_context(jax.enable_x64(True))
-        if jax.config.jax_default_matmul_precision is None:
+        if _CONFIG.jax_default_matmul_precision is None:
             settings.enter_context(jax.default_matmul_precision("highest"))
         yield
 

@@ -7,11 +7,12 @@ lengths fit one choice of axes, and every order that its author can have had in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from unigrn.moments import padded
@@ -44,14 +45,15 @@ def names_of(
     data: Any,
     regulators: np.ndarray,
     targets: np.ndarray,
-    asked: dict[str, Sequence[str] | None],
+    asked: Mapping[str, Sequence[str] | np.ndarray | None],
     coupled: bool,
 ) -> Names:
     """Collect the names of a problem; ``asked`` holds the lists that the user gave."""
     orders = {}
     for axis, chosen in (("regulators", regulators), ("targets", targets)):
         known = set(chosen.tolist())
-        lists = [data.genes.tolist(), *([list(asked[axis])] if asked[axis] is not None else [])]
+        given = asked[axis]
+        lists = [data.genes.tolist(), *([list(given)] if given is not None else [])]
         orders[axis] = [[str(n) for n in order if str(n) in known] for order in lists]
         orders[axis] = [order for order in orders[axis] if len(order) == len(chosen)]
     return Names(regulators, targets, orders, data.cells, coupled)
@@ -64,7 +66,7 @@ def bind(terms: tuple, names: Names) -> tuple:
         label = f"{named(terms, path)}"
         if isinstance(leaf, Along):
             return _placed(leaf, names, label)
-        if getattr(leaf, "ndim", 0) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if getattr(leaf, "ndim", 0) and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return _placed(Along(leaf, _guess(leaf, names, label)), names, label)
         return leaf
 

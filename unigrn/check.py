@@ -52,7 +52,7 @@ def meant(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def check_index(name: str, value: object, least: int) -> int:
+def check_index(name: str, value: Any, least: int) -> int:
     """Return ``value`` as an int where it is one by type, or say what is wrong with it."""
     try:
         number = operator.index(value)

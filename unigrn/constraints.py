@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from unigrn.check import check_number, check_whole
 from unigrn.terms import Array, Blocks, Constraint, PriorView, View, pytree, spend, static
@@ -187,7 +187,7 @@ class Budget(Constraint):
     @property
     def needs_prior(self) -> bool:
         """True where the number of edges, or their place, is the prior's."""
-        if isinstance(self.share, jax.core.Tracer):
+        if isinstance(self.share, Tracer):
             return self.within != "all"
         return self.within != "all" or bool(self.share)
 

@@ -262,7 +262,7 @@ class Data:
         """Number of cells in each group (one group where the cells are not grouped)."""
         if self.codes is None:
             return np.array([self.cells])
-        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.groups))
+        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.groups or ()))
 
     def columns(self, names: np.ndarray) -> np.ndarray:
         """Positions of genes by name."""
@@ -278,16 +278,16 @@ class Data:
         if self._sequential:
             yield from self._stream(columns, size)
             return
-        matrix = self.matrix
+        matrix, rest = self.matrix, columns
         if hasattr(matrix, "tocsr"):
             matrix = matrix[:, columns].tocsr()
-            columns = slice(None)
+            rest = slice(None)
         for group, count in enumerate(self.group_sizes):
             rows = None if self.codes is None else np.flatnonzero(self.codes == group)
             for start in range(0, count, size):
                 stop = min(start + size, count)
                 take = slice(start, stop) if rows is None else rows[start:stop]
-                yield Block(group, start, self._dense(matrix[take], columns))
+                yield Block(group, start, self._dense(matrix[take], rest))
 
     @property
     def _sequential(self) -> bool:

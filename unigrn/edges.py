@@ -77,7 +77,7 @@ def checked_names(given: Iterable[str], what: str) -> np.ndarray:
     return array
 
 
-def codes(values: pd.Series, names: Iterable[str]) -> np.ndarray:
+def codes(values: tables.Column, names: Iterable[str]) -> np.ndarray:
     """Give the position of each value among `names`, -1 where it is none of them."""
     import pandas as pd
 
@@ -95,14 +95,14 @@ def group_codes(table: pd.DataFrame, groups: tuple[str, ...] | None) -> np.ndarr
     return codes(table["group"], groups)
 
 
-def numbers(column: pd.Series, name: str) -> np.ndarray:
+def numbers(column: tables.Column, name: str) -> np.ndarray:
     """Give a column of numbers as floats of its own precision."""
     if not tables.is_number(column):
         raise ValueError(f"column {name!r} holds {column.dtype}; needed numbers")
     return tables.numbers(column)[0]
 
 
-def _column(column: pd.Series, name: str) -> np.ndarray:
+def _column(column: tables.Column, name: str) -> np.ndarray:
     """Give a statistic as a NumPy array of numbers or booleans, or as objects: text and None."""
     import pandas as pd
 
@@ -125,7 +125,8 @@ def _column(column: pd.Series, name: str) -> np.ndarray:
             f"column {name!r} holds {dtype}; needed numbers, booleans or text in one column"
         )
     # Files leave an undefined value empty, so an empty text is an undefined one.
-    return np.where(missing | (values == ""), None, values)
+    undefined: Any = None
+    return np.where(missing | (values == ""), undefined, values)
 
 
 def _check_columns(table: pd.DataFrame, needed: Iterable[str], what: str) -> None:
@@ -238,7 +239,7 @@ def summarize(certificate: pd.DataFrame, groups: tuple[str, ...] | None) -> dict
         return copy.deepcopy(whole)
     summary = _count_statuses(certificate)
     if groups is not None:
-        parts = dict(list(certificate.groupby("group", sort=True)))
+        parts: dict[Any, pd.DataFrame] = dict(list(certificate.groupby("group", sort=True)))
         none = certificate.iloc[:0]
         summary["by_group"] = {name: _count_statuses(parts.get(name, none)) for name in groups}
     return summary
@@ -248,7 +249,8 @@ def failed(certificate: pd.DataFrame) -> pd.DataFrame:
     """Give the rows with any other status than the good ones of `unigrn.status.Status`."""
     good = [status.message for status in Status if status not in FAILED]
     reached = certificate["status"].isin(good).to_numpy(bool)
-    return certificate[~reached].reset_index(drop=True)
+    rows: Any = certificate[~reached]
+    return rows.reset_index(drop=True)
 
 
 def _count_statuses(rows: pd.DataFrame) -> dict[str, Any]:
@@ -271,7 +273,7 @@ def _count_statuses(rows: pd.DataFrame) -> dict[str, Any]:
 
 def of_one_group(certificate: pd.DataFrame, group: str) -> pd.DataFrame:
     """Give the rows of one group, and the part of the summary that counts it."""
-    rows = certificate[(certificate["group"] == group).to_numpy()]
+    rows: Any = certificate[(certificate["group"] == group).to_numpy()]
     whole = certificate.attrs.get("summary")
     part = dict(whole["by_group"][group]) if whole else {}
     rows.attrs = {"summary": {**part, "by_group": {group: dict(part)}}} if whole else {}

@@ -110,11 +110,9 @@ def path(
     values = tuple(check_number(parameter, v) for v in values)
     if not values:
         raise ValueError("path() needs at least one value, got none")
-    if isinstance(choose, str):
-        if choose not in RULES:
-            raise ValueError(f"choose must be one of {', '.join(RULES)}, got {choose!r}")
-        choose = RULES[choose]
-    axis = Path(parameter, values, choose)
+    if isinstance(choose, str) and choose not in RULES:
+        raise ValueError(f"choose must be one of {', '.join(RULES)}, got {choose!r}")
+    axis = Path(parameter, values, RULES[choose] if isinstance(choose, str) else choose)
     axis.terms(spec.terms)  # an unknown name is said here
     return over(spec, axis)
 

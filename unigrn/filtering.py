@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +70,7 @@ class Collaborative(Regularizer):
         self, v: Array, step: Array, data: View, prior: PriorView, params: Blocks | None = None
     ) -> Array:
         """Hard threshold at the price that the factors set."""
+        assert params is not None
         return hard_threshold(v, step, self.price(params, data, prior))
 
     def squares(self, block: str, params: Blocks, data: View, prior: PriorView) -> Squares:
@@ -200,9 +202,9 @@ def collaborative(
     Wang et al., Commun. Biol. 5 (2022) 1282 (NetREX-CF); Hu, Koren and Volinsky, IEEE ICDM (2008)
     263, doi:10.1109/ICDM.2008.22.
     """
-    if isinstance(evidence, str) or not np.iterable(evidence):
-        evidence = (evidence,)
-    weights = tuple(check_number("evidence", e, strict=True) for e in evidence)
+    several = not isinstance(evidence, str) and np.iterable(evidence)
+    given: Any = evidence if several else (evidence,)
+    weights = tuple(check_number("evidence", e, strict=True) for e in given)
     if not weights:
         raise ValueError("evidence needs at least one multiplier, got none")
     return EvidenceFiltering(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 
 from unigrn.kernels import hard_threshold, largest, soft_threshold, spend
-from unigrn.views import Array
 
 
 @dataclass(frozen=True)
 class Joint:
-    """The prox of several terms together; ``prox`` is None where no rule gives it, ``why`` why."""
+    """The prox of several terms together, a function; ``prox`` is None where no rule gives it, ``why`` why."""
 
-    prox: Callable[..., Array] | None
+    prox: Any
     why: str = ""
     entrywise: bool = False
     convex: bool = False
@@ -36,11 +34,11 @@ def joint(kinks: tuple[Any, ...], sets: tuple[Any, ...]) -> Joint:
     if not kinks and not sets:
         return Joint(lambda v, step, data, prior, params=None: v, "", True, True)
     if len(kinks) + len(sets) == 1:
-        prox = kinks[0].prox if kinks else sets[0].project
-        if prox is None:
+        own = kinks[0].prox if kinks else sets[0].project
+        if own is None:
             what = "projection" if sets else "prox"
             return Joint(None, f"{(*kinks, *sets)[0].formula} has no {what}")
-        alone = prox if kinks else (lambda v, step, data, prior, params=None: prox(v, prior))
+        alone = own if kinks else (lambda v, step, data, prior, params=None: own(v, prior))
         term = (*kinks, *sets)[0]
         entrywise = (term.absolute or term.quadratic or term.price or term.interval) is not None
         return Joint(alone, "", entrywise, convex)

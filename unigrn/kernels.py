@@ -60,12 +60,12 @@ class Squares:
 
     f(B) = scale sum_rc W_rc (T_rc - (D'B)_rc)^2 + sum_k ridge_k |B_k|^2 + what has no B,
     with design D (k, r), target T (r, c) and weight W (r, c), None for 1. ``ridge`` is a number or
-    (k, 1). Without a design there is only the ridge.
+    (k, 1). Without a design (None) there is only the ridge.
     """
 
-    design: Array | None = None
-    target: Array | None = None
-    weight: Array | None = None
+    design: Array = None
+    target: Array = None
+    weight: Array = None
     scale: Array | float = 1.0
     ridge: Array | float = 0.0
 

@@ -461,7 +461,7 @@ def loss(
     noisy: bool = False,
     blocks: tuple[str, ...] = ("theta",),
     **hyper: Any,
-) -> Loss:
+) -> Term:
     """Turn any differentiable ``function(params, data, prior, **hyper)`` into a loss.
 
     A plain function given to `Spec` is wrapped so by itself; call this to pass hyperparameters or

@@ -141,14 +141,16 @@ class GroupSums:
         held, self.held = self.held, []
         use = np.concatenate([w.sum(axis=0, dtype=np.float64) for *_, w in held])
         use = use if use.any() else np.ones_like(use)
-        self.pivot = tuple(
+        x, y = (
             np.average(np.concatenate([block[i] for block in held]), axis=0, weights=use)
             for i in (0, 1)
         )
+        self.pivot = x, y
         for block in held:
             self._add(*block)
 
     def _add(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None:
+        assert self.pivot is not None
         rows = padded_rows(len(x))
         # The pivot is subtracted in double precision: a large mean costs no digits.
         wide, tall = (
@@ -169,6 +171,7 @@ class GroupSums:
         """Centre, scale and clear; ``scale_*`` are the factors each gene is multiplied by."""
         if self.pivot is None:
             self._open()
+        assert self.pivot is not None
         px, py = self.pivot
         return _centre(
             self.total,
@@ -186,17 +189,20 @@ class GroupSums:
 
 @dataclass
 class GeneStatistics:
-    """Per-gene statistics over all cells that have a group, gathered while the data is read."""
+    """Per-gene statistics over all cells that have a group, gathered while the data is read.
+
+    The arrays are None before the first cell, and ``bad`` where every value is finite.
+    """
 
     columns: int
     cells: int = 0
-    mean: np.ndarray | None = None
-    squares: np.ndarray | None = None
-    minimum: np.ndarray | None = None
-    maximum: np.ndarray | None = None
+    mean: Array = None
+    squares: Array = None
+    minimum: Array = None
+    maximum: Array = None
     nonzero: int = 0
     fractional: bool = False
-    bad: np.ndarray | None = None
+    bad: Array = None
 
     def add(self, values: np.ndarray) -> None:
         """Add a block of cells (Chan's parallel update of mean and sum of squares)."""

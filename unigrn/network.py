@@ -102,7 +102,7 @@ class Network:
     regulators: np.ndarray
     targets: np.ndarray
     groups: tuple[str, ...] | None = None
-    certificate: pd.DataFrame | None = None
+    certificate: pd.DataFrame | Any = None  # None becomes a table without rows
     alignment: AlignmentReport | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -232,7 +232,7 @@ class Network:
             Where `p` is given and the method has no p, a list names nothing that the network has,
             or a value is out of its range.
         """
-        table = self.edges
+        table: Any = self.edges
         used = {}
         for column, wanted, known in (
             ("source", sources, self.regulators),
@@ -435,7 +435,8 @@ class Network:
             raise ValueError(f"which group? needed one of {listed(self.groups, 20)}")
         if group not in self.groups:
             raise ValueError(f"no group {group!r}; there are {listed(self.groups, 20)}")
-        return self.edges[group_codes(self.edges, self.groups) == self.groups.index(group)]
+        rows: Any = group_codes(self.edges, self.groups) == self.groups.index(group)
+        return self.edges[rows]
 
     def _ordered(self, table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
         """Sort by group, then score downwards, then source and target."""

@@ -250,8 +250,8 @@ class Plan:
 
     def widths(self, cells: int) -> tuple[int, int, int]:
         """Regulators, targets and cells of a whole network as the solver gets it."""
-        sizes = len(self.problem.regulators), len(self.problem.targets), cells
-        return sizes if self.exact else tuple(map(padded, sizes))
+        q, p = len(self.problem.regulators), len(self.problem.targets)
+        return (q, p, cells) if self.exact else (padded(q), padded(p), padded(cells))
 
     @cached_property
     def footprint(self) -> tuple[int, int, int]:
@@ -272,7 +272,7 @@ class Plan:
             bare = tuple(t.prepare(view, prior) for t in whole)
             return (view, prior), bare, Slots(self.shape, bare).start(view, prior)
 
-        def array(*shape, dtype=self.dtype):
+        def array(*shape, dtype: Any = self.dtype):
             return jax.ShapeDtypeStruct(shape, np.dtype(dtype))
 
         whole = self.network_terms(np.arange(int(self.data.group_sizes.max())))[0]

@@ -16,7 +16,7 @@ import numpy as np
 from unigrn.binding import bind, bind_extra, names_of
 from unigrn.data import Data
 from unigrn.moments import padded
-from unigrn.prior import AlignmentReport, resolve
+from unigrn.prior import AlignmentReport, Prior, resolve
 from unigrn.spec import Spec
 from unigrn.terms import PriorView, Term, parts, pytree
 
@@ -100,8 +100,8 @@ def device_kind(values: np.ndarray, dtype: str) -> Any:
 def build(
     spec: Spec,
     data: Data,
-    regulators: Sequence[str] | None = None,
-    targets: Sequence[str] | None = None,
+    regulators: Sequence[str] | np.ndarray | None = None,
+    targets: Sequence[str] | np.ndarray | None = None,
 ) -> Problem:
     """Join a spec and data: resolve names, list every target's candidates, gather the prior."""
     _check_layers(spec)
@@ -122,13 +122,14 @@ def build(
             regulators=regulators,
             targets=targets,
             hard_mask=spec.hard_mask,
-            self_edges=_keeps_self_edges(spec, masks),
+            self_edges=_keeps_self_edges(spec.prior, masks),
         )
         if made:  # what a stage makes can regulate; what is measured can be a target
             regulators = regulators[np.isin(regulators, np.concatenate(made))]
             targets = targets[np.isin(targets, data.genes)]
     q, p = len(regulators), len(targets)
     if spec.hard_mask:
+        assert spec.prior is not None
         aligned = spec.prior.align(regulators, targets)
         candidate = aligned.index.astype(np.int64)
         target = np.repeat(np.arange(p), np.diff(aligned.indptr))
@@ -154,6 +155,7 @@ def build(
     view = view.map(lambda v: v[keep])
     indptr = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=p))])
     if not len(candidate):
+        assert spec.constraint is not None
         raise ValueError(
             "no target has a candidate regulator once the constraint "
             f"{spec.constraint.formula} is applied; give a prior with other edges"
@@ -173,10 +175,10 @@ def build(
     )
 
 
-def _keeps_self_edges(spec: Spec, masks: list[Term]) -> bool:
+def _keeps_self_edges(prior: Prior, masks: list[Term]) -> bool:
     """Whether a gene of the prior may regulate itself: asked of every mask, for one such edge."""
     one, yes = np.ones(1), np.ones(1, bool)
-    edge = PriorView(yes, one, np.ones(1, np.int8), yes, yes, dict.fromkeys(spec.prior.layers, one))
+    edge = PriorView(yes, one, np.ones(1, np.int8), yes, yes, dict.fromkeys(prior.layers, one))
     return all(np.asarray(term.allows(edge)).all() for term in masks)
 
 
@@ -193,7 +195,9 @@ def _check_layers(spec: Spec) -> None:
             )
 
 
-def _without_prior(data: Data, regulators, targets, made):
+def _without_prior(
+    data: Data, regulators, targets, made
+) -> tuple[np.ndarray, np.ndarray, AlignmentReport]:
     report = AlignmentReport(())
     chosen = []
     for what, names in (("regulators", regulators), ("targets", targets)):
@@ -216,7 +220,7 @@ def _without_prior(data: Data, regulators, targets, made):
                 tuple(names[~found][:5].tolist()),
             )
         chosen.append(names[found])
-    return *chosen, report
+    return chosen[0], chosen[1], report
 
 
 def _dense_view(spec: Spec, regulators: np.ndarray, targets: np.ndarray) -> PriorView:

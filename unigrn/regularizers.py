@@ -137,7 +137,7 @@ def l1(strength: float) -> L1:
     return L1(check_number("strength", strength))
 
 
-def elastic_net(l1_strength: float, ridge_strength: float) -> Regularizer:
+def elastic_net(l1_strength: float, ridge_strength: float) -> Term:
     """L1 plus ridge: R(theta) = l1_strength |theta|_1 + ridge_strength |theta|^2.
 
     References
@@ -215,7 +215,7 @@ class L0(Regularizer):
         """Evaluate."""
         return jnp.sum(jnp.where(params.theta != 0, self.price(params, data, prior), 0))
 
-    def price(self, params: Blocks, data: View, prior: PriorView) -> Array:
+    def price(self, params: Blocks | None, data: View, prior: PriorView) -> Array:
         """Return the same price for every entry."""
         return jnp.full_like(prior.weight, 1) * self.cost
 
@@ -252,7 +252,7 @@ class Laplacian(Regularizer):
     strength: Array
     threshold: Array
     signed: bool = static(default=True)
-    matrix: Array | None = None
+    matrix: Array = None  # worked out by `prepare`
 
     separable = None
     convex = True
@@ -323,6 +323,9 @@ def laplacian(strength: float, threshold: float = 0.95, signed: bool = True) -> 
 
 class _Widths(Regularizer):
     """A Gaussian prior on theta, wider where the prior has evidence."""
+
+    on: Array
+    off: Array
 
     needs_prior = True
 
@@ -448,7 +451,7 @@ def regularizer(
     across: bool = False,
     blocks: tuple[str, ...] = ("theta",),
     **hyper: Any,
-) -> Regularizer:
+) -> Term:
     """Turn any differentiable ``function(params, data, prior, **hyper)`` into a regularizer.
 
     Parameters as in `unigrn.loss`. With ``across=True`` the function sees the coefficients of all

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -69,21 +69,20 @@ class Over:
     certificates count.
     """
 
-    by_candidates = False
-    starts = False
-    loss = False
-    certified = slice(None)
-    compiled = None
+    # Any, because a subclass may give a property or a method.
+    by_candidates: ClassVar[Any] = False
+    starts: ClassVar[Any] = False
+    loss: ClassVar[Any] = False
+    certified: ClassVar[Any] = slice(None)
+    compiled: ClassVar[Any] = None
+    name: ClassVar[Any] = property(
+        lambda self: type(self).__name__.lower(), doc="The axis in one word, for provenance."
+    )
 
     @property
     def size(self) -> int:
         """Number of members."""
         raise TypeError(f"{type(self).__name__} does not say how many members it has")
-
-    @property
-    def name(self) -> str:
-        """The axis in one word, for provenance."""
-        return type(self).__name__.lower()
 
     @property
     def formula(self) -> str:
@@ -95,15 +94,15 @@ class Over:
         """What provenance keeps."""
         return dataclasses.asdict(self)
 
-    def cells(self, count: int, group: int, seed: int, candidates: int | None) -> Reader | None:
+    def cells(self, count: int, group: int, seed: int, candidates: int | None) -> Any:
         """Weights of the cells of a group."""
         return None
 
-    def held(self, count: int, group: int, seed: int) -> Reader | None:
+    def held(self, count: int, group: int, seed: int) -> Any:
         """Weights of the cells on which each member is judged: ``heldout`` of targets."""
         return None
 
-    def candidates(self, count: int, seed: int) -> np.ndarray | None:
+    def candidates(self, count: int, seed: int) -> Any:
         """Positions among the candidates of a target that has ``count``, (size, k)."""
         return None
 

@@ -26,6 +26,7 @@ from unigrn.terms import (
     Loss,
     PriorView,
     Regularizer,
+    Term,
     View,
     parts,
 )
@@ -126,7 +127,7 @@ class Minibatch:
 class Shape:
     """What of a spec is part of the compiled program rather than data."""
 
-    counts: tuple[int, int, int]
+    counts: tuple[int, ...]  # of loss, regularizer, constraint
     steps: tuple[Step, ...] = ()
     start: Callable[..., Blocks] | None = None
     axes: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -138,6 +139,10 @@ class Shape:
 
 class Slots:
     """The three slots of a spec, rebuilt inside a compiled function from traced terms."""
+
+    loss: Any  # a term, or None where a slot is empty
+    regularizer: Any
+    constraint: Any
 
     def __init__(self, shape: Shape, terms: tuple):
         ends = [sum(shape.counts[: i + 1]) for i in range(3)]
@@ -219,7 +224,7 @@ class Spec:
 
     loss: Any
     regularizer: Any = None
-    constraint: Constraint | None = None
+    constraint: Term | None = None
     prior: Prior | None = None
     name: str = "spec"
     scale: str | None = None

@@ -8,7 +8,7 @@ are streamed through it; what it needs to know of all cells comes from one earli
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Stage:
     (`unigrn.moments.GeneStatistics`) are gathered in a pass of their own.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     statistics: bool = False
 
     def regulators(self, prior: Prior | None, genes: np.ndarray) -> np.ndarray:

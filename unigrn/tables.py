@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+# A pandas Series. To pandas' own annotations, what is selected from a table may be a table.
+Column = Any
+
 _UNDEFINED = ("", "NA", "NaN", "nan", "None", "null")
 _SIGNS = {"+": 1.0, "-": -1.0}
 
@@ -201,7 +204,7 @@ def build(columns: Mapping[Any, np.ndarray]) -> pd.DataFrame:
 # Columns
 
 
-def is_number(column: pd.Series) -> bool:
+def is_number(column: Column) -> bool:
     """Whether the type of a column is that of real numbers or booleans."""
     import pandas as pd
 
@@ -209,7 +212,7 @@ def is_number(column: pd.Series) -> bool:
 
 
 def numbers(
-    column: pd.Series, marks: Mapping[str, float] = MappingProxyType({})
+    column: Column, marks: Mapping[str, float] = MappingProxyType({})
 ) -> tuple[np.ndarray, np.ndarray]:
     """Parse a column of numbers, or of their texts.
 
@@ -252,13 +255,13 @@ def numbers(
     return values[codes], wrong[codes]
 
 
-def signs(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+def signs(column: Column) -> tuple[np.ndarray, np.ndarray]:
     """Parse a column of signs: 1 or "+", -1 or "-", 0; undefined and wrong as in `numbers`."""
     values, wrong = numbers(column, _SIGNS)
     return values, wrong | ~(np.isnan(values) | np.isin(values, (-1, 0, 1)))
 
 
-def names(column: pd.Series, label: str, strip: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def names(column: Column, label: str, strip: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Parse a column of names; a whole number counts as one.
 
     Parameters

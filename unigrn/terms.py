@@ -30,10 +30,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from unigrn.joint import Joint, joint
 from unigrn.kernels import Quadratic, Squares, hard_threshold, largest, soft_threshold, spend
@@ -96,21 +96,21 @@ class Term:
     term with what no parameter changes worked out once.
     """
 
-    kind: ClassVar[str] = "term"
+    kind: Any = "term"  # a text; Any, here and below, because a subclass may give a property
     __array_ufunc__ = None  # an array on the left leaves the product to this class
-    blocks: tuple[str, ...] = ("theta",)
-    block: str = "theta"
+    blocks: Any = ("theta",)
+    block: Any = "theta"
     axes: ClassVar[dict[str, tuple[str, ...]]] = {}
-    linear: tuple[str, ...] = ()
+    linear: Any = ()
     quadratic: Any = None
     absolute: Any = None
     price: Any = None
     budget: Any = None
-    within: str | None = None
+    within: Any = None
     squares: Any = None
     interval: Any = None
     allows: Any = None
-    on_prior: bool | None = None
+    on_prior: Any = None
     evidence: Any = None
     prox: Any = None
     project: Any = None
@@ -121,18 +121,16 @@ class Term:
     weighted: Any = None
     noisy: Any = None
     intercept: Any = None
-    layer: str | None = None
+    layer: Any = None
     needs_prior: Any = False
-
-    @property
-    def kink(self) -> bool:
-        """True where the term has a prox but no gradient everywhere."""
-        return self.prox is not None and self.quadratic is None
-
-    @property
-    def entrywise(self) -> bool:
-        """True where the term is a sum over the entries of its block."""
-        return self.separable == "entries"
+    kink: Any = property(
+        lambda self: self.prox is not None and self.quadratic is None,
+        doc="True where the term has a prox but no gradient everywhere.",
+    )
+    entrywise: Any = property(
+        lambda self: self.separable == "entries",
+        doc="True where the term is a sum over the entries of its block.",
+    )
 
     def prepare(self, data: View, prior: PriorView) -> Term:
         """Return the term with what no parameter changes worked out."""
@@ -212,7 +210,7 @@ def scale(factor: Any, term: Term) -> Term:
             f"a constraint has no scale, got {factor!r} * {term.formula}; "
             "state the set itself, or use a regularizer for a soft preference"
         )
-    if not isinstance(factor, jax.core.Tracer):
+    if not isinstance(factor, Tracer):
         try:
             if isinstance(factor, str | bytes):
                 raise TypeError
@@ -429,7 +427,10 @@ CAPABILITIES: dict[str, Capability] = {
 }
 
 
-def derived(cls: type) -> type:
+_C = TypeVar("_C", bound=type)
+
+
+def derived(cls: _C) -> _C:
     """Give a composite the capabilities that follow from its parts by the table."""
     for name, row in CAPABILITIES.items():
         if cls.__name__ == "Scaled":
@@ -497,7 +498,7 @@ class Sum(Term):
 
 def outside(term: Term) -> bool:
     """Whether a term is not one of ours, so that what it promises is tried out."""
-    inner = term.term if hasattr(term, "factor") else term
+    inner = term.term if isinstance(term, Scaled) else term
     return hasattr(inner, "function") or not type(inner).__module__.startswith("unigrn.")
 
 
@@ -512,7 +513,7 @@ def of_kind(term: Term, kind: str) -> Term:
 
 
 def _number(value: Any) -> str:
-    return "c" if isinstance(value, jax.core.Tracer) else f"{float(value):g}"
+    return "c" if isinstance(value, Tracer) else f"{float(value):g}"
 
 
 def _bracket(text: str) -> str:

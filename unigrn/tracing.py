@@ -87,7 +87,7 @@ class Profile:
         tail = (targets,) if coupled else ()
         dtype = jnp.zeros(()).dtype
 
-        def array(*shape, kind=dtype):
+        def array(*shape, kind: Any = dtype):
             return jax.ShapeDtypeStruct(shape, kind)
 
         edge = (candidates, *tail)
@@ -255,8 +255,7 @@ class Profile:
         """Random arguments of a small problem, with padding at the ends."""
         rng = np.random.default_rng(0)
         coupled = not self.spec.separable
-        p = TARGETS if coupled else None
-        tail, wide = ((p,), ((0, pad_p),)) if coupled else ((), ())
+        tail, wide = ((TARGETS,), ((0, pad_p),)) if coupled else ((), ())
         dtype = jnp.zeros(()).dtype
 
         def cells(a):
@@ -300,7 +299,7 @@ class Profile:
                 for a in self.axes.get(name, ("regulators", "targets"))
                 if coupled or a != "targets"
             ]
-            sizes = {"regulators": (q, pad_q), "targets": (p, pad_p), "cells": (n, pad_n)}
+            sizes = {"regulators": (q, pad_q), "targets": (TARGETS, pad_p), "cells": (n, pad_n)}
             pairs = [sizes.get(a, (FACTORS, 0)) for a in axes]
             values = rng.normal(size=[a for a, _ in pairs]).astype(dtype)
             blocks[name] = jnp.pad(jnp.asarray(values), [(0, b) for _, b in pairs])

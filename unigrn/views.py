@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 Array = Any
+_C = TypeVar("_C")
 
 # Axes of blocks that many methods share; a spec declares those of its own (`Spec.blocks`).
 AXES: dict[str, tuple[str, ...]] = {
@@ -33,7 +34,8 @@ def static(**kwargs: Any) -> Any:
     return field(metadata={"static": True}, **kwargs)
 
 
-def pytree(cls: type) -> type:
+@dataclass_transform(frozen_default=True, field_specifiers=(field, static))
+def pytree(cls: type[_C]) -> type[_C]:
     """Make ``cls`` a frozen dataclass that JAX can trace; its hyperparameters are array leaves.
 
     Not by ``jax.tree_util.register_dataclass``: in JAX 0.10 the structures of two dataclasses with
@@ -41,7 +43,7 @@ def pytree(cls: type) -> type:
     another term.
     """
     cls = dataclass(frozen=True)(cls)
-    fields = dataclasses.fields(cls)
+    fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
     leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
     fixed = tuple(f.name for f in fields if f.metadata.get("static"))
 
@@ -142,19 +144,19 @@ class Moments:
 class View:
     """The data as a term sees it: moments, or rows, or both; a key where noise is drawn.
 
-    ``extra`` holds external arrays by name (`unigrn.Data.with_extra`), cut like everything else.
+    ``moments`` are `Moments`. ``extra`` holds external arrays by name (`unigrn.Data.with_extra`), cut like everything else.
     ``regulators`` and ``target`` are the positions of a fit's candidates and of its target, None
-    for a whole network.
+    for a whole network. What a term has not asked for may be None.
     """
 
-    moments: Moments | None = None
-    x: Array | None = None
-    y: Array | None = None
-    weight: Array | None = None
-    key: Array | None = None
+    moments: Any = None
+    x: Array = None
+    y: Array = None
+    weight: Array = None
+    key: Array = None
     extra: dict[str, Array] = field(default_factory=dict)
-    regulators: Array | None = None
-    target: Array | None = None
+    regulators: Array = None
+    target: Array = None
 
     def replace(self, **changes: Any) -> View:
         """Return this view with some fields exchanged."""
@@ -243,7 +245,7 @@ def along(values: Any, *axes: str, names: Any = None) -> Along:
     return Along(array, tuple(axes), labels)
 
 
-def numbers(hyper: dict[str, Any]) -> dict[str, Any]:
+def numbers(hyper: Mapping[str, Any]) -> dict[str, Any]:
     """Return hyperparameters as numbers and arrays, or say which is neither.
 
     Tables and series keep their names; dictionaries may nest.

@@ -56,8 +56,9 @@ def _program(
 ) -> None:
     """Infer gene regulatory networks from expression and prior evidence."""
     if context.invoked_subcommand is None:
+        group: Any = context.command
         raise Refusal(
-            f"no command given; the commands are {', '.join(context.command.commands)}; "
+            f"no command given; the commands are {', '.join(group.commands)}; "
             "see unigrn --help"
         )
 

@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         debug = True
     command = typer.main.get_command(app)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a letter that the terminal lacks is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):  # a letter that the terminal lacks is no reason to fail
             stream.reconfigure(errors="backslashreplace")
     try:
         code = 0
@@ -127,7 +127,7 @@ def _explain(problem: Exception) -> tuple[str, int]:
 
 def _usage(problem: Any) -> str:
     """Return the message of a usage error, with what was probably meant."""
-    context = getattr(problem, "ctx", None)
+    context: Any = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "unigrn"
     misspelt = getattr(problem, "option_name", None)
     if misspelt and hasattr(problem, "possibilities"):

@@ -95,9 +95,8 @@ class Simulation:
             "normalized": sparse.csr_matrix(self.normalized),
             "imputed": self.imputed.copy(),
         }
-        return anndata.AnnData(
-            X=counts, obs=obs, var=var, layers=layers, obsm={"X_pca": self.components.copy()}
-        )
+        obsm: Any = {"X_pca": self.components.copy()}
+        return anndata.AnnData(X=counts, obs=obs, var=var, layers=layers, obsm=obsm)
 
     def gold(self, group: str | None = None) -> pd.DataFrame:
         """Return the prior's edges, each labelled true or false: an honest gold standard.
@@ -126,7 +125,7 @@ class Simulation:
             if group not in known:
                 raise ValueError(f"group is {group!r}; needed one of {', '.join(known)}")
             truth = truth[truth["group"] == group]
-        gold = self.prior[["source", "target"]].copy()
+        gold: Any = self.prior[["source", "target"]].copy()
         size = len(self.genes)
         wanted = _codes(self.genes, gold["source"]) * size + _codes(self.genes, gold["target"])
         found = _codes(self.genes, truth["source"]) * size + _codes(self.genes, truth["target"])

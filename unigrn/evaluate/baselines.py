@@ -53,8 +53,8 @@ def prior_alone(
     metrics = metrics_of(ranking, universe)
     state = universe.state.ravel()[cell]
     positives, negatives = int((state == POSITIVE).sum()), int((state == NEGATIVE).sum())
-    n_positive = int(metrics["n_positive"])
-    n_negative = int(metrics["n_universe"]) - n_positive
+    n_positive = int(metrics["n_positive"] or 0)
+    n_negative = int(metrics["n_universe"] or 0) - n_positive
     share = positives / n_positive
     other = negatives / n_negative if n_negative else None
     into = int((col >= 0).sum())
@@ -91,7 +91,7 @@ def permuted(ranking: Ranking, universe: Universe, permutations: int, seed: int)
     sd: dict[str, float | None] = {}
     for name in METRICS[:5]:
         # Whether a metric is defined depends on the universe alone, so on no permutation.
-        values = [run[name] for run in runs if run[name] is not None]
+        values = [value for run in runs if (value := run[name]) is not None]
         out[name] = float(np.mean(values)) if values else None
         sd[name] = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {**out, "permutations": permutations, "sd": sd}
@@ -183,11 +183,12 @@ def _expression(expression: Any) -> tuple[Any, np.ndarray]:
         expression = anndata.read_h5ad(path)
     if isinstance(expression, pd.DataFrame):
         return expression.to_numpy(), expression.columns.astype(str).to_numpy(dtype=object)
+    matrix: Any
     if isinstance(expression, tuple) and len(expression) == 2:
         matrix, names = expression
         matrix = matrix.tocsr() if hasattr(matrix, "tocsr") else np.asarray(matrix)
         names = np.asarray([str(name) for name in names], dtype=object)
-    elif hasattr(expression, "var_names") and hasattr(expression, "X"):
+    elif not isinstance(expression, tuple) and hasattr(expression, "var_names") and hasattr(expression, "X"):
         matrix, names = expression.X, expression.var_names.astype(str).to_numpy(dtype=object)
         matrix = matrix.tocsr() if hasattr(matrix, "tocsr") else matrix
     else:

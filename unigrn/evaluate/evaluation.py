@@ -154,6 +154,7 @@ class _Edges:
 def _read_edges(edges: Network | pd.DataFrame | str | Path, group: str | None) -> _Edges:
     import pandas as pd
 
+    table: Any
     if isinstance(edges, pd.DataFrame):
         table = edges
     elif isinstance(edges, (str, Path)):

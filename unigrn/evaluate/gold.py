@@ -82,7 +82,7 @@ def load_gold(gold: str | Path | pd.DataFrame) -> pd.DataFrame:
             )
     if "sign" in table.columns:
         out["sign"] = _signs(table["sign"])
-    if not len(out) or ("label" in out and not out["label"].any()):
+    if not len(out) or ("label" in out and not out["label"].to_numpy().any()):
         raise ValueError(
             f"The gold standard holds no positive edge ({len(out)} rows"
             f"{', every label 0' if len(out) else ''}); there is nothing to score against."
@@ -134,7 +134,7 @@ def source_column(table: pd.DataFrame, what: str, needs: str) -> str:
     return source
 
 
-def names(column: pd.Series, what: str, label: str) -> np.ndarray:
+def names(column: tables.Column, what: str, label: str) -> np.ndarray:
     """Names as objects; an absent or empty name is an error."""
     distinct, codes = tables.names(column, f"The {what}: {label}")
     if (empty := codes < 0).any():
@@ -145,7 +145,7 @@ def names(column: pd.Series, what: str, label: str) -> np.ndarray:
     return distinct.astype(object)[codes]
 
 
-def floats(column: pd.Series, what: str, label: str) -> np.ndarray:
+def floats(column: tables.Column, what: str, label: str) -> np.ndarray:
     """Numbers as float64; undefined values become NaN, anything else is an error."""
     values, wrong = tables.numbers(column)
     if wrong.any():
@@ -156,7 +156,7 @@ def floats(column: pd.Series, what: str, label: str) -> np.ndarray:
     return values.astype(np.float64, copy=False)
 
 
-def _signs(column: pd.Series) -> np.ndarray:
+def _signs(column: tables.Column) -> np.ndarray:
     values, wrong = tables.signs(column)
     if wrong.any():
         raise ValueError(

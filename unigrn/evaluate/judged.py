@@ -44,9 +44,8 @@ def judge(
         within = {name: in_group(table, group) for name, table in tables.items()}
         gold = in_group(truth, group)
         universe = [gold] if "label" in truth else list(within.values())
-        pairs = pd.MultiIndex.from_frame(
-            pd.concat([table[["source", "target"]].astype(str) for table in universe])
-        )
+        rows: Any = pd.concat([table[["source", "target"]].astype(str) for table in universe])
+        pairs: Any = pd.MultiIndex.from_frame(rows)
         pairs = pairs.unique().sort_values()
         pairs = pairs[pairs.get_level_values("source") != pairs.get_level_values("target")]
         true = true_edges(gold)
@@ -62,20 +61,24 @@ def judge(
             listed = defined_score(table)
             last = min(listed.min(initial=0.0), 0.0)
             scores[name].append(_values(pairs, table, listed, absent=last))
-    pairs = pd.concat(parts, ignore_index=True)
-    return pairs, {name: np.concatenate(values) for name, values in scores.items()}
+    judged = pd.concat(parts, ignore_index=True)
+    return judged, {name: np.concatenate(values) for name, values in scores.items()}
 
 
 def in_group(edges: pd.DataFrame, group: str | None) -> pd.DataFrame:
     """Rows of one group; all where the table has no groups."""
     if group is None or "group" not in edges:
         return edges
-    return edges[edges["group"].to_numpy(str) == group]
+    rows: Any = edges["group"].to_numpy(str) == group
+    return edges[rows]
 
 
 def true_edges(truth: pd.DataFrame) -> pd.DataFrame:
     """Rows that are true, by the label where there is one."""
-    return truth[truth["label"].to_numpy(float) > 0] if "label" in truth else truth
+    if "label" not in truth:
+        return truth
+    rows: Any = truth["label"].to_numpy(float) > 0
+    return truth[rows]
 
 
 def defined_score(edges: pd.DataFrame) -> np.ndarray:
@@ -86,15 +89,16 @@ def defined_score(edges: pd.DataFrame) -> np.ndarray:
 def _index(table: pd.DataFrame) -> pd.MultiIndex:
     import pandas as pd
 
-    return pd.MultiIndex.from_frame(table[["source", "target"]].astype(str))
+    ends: Any = table[["source", "target"]].astype(str)
+    return pd.MultiIndex.from_frame(ends)
 
 
 def _values(
-    pairs: pd.MultiIndex, table: pd.DataFrame, values: pd.Series | np.ndarray, absent: float = 0.0
+    pairs: pd.MultiIndex, table: pd.DataFrame, values: Column | np.ndarray, absent: float = 0.0
 ) -> np.ndarray:
     """Value of every pair, the first where the table repeats it; `absent` where it has none."""
     import pandas as pd
 
-    listed = pd.Series(np.asarray(values, dtype=float), index=_index(table))
+    listed: Any = pd.Series(np.asarray(values, dtype=float), index=_index(table))
     of_pair = listed[~listed.index.duplicated()].reindex(pairs).to_numpy()
     return np.where(np.isfinite(of_pair), of_pair, absent)

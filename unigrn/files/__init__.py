@@ -160,7 +160,7 @@ def read_network(path: str | os.PathLike) -> dict[str, Any]:
         ) from error
 
 
-def _names(column: pd.Series, name: str, path: str | os.PathLike) -> np.ndarray:
+def _names(column: tables.Column, name: str, path: str | os.PathLike) -> np.ndarray:
     distinct, codes = tables.names(column, f"{os.fspath(path)!r}: {name}")
     if (empty := codes < 0).any():
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ NAMES = ("group", "source", "target", "Source", "tf", "TF", "regulator", "Regula
 _NUMBERS = ("weight", "score", "p")
 
 
-def texts(column: pd.Series, escape: Callable[[str], str]) -> Callable[[slice], pa.Array]:
+def texts(column: tables.Column, escape: Callable[[str], str]) -> Callable[[slice], pa.Array]:
     """Give a function that renders rows of a column as text, undefined values as null."""
     import pandas as pd
     import pyarrow as pa
@@ -37,7 +37,8 @@ def joined(pieces: list, between: str = "") -> pa.Array:
     """Concatenate columns of text row by row, null as nothing."""
     import pyarrow.compute as pc
 
-    return pc.binary_join_element_wise(
+    compute: Any = pc  # its functions are made as it loads
+    return compute.binary_join_element_wise(
         *pieces, between, null_handling="replace", null_replacement=""
     )
 

@@ -95,13 +95,13 @@ def layout(
     """Give what reading back needs: types of the columns, and names that no edge mentions."""
     import pandas as pd
 
-    unused = {
-        name: known[~np.isin(known, pd.unique(edges[column]).astype(str))].tolist()
-        for name, known, column in (
-            ("regulators_without_edges", regulators, "source"),
-            ("targets_without_edges", targets, "target"),
-        )
-    }
+    unused = {}
+    for name, known, column in (
+        ("regulators_without_edges", regulators, "source"),
+        ("targets_without_edges", targets, "target"),
+    ):
+        used: Any = pd.unique(edges[column])
+        unused[name] = known[~np.isin(known, used.astype(str))].tolist()
     return {
         "layout": LAYOUT,
         "groups": None if groups is None else list(groups),

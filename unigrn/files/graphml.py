@@ -43,7 +43,7 @@ def _xml(text: str) -> str:
     return text.translate(_MARKUP)
 
 
-def _graphml_type(dtype: np.dtype) -> str:
+def _graphml_type(dtype: Any) -> str:
     if dtype.kind == "f":
         return "float" if dtype.itemsize == 4 else "double"
     if dtype.kind in "iu":
@@ -56,6 +56,7 @@ def rendered(parts: Parts) -> Iterator[bytes]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    compute: Any = pc  # its functions are made as it loads
     edges = parts.edges
     attributes = [name for name in edges.columns if name not in ("source", "target")]
     keys = [("graph", "g0", "unigrn", "string"), ("node", "n0", "name", "string")]
@@ -96,10 +97,10 @@ def rendered(parts: Parts) -> Iterator[bytes]:
         for number, (name, column) in enumerate(zip(attributes, columns, strict=True)):
             text = column(rows)
             if edges[name].dtype.kind == "f":  # an infinite number, as XML Schema spells it
-                text = pc.replace_substring(text, "inf", "INF")
+                text = compute.replace_substring(text, "inf", "INF")
             # Null in, null out: an undefined value has no element.
             pieces.append(
-                pc.binary_join_element_wise(f'<data key="e{number}">', text, "</data>", "")
+                compute.binary_join_element_wise(f'<data key="e{number}">', text, "</data>", "")
             )
         yield content(joined([*pieces, "</edge>\n"]))
     yield b"</graph>\n</graphml>\n"
@@ -117,7 +118,8 @@ def read(path: str | os.PathLike) -> tuple[pd.DataFrame, dict[str, Any] | None, 
     ends: tuple[list[str], list[str]] = ([], [])
     values: dict[str, tuple[list[int], list[str]]] = {}  # key -> rows, texts
     graph: dict[str, str] = {}
-    owner = node = key = None
+    owner: str | None = None
+    node, key = "", None
     text: list[str] = []
 
     def start(tag: str, attributes: dict[str, str]) -> None:

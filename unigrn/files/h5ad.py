@@ -95,7 +95,8 @@ def _with_categories(table: pd.DataFrame, parts: Parts) -> pd.DataFrame:
         if table[name].dtype == object:
             values = known.get(name)
             if values is None:
-                values = sorted(value for value in pd.unique(table[name]) if value is not None)
+                texts: Any = pd.unique(table[name])
+                values = sorted(value for value in texts if value is not None)
             index = pd.Index(np.asarray(values, dtype=object), dtype=object)
             columns[name] = pd.Categorical.from_codes(index.get_indexer(table[name]), index)
     return pd.DataFrame(columns)
@@ -135,7 +136,8 @@ def read(
         if "uns/unigrn/edges" not in file:
             raise TableError("uns has no 'unigrn' with edges, as Network.to_anndata puts there")
         try:
-            entry = read_elem(file["uns/unigrn"])
+            found: Any = file["uns/unigrn"]
+            entry: Any = read_elem(found)
         except Exception as error:  # anndata has one of its own for each way a file can be wrong
             raise TableError(f"uns['unigrn'] does not read ({type(error).__name__})") from error
     if not all(

@@ -46,7 +46,7 @@ def rendered(parts: Parts) -> Iterator[bytes]:
     file = pa.BufferOutputStream()
     table = _arrow(parts.edges).replace_schema_metadata(metadata)
     # Numbers of a fit hardly repeat: a dictionary of them costs time and saves nothing.
-    texts = [
+    texts: Any = [
         name for name in table.column_names if pa.types.is_string(table.schema.field(name).type)
     ]
     pq.write_table(table, file, compression="snappy", use_dictionary=texts)

@@ -194,7 +194,7 @@ def to_celloracle(network: Network) -> dict[str, pd.DataFrame]:
     """
     import pandas as pd
 
-    method = network.provenance.get("method")
+    method: Any = network.provenance.get("method")
     statistics = {"celloracle": ["p"], "celloracle_bayesian": ["variance", "p"]}.get(method)
     if statistics is None:
         raise ValueError(
@@ -228,10 +228,11 @@ def to_celloracle(network: Network) -> dict[str, pd.DataFrame]:
             links["-logp"] = -np.log10(np.where(np.isnan(p), 1.0, p))
         else:
             links["-logp"] = -np.log(p)
-    return {
-        name: links[group == number].reset_index(drop=True)
-        for number, name in enumerate(network.groups or ("all",))
-    }
+    out = {}
+    for number, name in enumerate(network.groups or ("all",)):
+        rows: Any = links[group == number]
+        out[name] = rows.reset_index(drop=True)
+    return out
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def network_figure(
     if top < 1:
         raise ValueError(f"top is {top}; needed 1 or more")
     shown = one_group(edges, group)
-    chosen = in_group(edges, shown)
+    chosen: Any = in_group(edges, shown)
     chosen = chosen.assign(rank_by=defined_score(chosen))
     chosen = chosen[(chosen["source"] != chosen["target"]) & (chosen["rank_by"] > 0)]
     chosen = chosen.sort_values(
@@ -78,8 +78,8 @@ def network_figure(
     true = None
     if truth is not None:
         check(truth, "truth")
-        edges = true_edges(in_group(truth, shown))
-        true = set(zip(edges["source"], edges["target"], strict=True))
+        held = true_edges(in_group(truth, shown))
+        true = set(zip(held["source"], held["target"], strict=True))
 
     graph = networkx.DiGraph()
     for row in chosen.itertuples():
@@ -121,9 +121,10 @@ def _hubs(axes: Axes, graph: Any, networkx: Any) -> None:
     centre = np.mean(list(spot.values()), axis=0)
     hubs.sort(key=lambda hub: (np.arctan2(*(spot[hub] - centre)[::-1]), hub))
     longest = max((len(str(gene)) for gene in genes), default=0)
-    reach = 1.1 + 0.21 * max(longest, 3) / axes.figure.get_figwidth()
+    figure: Any = axes.figure
+    reach = 1.1 + 0.21 * max(longest, 3) / figure.get_figwidth()
     inner = 0.0 if len(hubs) == 1 else 0.58
-    point_per_unit = axes.figure.get_figwidth() * 72 / (2 * reach)
+    point_per_unit = figure.get_figwidth() * 72 / (2 * reach)
 
     # A wedge for every regulator: wide enough for its disc and for its genes.
     size = {hub: 560.0 + 60 * graph.out_degree(hub) for hub in hubs}

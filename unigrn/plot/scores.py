@@ -88,7 +88,7 @@ def evaluation_figure(
     groups = groups_of(network_edges)
     shown = one_group(network_edges, group)
     pairs, scores = judge(tables, truth, groups)
-    if not pairs["true"].any():
+    if not pairs["true"].to_numpy().any():
         raise ValueError(
             "none of the judged edges is true; needed tables and truth with the same names"
         )
@@ -96,7 +96,8 @@ def evaluation_figure(
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(14.0, 4.9), layout="constrained")
         FigureCanvasAgg(figure)
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)
+        engine: Any = figure.get_layout_engine()
+        engine.set(w_pad=0.12, h_pad=0.06)
         left, middle, right = figure.subplots(1, 3, width_ratios=(1.0, 1.45, 1.0))
         left.set_label("precision_recall")
         middle.set_label("heat_map")
@@ -152,8 +153,9 @@ def _heat_map(
     from matplotlib.patches import Patch
 
     if group is not None:
-        here = (pairs["group"] == group).to_numpy()
-        pairs, score = pairs[here], score[here]
+        here: Any = (pairs["group"] == group).to_numpy()
+        shown: Any = pairs[here]
+        pairs, score = shown, score[here]
     weight, true = pairs["weight"].to_numpy(), pairs["true"].to_numpy()
     both = pairs[["source", "target"]].to_numpy(str)
     names, codes = np.unique(both, return_inverse=True)
@@ -217,7 +219,7 @@ def _heat_map(
     axes.set_xlabel("target")
     axes.set_ylabel("regulator")
     axes.set_title("The strongest regulators" + ("" if group is None else f" of {group}"))
-    handles = [
+    handles: list[Any] = [
         Line2D(
             [],
             [],
@@ -241,7 +243,7 @@ def _heat_map(
 def _strength(axes: Axes, pairs: pd.DataFrame, score: np.ndarray, name: str) -> None:
     true, weight = pairs["true"].to_numpy(), pairs["weight"].to_numpy()
     if "strength" not in pairs:
-        edges = np.linspace(0, max(float(np.quantile(score, 0.995)), 1e-12), 41)
+        edges: Any = np.linspace(0, max(float(np.quantile(score, 0.995)), 1e-12), 41)
         for rows, colour, label, fill in (
             (~true, GREY, "false", True),
             (true, BLUE, "true", False),
@@ -327,7 +329,9 @@ def _make_room(*panels: Axes) -> None:
     """Lift the titles, all to one height, above the tallest legend."""
     rows = []
     for axes in panels:
-        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        legend = axes.get_legend()
+        assert legend is not None
+        labels = [text.get_text() for text in legend.get_texts()]
         rows.append(-(-len(labels) // _columns(labels)))
     for axes in panels:
         axes.set_title(axes.get_title(loc="left"), pad=10 + 13 * max(rows))

@@ -109,9 +109,9 @@ class AlignmentReport:
 
 def resolve(
     prior: Prior,
-    genes: Sequence[str],
-    regulators: Sequence[str] | None = None,
-    targets: Sequence[str] | None = None,
+    genes: Sequence[str] | np.ndarray,
+    regulators: Sequence[str] | np.ndarray | None = None,
+    targets: Sequence[str] | np.ndarray | None = None,
     hard_mask: bool = True,
     self_edges: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, AlignmentReport]:
@@ -277,7 +277,7 @@ def _check_overlap(
     )
 
 
-def _requested(names: Sequence[str], what: str) -> np.ndarray:
+def _requested(names: Sequence[str] | np.ndarray, what: str) -> np.ndarray:
     names = np.unique(texts(names, what))
     if not len(names):
         raise ValueError(f"the list of requested {what} is empty; name some, or leave it out")

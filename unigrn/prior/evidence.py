@@ -100,6 +100,7 @@ def of_edges(table: pd.DataFrame, name: str, label: str) -> Evidence:
         return None
 
     source, target = column("source", "tf"), column("target")
+    assert source is not None and target is not None
     weights, signs = column("weight", "score"), column("sign")
     if not len(table):
         raise ValueError(f"{label}: has no rows, so there is no edge; give at least one")

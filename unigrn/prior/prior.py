@@ -299,7 +299,9 @@ class Prior:
         """Return the (regulators, targets) mask over the prior's own names: True at an edge."""
         return self._whole.support()
 
-    def align(self, regulators: Sequence[str], targets: Sequence[str]) -> AlignedPrior:
+    def align(
+        self, regulators: Sequence[str] | np.ndarray, targets: Sequence[str] | np.ndarray
+    ) -> AlignedPrior:
         """Arrange the prior for given names, compressed by target.
 
         Parameters
@@ -387,7 +389,7 @@ def _table(table: pd.DataFrame, label: str, instead: str) -> pd.DataFrame:
     return table
 
 
-def texts(names: Sequence[str], what: str) -> np.ndarray:
+def texts(names: Sequence[str] | np.ndarray, what: str) -> np.ndarray:
     """Names as an array of text."""
     if isinstance(names, str | bytes):
         raise ValueError(f"{what} must be a list of names, got the single text {names!r}")
@@ -395,7 +397,7 @@ def texts(names: Sequence[str], what: str) -> np.ndarray:
     return np.asarray(names, dtype=str).reshape(-1)
 
 
-def _names(names: Sequence[str], what: str) -> np.ndarray:
+def _names(names: Sequence[str] | np.ndarray, what: str) -> np.ndarray:
     names = texts(names, what)
     unique, counts = np.unique(names, return_counts=True)
     if len(unique) != len(names):

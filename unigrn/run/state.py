@@ -47,7 +47,7 @@ class Grid:
         if not chosen:
             return small, np.zeros(self.size, np.int32)
         where = np.ravel_multi_index(tuple(self.places()[:, chosen].T), small.shape)
-        return small, where.astype(np.int32)
+        return small, np.asarray(where, np.int32)
 
     @property
     def certified(self) -> np.ndarray:

@@ -70,6 +70,7 @@ def lifted(terms: tuple[Term, ...]) -> tuple[Term, ...]:
 def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, options: Options) -> Fit:
     """Solve a batch of fits; the systems of the moments are those of group after group."""
     tasks = members.tasks
+    assert tasks.offset is not None
     index, _, prior = batching.positions(tasks, members.entries)
     systems, targets = batching.grid(tasks)
     place = systems[:, None] + tasks.offset[None, :]

@@ -73,6 +73,7 @@ def positions(tasks: Tasks, entries: Entries) -> tuple[Array, Array, PriorView]:
 def grid(tasks: Tasks, held: bool = False) -> tuple[Array, Array]:
     """System and response of each fit, (N,)."""
     system = tasks.held if held else tasks.system
+    assert system is not None
     return jnp.repeat(system, tasks.row.shape[1]), tasks.target.reshape(-1)
 
 
@@ -144,6 +145,7 @@ def certified(solver: Solver, slots: Slots, view: View, prior: PriorView, option
 
     What no parameter of a term changes is worked out once, before.
     """
+    assert solver.solve is not None
     slots = Slots(slots.shape, tuple(t.prepare(view, prior) for t in slots.terms))
     fit = solver.solve(slots, view, prior, options)
     if fit.status is not None:

@@ -20,7 +20,7 @@ other.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -133,13 +133,13 @@ def _factor_tile(lower, inverse, panel, right, columns):
         floor = [first[e, e] * tiny for e in range(BLOCK)]
         c = reduced(lower, o, o, first)
         w, good = _inverse_factor(c[:, :BLOCK], floor)
-        z = sum(w[:, d][:, None] * _slice(right, (o + d, 0, 0), (1, many, n)) for d in range(BLOCK))
+        z: Any = sum(w[:, d][:, None] * _slice(right, (o + d, 0, 0), (1, many, n)) for d in range(BLOCK))
 
         def store(lower, right, c, r, skip):
-            part = sum(w[:, d][:, None] * c[d][None] for d in range(BLOCK))
+            part: Any = sum(w[:, d][:, None] * c[d][None] for d in range(BLOCK))
             lower = _update(lower, part, (o, r, 0))
             part = part[:, skip:]
-            shift = sum(part[d][:, None] * z[d][None] for d in range(BLOCK))
+            shift: Any = sum(part[d][:, None] * z[d][None] for d in range(BLOCK))
             old = _slice(right, (r + skip, 0, 0), shift.shape)
             return lower, _update(right, old - shift, (r + skip, 0, 0))
 
@@ -164,7 +164,7 @@ def _backward_tile(lower, inverse, right, columns):
 
     def block(t, right):
         o = columns - BLOCK - t
-        x = sum(
+        x: Any = sum(
             _slice(inverse, (o // BLOCK, r, 0, 0), (1, 1, BLOCK, n))[0, 0][:, None]
             * _slice(right, (o + r, 0, 0), (1, many, n))
             for r in range(BLOCK)
@@ -172,7 +172,7 @@ def _backward_tile(lower, inverse, right, columns):
         right = _update(right, x, (o, 0, 0))
 
         def chunk(i, right):
-            shift = sum(
+            shift: Any = sum(
                 _slice(lower, (i, o + r, 0), (ROWS, 1, n)) * x[r][None] for r in range(BLOCK)
             )
             above = (i + _count(ROWS) < o)[:, None, None]

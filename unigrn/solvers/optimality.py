@@ -260,9 +260,9 @@ def certify(
 
 
 def ended(
-    params: Blocks, residual: Array, tolerance: Array, otherwise: Any = Status.MAX_ITERATIONS
+    params: Any, residual: Array, tolerance: Array, otherwise: Any = Status.MAX_ITERATIONS
 ) -> Array:
-    """Say how a fit ended from its residual alone."""
+    """Say how a fit, whose numbers are the leaves of ``params``, ended from its residual alone."""
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(params)]))
     status = jnp.where(residual <= tolerance, Status.CONVERGED, otherwise)
     return jnp.where(finite & ~jnp.isnan(residual), status, Status.NOT_FINITE).astype(jnp.int32)

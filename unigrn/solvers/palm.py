@@ -74,7 +74,7 @@ def kinks(spec: Any, block: str) -> tuple[Term, ...]:
 
 
 def _squares(terms: tuple[Term, ...], block, params, view, prior) -> Squares:
-    found = [t.squares(block, params, view, prior) for t in terms]
+    found: list[Squares] = [t.squares(block, params, view, prior) for t in terms]
     return sum(found[1:], found[0])
 
 
