@@ -25,9 +25,10 @@ QUICK := frame methods prior network plan plot evaluate originals_netrex house t
 quick: $(VENV)/.installed ## run the tests of the loop while coding, in under a minute
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(QUICK:%=tests/test_%.py)
 
-lint: $(VENV)/.installed ## check style with ruff
+lint: $(VENV)/.installed ## check style with ruff and types with pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright
 
 benchmark: $(VENV)/.installed-benchmark ## time unigrn beside scikit-learn and plain NumPy
 	$(BIN)/python examples/benchmarks/run.py $(BENCHMARK_FLAGS)

@@ -11,6 +11,7 @@ Everything public is importable from here and loaded when it is first used.
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 __version__ = "0.2.0"
 
@@ -84,10 +85,14 @@ _HOME = {
 }
 _MODULES = ("datasets", "evaluate", "methods", "plot", "progress", "verify", "solvers", "ensembles")
 
-__all__ = ["UnigrnWarning", "__version__", *sorted(_HOME)]
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]  # of one table, lazily
+    "UnigrnWarning",
+    "__version__",
+    *sorted(_HOME),
+]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Load a public name, or a submodule, on first use."""
     if name in _HOME:
         return getattr(importlib.import_module(f"unigrn.{_HOME[name]}"), name)

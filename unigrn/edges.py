@@ -240,7 +240,7 @@ def summarize(certificate: pd.DataFrame, groups: tuple[str, ...] | None) -> dict
     summary = _count_statuses(certificate)
     if groups is not None:
         parts: dict[Any, pd.DataFrame] = dict(list(certificate.groupby("group", sort=True)))
-        none = certificate.iloc[:0]
+        none = certificate.head(0)
         summary["by_group"] = {name: _count_statuses(parts.get(name, none)) for name in groups}
     return summary
 

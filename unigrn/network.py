@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -435,8 +435,8 @@ class Network:
             raise ValueError(f"which group? needed one of {listed(self.groups, 20)}")
         if group not in self.groups:
             raise ValueError(f"no group {group!r}; there are {listed(self.groups, 20)}")
-        rows: Any = group_codes(self.edges, self.groups) == self.groups.index(group)
-        return self.edges[rows]
+        rows = group_codes(self.edges, self.groups) == self.groups.index(group)
+        return cast("pd.DataFrame", self.edges[rows])
 
     def _ordered(self, table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
         """Sort by group, then score downwards, then source and target."""

@@ -58,8 +58,7 @@ def _program(
     if context.invoked_subcommand is None:
         group: Any = context.command
         raise Refusal(
-            f"no command given; the commands are {', '.join(group.commands)}; "
-            "see unigrn --help"
+            f"no command given; the commands are {', '.join(group.commands)}; see unigrn --help"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
+import typer.core
 
 FAILED, BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED = 1, 2, 70, 130, 141
 # Of typer's exceptions only the leaves are public. The second parent of this one is, in every
@@ -64,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         debug = True
     command = typer.main.get_command(app)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a letter that the terminal lacks is no reason to fail
+        # A letter that the terminal lacks is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         code = 0
@@ -130,7 +133,7 @@ def _usage(problem: Any) -> str:
     context: Any = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "unigrn"
     misspelt = getattr(problem, "option_name", None)
-    if misspelt and hasattr(problem, "possibilities"):
+    if misspelt and context is not None and hasattr(problem, "possibilities"):
         known = [name for p in context.command.params for name in (*p.opts, *p.secondary_opts)]
         message = f"no option {misspelt}{meant(misspelt, [*known, '--help'])}"
     else:

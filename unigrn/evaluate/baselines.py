@@ -188,7 +188,11 @@ def _expression(expression: Any) -> tuple[Any, np.ndarray]:
         matrix, names = expression
         matrix = matrix.tocsr() if hasattr(matrix, "tocsr") else np.asarray(matrix)
         names = np.asarray([str(name) for name in names], dtype=object)
-    elif not isinstance(expression, tuple) and hasattr(expression, "var_names") and hasattr(expression, "X"):
+    elif (
+        not isinstance(expression, tuple)
+        and hasattr(expression, "var_names")
+        and hasattr(expression, "X")
+    ):
         matrix, names = expression.X, expression.var_names.astype(str).to_numpy(dtype=object)
         matrix = matrix.tocsr() if hasattr(matrix, "tocsr") else matrix
     else:

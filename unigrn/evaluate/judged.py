@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from unigrn.edges import edge_score
+from unigrn.tables import Column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,16 +70,14 @@ def in_group(edges: pd.DataFrame, group: str | None) -> pd.DataFrame:
     """Rows of one group; all where the table has no groups."""
     if group is None or "group" not in edges:
         return edges
-    rows: Any = edges["group"].to_numpy(str) == group
-    return edges[rows]
+    return cast("pd.DataFrame", edges[edges["group"].to_numpy(str) == group])
 
 
 def true_edges(truth: pd.DataFrame) -> pd.DataFrame:
     """Rows that are true, by the label where there is one."""
     if "label" not in truth:
         return truth
-    rows: Any = truth["label"].to_numpy(float) > 0
-    return truth[rows]
+    return cast("pd.DataFrame", truth[truth["label"].to_numpy(float) > 0])
 
 
 def defined_score(edges: pd.DataFrame) -> np.ndarray:

@@ -201,8 +201,10 @@ def _hubs(axes: Axes, graph: Any, networkx: Any) -> None:
             )
     halo = [patheffects.withStroke(linewidth=2.4, foreground="white", alpha=0.9)]
     for hub in hubs:
+        across, up = point[hub]
         axes.text(
-            *point[hub],
+            across,
+            up,
             hub,
             ha="center",
             va="center",
@@ -214,8 +216,10 @@ def _hubs(axes: Axes, graph: Any, networkx: Any) -> None:
     for gene in genes:
         turn = np.degrees(angle[gene]) % 360
         flip = 90 < turn < 270
+        across, up = 1.045 * point[gene]
         axes.text(
-            *(1.045 * point[gene]),
+            across,
+            up,
             gene,
             rotation=turn - 180 if flip else turn,
             rotation_mode="anchor",

@@ -241,8 +241,8 @@ def solve(
     column[part] = np.arange(len(part))
     sizes = {"regulators": places(len(problem.regulators)), "targets": places(len(problem.targets))}
     rows = source.x.shape[0] if isinstance(source, Rows) else 0
-    by_rows = isinstance(source, Rows) and group is not None
-    at = state.data.positions(group) if by_rows else None
+    by_rows = isinstance(source, Rows)
+    at = state.data.positions(group) if by_rows and group is not None else None
     terms, extra = laid((problem.terms, problem.extra), sizes, at, rows, state.dtype)
     if isinstance(source, Rows):
         source = Rows(source.x, source.y, source.weight, extra)

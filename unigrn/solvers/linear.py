@@ -133,7 +133,9 @@ def _factor_tile(lower, inverse, panel, right, columns):
         floor = [first[e, e] * tiny for e in range(BLOCK)]
         c = reduced(lower, o, o, first)
         w, good = _inverse_factor(c[:, :BLOCK], floor)
-        z: Any = sum(w[:, d][:, None] * _slice(right, (o + d, 0, 0), (1, many, n)) for d in range(BLOCK))
+        z: Any = sum(
+            w[:, d][:, None] * _slice(right, (o + d, 0, 0), (1, many, n)) for d in range(BLOCK)
+        )
 
         def store(lower, right, c, r, skip):
             part: Any = sum(w[:, d][:, None] * c[d][None] for d in range(BLOCK))

@@ -135,6 +135,7 @@ def spreads(params: Blocks, view: View, centred: bool = True) -> Array:
 
 def _weighted(view: View) -> tuple[Array, Array]:
     """Return the weights of the cells, and the weighted means of the regulators."""
+    assert view.x is not None
     rows = jnp.ones(view.x.shape[0], view.x.dtype) if view.weight is None else view.weight
     return rows, rows @ view.x / jnp.maximum(jnp.sum(rows), jnp.finfo(view.x.dtype).tiny)
 

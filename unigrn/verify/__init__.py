@@ -8,6 +8,7 @@ plain NumPy, in `originals` and `originals_netrex`.
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 _HOME = {
     "equivalent": "equivalence",
@@ -21,10 +22,10 @@ _HOME = {
     "verify": "table",
 }
 
-__all__ = sorted(_HOME)
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]  # of one table, lazily
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Load a public name on first use."""
     if name in _HOME:
         return getattr(importlib.import_module(f"unigrn.verify.{_HOME[name]}"), name)

@@ -53,13 +53,13 @@ class Formulation:
         (instance, steps) -> u: where the released algorithm is the definition.
     """
 
-    objective: Callable[[Instance, Any], float]
-    violation: Callable[[Instance, Any], float] | None = None
-    variables: Callable[[Instance, Point], Any] | None = None
-    gradient: Callable[[Instance, Any], Any] | None = None
-    prox: Callable[[Instance, Any, float], Any] | None = None
-    minimiser: Callable[[Instance], Any] | None = None
-    iterates: Callable[[Instance, int], Any] | None = None
+    objective: Callable[[Any, Any], float]
+    violation: Callable[[Any, Any], float] | None = None
+    variables: Callable[[Any, Point], Any] | None = None
+    gradient: Callable[[Any, Any], Any] | None = None
+    prox: Callable[[Any, Any, float], Any] | None = None
+    minimiser: Callable[[Any], Any] | None = None
+    iterates: Callable[[Any, int], Any] | None = None
     name: str = "formulation"
 
 
@@ -78,11 +78,11 @@ class Equivalence:
 
     first: Formulation
     second: Formulation
-    to: Callable[[Instance, Any], Any] = _same
-    back: Callable[[Instance, Any], Any] = _same
-    data: Callable[[Instance], Instance] = lambda instance: instance
-    scale: float | Callable[[Instance], float] = 1.0
-    shift: float | Callable[[Instance], float] = 0.0
+    to: Callable[[Any, Any], Any] = _same
+    back: Callable[[Any, Any], Any] = _same
+    data: Callable[[Any], Any] = lambda instance: instance
+    scale: float | Callable[[Any], float] = 1.0
+    shift: float | Callable[[Any], float] = 0.0
     relation: str = "equal"
     tolerance: float = 1e-9
     steps: int = 5
@@ -107,6 +107,7 @@ class Equivalence:
         def lies_in(f, at, w):
             return f.violation is None or float(f.violation(at, w)) <= 0
 
+        assert p.variables is not None
         u = p.variables(instance, point)
         if lies_in(p, instance, u):
             v = self.to(instance, u)
@@ -264,7 +265,8 @@ def search(
         deadline=None,
         database=None,
         phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
+        # The stub gives the metaclass where the members are meant.
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
         report_multiple_bugs=False,
     )
     @given(strategies.tuples(*drawn_from))

@@ -31,7 +31,7 @@ Implicit-feedback factorisation: Hu, Koren and Volinsky, ICDM 2008, doi:10.1109/
 from __future__ import annotations
 
 from itertools import combinations, product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -410,9 +410,11 @@ def netrex_cf_run(
     ValueError
         Without ``orders`` and ``iterations``, or with fewer orders than iterations.
     """
-    if iterations is None and orders is None:
-        raise ValueError("got neither orders nor iterations; needed one of them")
-    iterations = len(orders) if iterations is None else int(iterations)
+    if iterations is None:
+        if orders is None:
+            raise ValueError("got neither orders nor iterations; needed one of them")
+        iterations = len(orders)
+    iterations = int(iterations)
     if orders is not None and len(orders) < iterations:
         raise ValueError(f"got {len(orders)} orders for {iterations} iterations; needed one each")
     state, states = start, [start]
@@ -463,10 +465,9 @@ def read_recorded(path: Path | str) -> Recorded:
         data = {name: file[name] for name in file.files}
     names = ("E", "P_model", "lam", "alpha", "beta", "eta_model")
     numbers = ("lambda_a", "lambda_s", "reg", "eta0")
-    problem = NetrexCF(
-        *(np.asarray(data[f"in_{k}"], dtype=np.float64) for k in names),
-        *(float(data[f"in_{k}"]) for k in numbers),
-    )
+    fields: list[Any] = [np.asarray(data[f"in_{k}"], dtype=np.float64) for k in names]
+    fields += [float(data[f"in_{k}"]) for k in numbers]
+    problem = NetrexCF(*fields)
     start = netrex_cf_state(problem, *(data[f"it0000_init_{b}"] for b in "SAXY"))
     moved = [data[k] for k in sorted(k for k in data if k.startswith("order"))]
     blocks = {}
@@ -804,15 +805,15 @@ def netrex_cf_residual(
 ) -> Residual:
     """Fixed-point residual of one outer iteration A, S, X, Y with all features moving."""
     after = netrex_cf_run(problem, state, iterations=1, mu=mu)[-1]
-    moves = [
+    S, A, R = (
         float(np.abs(new - old).max() / (1 + np.abs(old).max()))
         for new, old in (
             (after.S, state.S),
             (after.A, state.A),
             (after.X.T @ after.Y, state.X.T @ state.Y),
         )
-    ]
-    return Residual(*moves, int(np.sum((after.S != 0) != (state.S != 0))))
+    )
+    return Residual(S, A, R, int(np.sum((after.S != 0) != (state.S != 0))))
 
 
 def netrex_cf_balance(problem: NetrexCF, state: NetrexCFState) -> np.ndarray:

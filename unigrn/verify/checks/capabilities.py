@@ -138,11 +138,11 @@ def _values_at(case: Case, values: np.ndarray) -> np.ndarray:
 
 def _member(case: Case, name: str, inside: np.ndarray, values: np.ndarray) -> None:
     """Check that the value is 0 just where every entry is inside."""
-    inside = inside.reshape(*inside.shape[:2], -1).all(2)
-    wrong = np.argwhere(inside != (values == 0))
+    whole = np.asarray(inside.reshape(*inside.shape[:2], -1).all(2))
+    wrong = np.argwhere(whole != (values == 0))
     if len(wrong):
         n, r = wrong[0]
-        if inside[n, r]:
+        if whole[n, r]:
             raise Fault(
                 f"{case.name} is {values[n, r]:.6g} at a point that its {name} allows: it "
                 "must be exactly 0 on the set"
@@ -336,13 +336,13 @@ def lipschitz(case: Case) -> str:
     _claims(case, "lipschitz")
     block, points = case.term.block, case.form(case.world)[0]
     bound = case.offer("lipschitz").reshape(-1, 1)
-    start = case.at(slopes=True)[1][block]
+    start = case.slopes()[1][block]
     way = case.rng.normal(size=start.shape)
     axes = [1] * (start.ndim - 2)
 
     for _ in range(12):  # towards the direction of largest curvature
         way = way / np.maximum(lengths(way), 1e-300).reshape(*way.shape[:2], *axes)
-        turn = case.at(points.replace(**{block: points[block] + way}), slopes=True)[1][block]
+        turn = case.slopes(points.replace(**{block: points[block] + way}))[1][block]
         turn = turn - start
         size = lengths(turn)
         over = size - bound * (1 + LOOSE) - 1e-11 * (1 + lengths(start))

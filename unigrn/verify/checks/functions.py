@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +98,7 @@ def hyperparameters(case: Case) -> str:
     return ""
 
 
-def _told_apart(base: Term, kind: str) -> None:
+def _told_apart(base: Any, kind: str) -> None:
     fields = dataclasses.fields(base)
     fixed = tuple(f.name for f in fields if f.metadata.get("static"))
     twin = object.__new__(_twin(tuple(f.name for f in fields if f.name not in fixed), fixed))
@@ -283,14 +284,14 @@ def gradient(case: Case) -> str:
     base = still(case)
     way = {b: case.rng.normal(size=base[b].shape) for b in free}
     try:
-        values, turn = case.at(base, slopes=True)
+        values, turn = case.slopes(base)
     except Exception as error:
         raise Fault(
             f"{case.name} has no gradient that JAX can compute: {first_line(error)}; use "
             "differentiable operations, or offer a prox"
         ) from error
     size = 1 + np.abs(values)
-    want = sum(np.sum(turn[b] * way[b], tuple(range(2, way[b].ndim))) for b in free)
+    want = np.asarray(sum(np.sum(turn[b] * way[b], tuple(range(2, way[b].ndim))) for b in free))
     wrong, found = np.full(values.shape, np.inf), None
     for h in (1e-4, 1e-6):
         ends = [
@@ -300,6 +301,7 @@ def gradient(case: Case) -> str:
         gap = np.abs(rise - want) / (1e-4 * (1 + np.abs(want) + np.abs(rise)) + 1e-14 * size / h)
         found = rise if found is None else np.where(gap < wrong, rise, found)
         wrong = np.fmin(wrong, gap)
+    assert found is not None
     wrong = np.where(case.world.plain[:, None], wrong - 1, -1)
     if np.mean(wrong > 0) > 0.01:  # a kink may lie between two ends, now and then
         refute(

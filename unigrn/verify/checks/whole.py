@@ -70,11 +70,12 @@ class Whole:
 
 def retrace(whole: Whole) -> str:
     """Check that calling the method with another hyperparameter gives the same structure."""
-    if whole.build is None:
+    build = whole.build
+    if build is None:
         raise Absent
 
     def structure(**hyper):
-        return jax.tree.structure(whole.build(None, **hyper).terms)
+        return jax.tree.structure(build(None, **hyper).terms)
 
     first = structure()
     if structure() != first:
@@ -272,7 +273,9 @@ def _network_prior(world: World) -> Any:
 
 def _compared(whole: Whole, solution: Any, begun: Any) -> None:
     """Compare the objective at the solution with that at the start and around it."""
-    world, coupled, rng = whole.world, whole.world.coupled, np.random.default_rng(5)
+    world = whole.world
+    assert world is not None
+    coupled, rng = world.coupled, np.random.default_rng(5)
     extra = [b for b in whole.spec.blocks if b != "theta"]
     if not set(extra) <= set(solution.blocks):
         return  # blocks of one number an edge are read off as statistics

@@ -23,7 +23,7 @@ from unigrn.verify.instances import CELLS, REGULATORS, TARGETS, Instance
 POINTS = 16  # at which a term is evaluated on each instance, in one compiled call
 FACTORS = 2
 TIGHT, LOOSE = 1e-9, 1e-7  # relative to 1 + the size of what is compared
-ODD = (
+ODD: tuple[dict[str, Any], ...] = (
     *({"columns": c} for c in ("zero", "repeated", "constant", "nearly repeated")),
     {"constant_target": True},
     {"constant_target": True, "offset": 10.0},
@@ -356,7 +356,7 @@ def instances_for(
     """Draw instances and add the odd ones, without those that a term's own check refuses."""
     rng = np.random.default_rng((seed, 3))
     weights = ("ones", "counts") if spec.loss.weighted else ("ones",)
-    shape = (
+    shape: dict[str, Any] = (
         {}
         if fitted is None
         else {
@@ -516,17 +516,23 @@ class Case:
         own, data = home(self.bound, view)
         return own(points, data, prior)
 
-    def at(self, points=None, view=None, prior=None, slopes=False, bound=None):
-        """Values (N, R) at points of the main world, or values and gradients."""
+    def at(self, points=None, view=None, prior=None, bound=None) -> np.ndarray:
+        """Values (N, R) at points of the main world."""
         own = self.form(self.world)
         given = (points, view, prior)
         # With gradients throughout, so that the shape compiles once.
-        values, turn = look(
+        values, _ = look(
             self.bound if bound is None else bound,
             *(a if g is None else g for a, g in zip(own, given, strict=True)),
-            slopes or (self.smooth and not self.bare),
+            self.smooth and not self.bare,
         )
-        return (np.asarray(values), _host(turn)) if slopes else np.asarray(values)
+        return np.asarray(values)
+
+    def slopes(self, points: Blocks | None = None) -> tuple[np.ndarray, Any]:
+        """Values (N, R) at points of the main world, and gradients."""
+        own, view, prior = self.form(self.world)
+        values, turn = look(self.bound, own if points is None else points, view, prior, True)
+        return np.asarray(values), _host(turn)
 
     @cached_property
     def values(self) -> np.ndarray:

@@ -81,6 +81,7 @@ class Parting:
             return replace(report, holds=False, reason="no instance tells them apart")
         if self.certified is None:
             return replace(report, holds=True)
+        assert report.counterexample is not None
         with jax.enable_x64(True):
             off = self.certified(*report.counterexample)
         return replace(

@@ -131,7 +131,7 @@ def _hypotheses(p: _Finite, link: _Link) -> list[Finding]:
 
     def problem(q: _Finite) -> Formulation:
         return Formulation(
-            lambda _, k: q.values[k],
+            lambda _, k: float(q.values[k]),
             lambda _, k: float(not q.feasible[k]),
             lambda _, point: point.seed % len(q.values),
         )
@@ -153,7 +153,7 @@ def _carried(p: _Finite, q: _Finite, to: np.ndarray) -> list[Finding]:
     out = []
     for image in to[p.minimisers]:
         out.append(Finding("feasibility", float(not q.feasible[image])))
-        out.append(Finding("minimiser", abs(q.values[image] - q.least)))
+        out.append(Finding("minimiser", float(abs(q.values[image] - q.least))))
     return out
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unigrn.methods import get
+from unigrn.methods.netrex_cf import Start
 from unigrn.moments import padded
 from unigrn.terms import Blocks
 from unigrn.verify import originals_netrex as o
@@ -305,7 +306,7 @@ def _ranged(values: np.ndarray) -> np.ndarray:
 
 def _safe(gram: np.ndarray, more: float = 0.0) -> float:
     """1.01 times a bound of the largest eigenvalue."""
-    return 1.01 * (min(np.linalg.norm(gram), np.abs(gram).sum(axis=1).max()) + more)
+    return 1.01 * (float(min(np.linalg.norm(gram), np.abs(gram).sum(axis=1).max())) + more)
 
 
 def _netrex_twin(
@@ -320,7 +321,7 @@ def _netrex_twin(
     """Do all that the method does: units, Laplacian, budgets, start, sweeps until they stop."""
     k = NETREX | _netrex_settings(network)
     E, x = unit(network.E.T).T, unit(network.view.x)
-    known = (network.evidence > 0).any(axis=0)
+    known = np.asarray((network.evidence > 0).any(axis=0))
     keep, add = o.netrex_budgets(int(known.sum()), k["keep"], k["total"])
     add += keep * on_top
     p = o.netrex_problem(
@@ -474,6 +475,7 @@ def _start(
 ) -> list[Finding]:
     spec = released(network)
     if network.regulators <= 10:  # where 100 and 500 are all there are
+        assert isinstance(spec.start, Start)
         spec = spec.replace(start=replace(spec.start, rows=2, columns=1))
         rows, columns = rows - 98, columns - 499
     found = on_host(_started, spec, network.view, network.prior, _key())
@@ -570,7 +572,7 @@ class Waves:
         return waves(known, q, p, data.weight)
 
 
-def waves(known: np.ndarray, q: np.ndarray, p: np.ndarray, cells: np.ndarray) -> Blocks:
+def waves(known: Any, q: Any, p: Any, cells: Any) -> Blocks:
     """Blocks for regulators, targets and cells that are marked with 1; V'U is 1 on the prior."""
 
     def wave(k, rows, columns):

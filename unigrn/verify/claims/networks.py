@@ -338,7 +338,7 @@ def shipped(build: Callable[[Network], Spec], name: str) -> Formulation:
 
 def safe_mu(B: np.ndarray) -> float:
     """Inverse step of the safe network step: 1.01 times a bound on twice the largest eigenvalue."""
-    return 1.01 * 2 * min(np.linalg.norm(B), np.abs(B).sum(axis=1).max())
+    return 1.01 * 2 * float(min(np.linalg.norm(B), np.abs(B).sum(axis=1).max()))
 
 
 def network_matrix(p: o.NetrexCF, state: o.NetrexCFState) -> np.ndarray:
@@ -371,4 +371,4 @@ def swept(
 
 def spectral(B: np.ndarray) -> float:
     """Spectral in place of Frobenius norm."""
-    return np.linalg.norm(B, 2)
+    return float(np.linalg.norm(B, 2))

@@ -274,6 +274,7 @@ def original(
         )
 
     def slopes(instance, parts):
+        assert gradient is not None
         return [
             gradient(*xy, b) for xy, b in zip(on_kept(instance, scale, **slip), parts, strict=True)
         ]
@@ -334,10 +335,10 @@ def _lasso(
     spec = _sketch()
     first = shipped(spec)
     if cut:
-        free = shipped(spec.replace(constraint=None))
+        free = shipped(spec.replace(constraint=None)).minimiser
+        assert free is not None
         first = replace(
-            first,
-            minimiser=lambda i: Blocks(theta=np.where(tabled(i).own, free.minimiser(i).theta, 0)),
+            first, minimiser=lambda i: Blocks(theta=np.where(tabled(i).own, free(i).theta, 0))
         )
     second = original(
         "lasso of each target",
@@ -347,6 +348,7 @@ def _lasso(
         price=strength,
     )
     joined = Equivalence(first, second, restrict, partial(embed, leak=leak))
+    assert first.minimiser is not None
     found = first.minimiser(instance)
     # The likelihood of a target without variance is not defined; its coefficients are.
     kinds = tuple(k for k in KINDS if k != "objective" or not instance.constant_target)
@@ -421,6 +423,7 @@ def _ridge(
 
     first = shipped(released.celloracle(None).replace(over=()))
     second = original("ridge of each target", scale, value, fit, gradient, **slip)
+    assert first.minimiser is not None and second.minimiser is not None
     found, wanted = first.minimiser(instance), second.minimiser(instance)
     first = replace(first, minimiser=lambda i: found)
     second = replace(second, minimiser=lambda i: wanted)
@@ -530,7 +533,7 @@ def _bagged(instance: Instance, point: Point, tails: int = 2, **slip: Any) -> li
         wanted = _bags(instance, draws, **slip)
         seen = [np.isfinite(a["weight"]) for a in (found, wanted)]
         out += [
-            Finding("feasibility", np.count_nonzero(seen[0] != seen[1])),
+            Finding("feasibility", float(np.count_nonzero(seen[0] != seen[1]))),
             _far(instance, found["weight"], wanted["weight"]),
             _logs_apart(found["p"], wanted["p"] * tails / 2),
             Finding(
@@ -685,7 +688,7 @@ def _bayesian(
     seen = [np.isfinite(a["weight"]) for a in (found, wanted)]
     ratio = np.where(seen[1], np.nan_to_num(found["variance"]) / wanted["variance"] - 1, 0)
     return [
-        Finding("feasibility", np.count_nonzero(seen[0] != seen[1])),
+        Finding("feasibility", float(np.count_nonzero(seen[0] != seen[1]))),
         _far(instance, found["weight"], wanted["weight"]),
         Finding("statistics", largest(ratio)),
         _logs_apart(found["p"], wanted["p"]),
@@ -801,15 +804,17 @@ def _stationary(
     out = joined.compare(instance, point, KINDS)
     # 2. For given (a, l) ridge of strength l / a is the minimiser in theta.
     x, y = _target(instance)
-    u = joined.first.variables(instance, point)
+    first = joined.first
+    assert first.variables is not None and first.gradient is not None
+    u = first.variables(instance, point)
     a, lam = float(u.noise_precision), float(u.weight_precision)
     best = u.replace(theta=originals.ridge(x, y, lam / a if relative else lam))
-    value = joined.first.objective(instance, best)
+    value = first.objective(instance, best)
     out.append(
-        Finding("minimiser", max(value - joined.first.objective(instance, u), 0) / (1 + abs(value)))
+        Finding("minimiser", max(value - first.objective(instance, u), 0) / (1 + abs(value)))
     )
-    found = joined.first.gradient(instance, best)
-    steep = joined.first.gradient(instance, best.replace(theta=np.zeros_like(best.theta)))
+    found = first.gradient(instance, best)
+    steep = first.gradient(instance, best.replace(theta=np.zeros_like(best.theta)))
     out.append(Finding("gradient", largest(found.theta) / (1 + largest(steep.theta))))
     # 3. There, a dJ/da and l dJ/dl are the two equations of the fixed point.
     r, e = y - y.mean() - (x - x.mean(axis=0)) @ best.theta, _eigenvalues(x)
