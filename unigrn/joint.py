@@ -12,7 +12,7 @@ from unigrn.kernels import hard_threshold, largest, soft_threshold, spend
 
 @dataclass(frozen=True)
 class Joint:
-    """The prox of several terms together, a function; ``prox`` is None where no rule gives it, ``why`` why."""
+    """The prox of several terms together, a function; None where no rule gives it, ``why`` why."""
 
     prox: Any
     why: str = ""

@@ -144,7 +144,8 @@ class Moments:
 class View:
     """The data as a term sees it: moments, or rows, or both; a key where noise is drawn.
 
-    ``moments`` are `Moments`. ``extra`` holds external arrays by name (`unigrn.Data.with_extra`), cut like everything else.
+    ``moments`` are `Moments`. ``extra`` holds external arrays by name (`unigrn.Data.with_extra`),
+    cut like everything else.
     ``regulators`` and ``target`` are the positions of a fit's candidates and of its target, None
     for a whole network. What a term has not asked for may be None.
     """

@@ -142,8 +142,8 @@ def _weighted(view: View) -> tuple[Array, Array]:
 
 def shear(params: Blocks, view: View, joints: dict[str, Joint]) -> Array | None:
     """Return the means of the regulators, along which an intercept can move with theta, or None."""
-    free = "intercept" in params and "intercept" not in joints and view.x is not None
-    if not free or params.theta.shape[:1] != view.x.shape[1:]:
+    free = "intercept" in params and "intercept" not in joints
+    if not free or view.x is None or params.theta.shape[:1] != view.x.shape[1:]:
         return None
     return _weighted(view)[1]
 

@@ -84,7 +84,7 @@ def retrace(whole: Whole) -> str:
             "compiles again: define its functions at the top level of a module, and pass "
             "numbers by unigrn.loss(function, name=number)"
         )
-    for p in list(inspect.signature(whole.build).parameters.values())[1:]:
+    for p in list(inspect.signature(build).parameters.values())[1:]:
         if not isinstance(p.default, float):
             continue
         for factor in (0.9, 1.1):
