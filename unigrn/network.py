@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -423,7 +423,7 @@ class Network:
         genes = f"{self.regulators.size} regulators{between}{self.targets.size} targets"
         return f"{len(self.edges)} edges, {groups}{genes}"
 
-    def _of_group(self, group: str | None) -> pd.DataFrame:
+    def _of_group(self, group: str | None) -> Any:
         """Give the edges of one group."""
         if self.groups is None:
             if group is not None:
@@ -435,8 +435,7 @@ class Network:
             raise ValueError(f"which group? needed one of {listed(self.groups, 20)}")
         if group not in self.groups:
             raise ValueError(f"no group {group!r}; there are {listed(self.groups, 20)}")
-        rows = group_codes(self.edges, self.groups) == self.groups.index(group)
-        return cast("pd.DataFrame", self.edges[rows])
+        return self.edges[group_codes(self.edges, self.groups) == self.groups.index(group)]
 
     def _ordered(self, table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
         """Sort by group, then score downwards, then source and target."""

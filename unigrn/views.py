@@ -43,7 +43,7 @@ def pytree(cls: type[_C]) -> type[_C]:
     another term.
     """
     cls = dataclass(frozen=True)(cls)
-    fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]  # one by now
+    fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]  # a dataclass by now
     leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
     fixed = tuple(f.name for f in fields if f.metadata.get("static"))
 

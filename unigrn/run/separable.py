@@ -242,7 +242,7 @@ def solve(
     sizes = {"regulators": places(len(problem.regulators)), "targets": places(len(problem.targets))}
     rows = source.x.shape[0] if isinstance(source, Rows) else 0
     by_rows = isinstance(source, Rows)
-    at = state.data.positions(group) if by_rows and group is not None else None
+    at = None if group is None or not by_rows else state.data.positions(group)
     terms, extra = laid((problem.terms, problem.extra), sizes, at, rows, state.dtype)
     if isinstance(source, Rows):
         source = Rows(source.x, source.y, source.weight, extra)

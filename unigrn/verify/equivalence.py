@@ -265,8 +265,7 @@ def search(
         deadline=None,
         database=None,
         phases=(Phase.generate, Phase.shrink),
-        # The stub gives the metaclass where the members are meant.
-        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]  # stub
         report_multiple_bugs=False,
     )
     @given(strategies.tuples(*drawn_from))
