@@ -28,7 +28,7 @@ quick: $(VENV)/.installed ## run the tests of the loop while coding, in under a 
 lint: $(VENV)/.installed ## check style with ruff and types with pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 benchmark: $(VENV)/.installed-benchmark ## time unigrn beside scikit-learn and plain NumPy
 	$(BIN)/python examples/benchmarks/run.py $(BENCHMARK_FLAGS)
