@@ -1408,7 +1408,7 @@ def test_sweeps_that_are_not_declared_end_by_the_residual_or_say_that_they_stand
         found.require_converged()
     size = float(found.residual.max())
     assert 0 < size < 1e-3
-    # A tolerance above 0 is judged with a step that it resolves, where the residual is a little more.
+    # Above 0 a tolerance is judged with a step that it resolves: the residual is a little more.
     assert words(fit(spec, max_iterations=20_000, tolerance=1.5 * size)) == {DONE}
 
 

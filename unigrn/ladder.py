@@ -219,7 +219,7 @@ def select(profile: Profile | Spec, solver: Solver | str | None = None) -> Choic
         if not lacking:
             return Choice(rung, tuple(refused))
         refused.append((rung, lacking))
-    # The one that lacks least is the nearest to what was meant; of several the most general, the last.
+    # The one that lacks least is the nearest to what was meant; of several the last, most general.
     near, lacking = min(reversed(refused), key=lambda pair: len(pair[1]))
     why = "; ".join(lacking)
     raise PlanError(
