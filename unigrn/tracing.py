@@ -174,7 +174,8 @@ class Profile:
     def unstarted(self) -> str:
         """What the start raises on the shapes of the problem; empty where it gives blocks."""
         try:
-            self.blocks_of(*self.world(*self._sizes), self.terms)
+            view, prior = self.world(*self._sizes)
+            self.blocks_of(view, prior, self.terms)
         except Exception as error:  # a function of somebody else's may raise anything
             return first_line(error)
         return ""
