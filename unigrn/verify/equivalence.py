@@ -107,7 +107,10 @@ class Equivalence:
         def lies_in(f, at, w):
             return f.violation is None or float(f.violation(at, w)) <= 0
 
-        assert p.variables is not None
+        if p.variables is None:
+            raise TypeError(
+                "the first formulation needs variables, (instance, point) -> u; got None"
+            )
         u = p.variables(instance, point)
         if lies_in(p, instance, u):
             v = self.to(instance, u)
