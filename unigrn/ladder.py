@@ -219,8 +219,12 @@ def select(profile: Profile | Spec, solver: Solver | str | None = None) -> Choic
         if not lacking:
             return Choice(rung, tuple(refused))
         refused.append((rung, lacking))
-    # The one that lacks least is the nearest to what was meant; of several the last, most general.
-    near, lacking = min(reversed(refused), key=lambda pair: len(pair[1]))
+    # The nearest to what was meant is the one that lacks least: of several one that heeds declared
+    # sweeps, and the last, which is the most general.
+    near, lacking = min(
+        reversed(refused),
+        key=lambda pair: (len(pair[1]), bool(spec.sweeps) and pair[0].drive is None),
+    )
     why = "; ".join(lacking)
     raise PlanError(
         f"no solver takes {spec.name!r} ({spec}); nearest is {near.name}, which needs {why} "
