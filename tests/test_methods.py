@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from unigrn import methods
@@ -61,6 +63,22 @@ DEFAULTS = {
 
 def test_every_method_has_its_defaults_here():
     assert set(DEFAULTS) == set(methods.names())
+
+
+def test_a_file_beside_the_others_is_a_method(tmp_path, monkeypatch):
+    (tmp_path / "one_file.py").write_text(
+        "from __future__ import annotations\n"
+        "from unigrn import Spec, l1, least_squares\n"
+        "def _helper(prior) -> Spec: ...\n"
+        "def strength() -> float: ...\n"
+        "def lasso_in_one_file(prior, strength: float = 2.0) -> Spec:\n"
+        "    return Spec(least_squares(), l1(strength), prior=prior)\n"
+    )
+    before = methods.names()
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    assert set(methods.names()) == {*before, "lasso_in_one_file"}
+    assert methods.get("lasso_in_one_file").parameters == {"strength": 2.0}
+    monkeypatch.delitem(sys.modules, "unigrn.methods.one_file")
 
 
 @pytest.mark.parametrize("name", DEFAULTS)

@@ -799,6 +799,24 @@ def test_a_start_where_the_smooth_part_is_flat_is_not_the_answer():
     assert distance(found.theta[0], best - 0.25) < 1e-8
 
 
+def rooted(params, data, prior, slope):
+    """Undefined below 0, where the first step goes."""
+    return jnp.sum(10 * params.theta**1.5 - slope * params.theta)
+
+
+def test_where_no_step_was_accepted_the_residual_is_that_of_the_start():
+    x, y = draw(8)
+
+    def ones(data, prior, key, terms):
+        return unigrn.Blocks(theta=10 * jnp.ones_like(prior.weight))
+
+    spec = Spec(unigrn.loss(rooted, slope=2.5), l1(1.0), start=ones)
+    found = solve(spec, x, y, max_iterations=1)
+    assert set(status(found)) == {LIMIT} and (found.theta == 10).all()
+    assert np.isfinite(found.residual).all() and (found.residual > 1e-3).all()
+    assert solve(spec, x, y).theta == pytest.approx(0.01, rel=1e-5)
+
+
 # ------------------------------------------------------------------ plain functions
 
 

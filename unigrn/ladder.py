@@ -219,12 +219,14 @@ def select(profile: Profile | Spec, solver: Solver | str | None = None) -> Choic
         if not lacking:
             return Choice(rung, tuple(refused))
         refused.append((rung, lacking))
-    # The nearest to what was meant is the one that lacks least: of several one that heeds declared
-    # sweeps, and the last, which is the most general.
-    near, lacking = min(
-        reversed(refused),
-        key=lambda pair: (len(pair[1]), bool(spec.sweeps) and pair[0].drive is None),
-    )
+
+    def far(pair):
+        """Count what is lacking; then come those that pass by declared sweeps, or that couple."""
+        rung, lacking = pair
+        passes = bool(spec.sweeps) and rung.drive is None
+        return len(lacking), passes, spec.separable and rung.reads == "network"
+
+    near, lacking = min(reversed(refused), key=far)  # of equals the last, the most general
     why = "; ".join(lacking)
     raise PlanError(
         f"no solver takes {spec.name!r} ({spec}); nearest is {near.name}, which needs {why} "

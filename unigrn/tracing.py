@@ -164,31 +164,30 @@ class Profile:
 
     # ------------------------------------------------------------------ reading
 
-    @property
-    def _sizes(self) -> tuple[int, int, int]:
+    @cached_property
+    def _arguments(self) -> tuple[View, PriorView, Blocks | None, str]:
+        """Abstract arguments of a term at the sizes of the problem, and what the start raised."""
         q = self.sizes.get("regulators", CANDIDATES)
         p, n = self.sizes.get("targets", TARGETS), self.sizes.get("cells", CELLS)
-        return min(q, CANDIDATES) if self.spec.separable else q, p, n
+        view, prior = self.world(min(q, CANDIDATES) if self.spec.separable else q, p, n)
+        try:
+            return view, prior, Blocks(**self.blocks_of(view, prior, self.terms)), ""
+        except Exception as error:  # a function of somebody else's may raise anything
+            return view, prior, None, first_line(error)
 
-    @cached_property
+    @property
     def unstarted(self) -> str:
         """What the start raises on the shapes of the problem; empty where it gives blocks."""
-        try:
-            view, prior = self.world(*self._sizes)
-            self.blocks_of(view, prior, self.terms)
-        except Exception as error:  # a function of somebody else's may raise anything
-            return first_line(error)
-        return ""
+        return self._arguments[3]
 
     def _read(self, term: Term) -> Reading:
         if term.kind == "constraint" or term.across:
             return Reading()
-        view, prior = self.world(*self._sizes)
         if term.evidence is not None:
             return Reading(moments=True)
-        if self.unstarted:
+        view, prior, params, _ = self._arguments
+        if params is None:
             return Reading(rows=True)
-        params = Blocks(**self.blocks_of(view, prior, self.terms))
 
         def value(params, view, prior):
             return local((term,), view)[0](

@@ -184,17 +184,13 @@ def _expression(expression: Any) -> tuple[Any, np.ndarray]:
     if isinstance(expression, pd.DataFrame):
         return expression.to_numpy(), expression.columns.astype(str).to_numpy(dtype=object)
     matrix: Any
-    if isinstance(expression, tuple) and len(expression) == 2:
+    if hasattr(expression, "var_names") and hasattr(expression, "X"):
+        matrix, names = expression.X, expression.var_names.astype(str).to_numpy(dtype=object)
+        matrix = matrix.tocsr() if hasattr(matrix, "tocsr") else matrix
+    elif isinstance(expression, tuple) and len(expression) == 2:
         matrix, names = expression
         matrix = matrix.tocsr() if hasattr(matrix, "tocsr") else np.asarray(matrix)
         names = np.asarray([str(name) for name in names], dtype=object)
-    elif (
-        not isinstance(expression, tuple)
-        and hasattr(expression, "var_names")
-        and hasattr(expression, "X")
-    ):
-        matrix, names = expression.X, expression.var_names.astype(str).to_numpy(dtype=object)
-        matrix = matrix.tocsr() if hasattr(matrix, "tocsr") else matrix
     else:
         raise ValueError(
             f"The expression is a {type(expression).__name__}; an AnnData, the path of an .h5ad "

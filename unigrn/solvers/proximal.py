@@ -32,6 +32,10 @@ def _minus(a: Blocks, b: Blocks) -> Blocks:
     return jax.tree.map(jnp.subtract, a, b)
 
 
+def _choose(yes: Array, a: Any, b: Any) -> Any:
+    return jax.tree.map(lambda u, w: jnp.where(yes, u, w), a, b)
+
+
 def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     """Solve one fit, or one whole network, from its start."""
     obj = optimality.objective(terms)
@@ -59,7 +63,8 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     if means is not None:
         begin = start.replace(intercept=start.intercept + means @ start.theta)
     sizes = optimality.scale(slope, start, tolerance, spread)
-    g0 = gradient(begin)
+    plain0 = slope(start)
+    g0 = sheared(plain0)
 
     def bend(name: str) -> Array:
         """Curvature along the gradient of one block."""
@@ -71,6 +76,9 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     bends = {b: bend(b) for b in begin}
     bound0 = jnp.max(jnp.stack(list(bends.values())))
     bound0 = jnp.where(bound0 > 0, bound0, 1).astype(dtype)
+    at_start = optimality.residual(
+        obj, start, plain0, bound0, sizes, spread, tolerance, view, prior
+    )
     # 1 / d of every block; where a block shows no curvature of its own it takes that of the others.
     weight = Blocks(
         **{
@@ -109,11 +117,11 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         share = jnp.where(uphill, 0, (now - 1) / following)
         ahead = jax.tree.map(lambda a, b: a + share * (a - b), new, x)
 
-        def choose(a, b):
-            return jax.tree.map(lambda u, w: jnp.where(accept, u, w), a, b)
-
-        x_next, y_next = choose(new, x), choose(ahead, y)
-        g_next = choose(gradient(ahead), gy)
+        g_ahead = gradient(ahead)
+        inside = jnp.isfinite(optimality.largest(g_ahead))  # momentum may leave the domain of f
+        x_next, y_next, g_next = _choose(
+            accept, (new, *_choose(inside, (ahead, g_ahead), (new, g_new))), (x, y, gy)
+        )
         # Residuals are taken with the curvature that was seen, not that of a step cut short.
         seen = jnp.where(accept & (turned > 64 * noise), turned / dot(move, move), 0)
         top = jnp.maximum(top, seen).astype(dtype)
@@ -134,7 +142,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
             bound,
             (top, cut | ~accept),
             step + 1,
-            jax.tree.map(lambda u, w: jnp.where(better, u, w), new, best),
+            _choose(better, new, best),
             jnp.where(better, residual, least).astype(dtype),
             late + (least <= tolerance).astype(jnp.int32),
         )
@@ -158,9 +166,6 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     residual = jnp.where(known, residual, jnp.nan)
     status = optimality.ended(params, residual, tolerance)
     status = optimality.with_kinks(terms, slope, params, sizes, options, status)
-    # No step was accepted: not converged, and the residual is that of the start.
-    at_start = optimality.residual(
-        obj, params, slope(params), bound0, sizes, spread, tolerance, view, prior
-    )
+    # Where no step was accepted the residual is that of the start.
     residual = jnp.where(jnp.isposinf(residual), at_start, residual).astype(dtype)
     return Fit(params, status, residual, steps, value)
