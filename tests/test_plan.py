@@ -269,6 +269,25 @@ def test_every_rung_is_reached_and_described():
         assert len({need.text for need in rung.needs}) == len(rung.needs)
 
 
+@pytest.mark.parametrize("loss", [least_squares(), unigrn.huber(1.0)], ids=["moments", "rows"])
+def test_lists_are_padded_where_no_term_notices(loss):
+    """Few shapes, few programs: also beside blocks that do not follow the candidates."""
+
+    def summed(params, data, prior):
+        return jnp.sum(params.theta**2)
+
+    def mean(params, data, prior):
+        return jnp.mean(params.theta**2)
+
+    genes = [f"g{i:02}" for i in range(24)]
+    data = Data.from_arrays(np.random.default_rng(0).normal(size=(30, 24)), genes)
+    prior = Prior.from_dict({t: genes[: i + 1] for i, t in enumerate(genes[12:])})
+    for function, widths in ((summed, {8, 16}), (mean, set(range(1, 13)))):
+        spec = Spec(loss, unigrn.regularizer(function), support(), prior=prior)
+        plan = unigrn.plan(spec, data)
+        assert {batch.k for batch in plan.batches()} == widths
+
+
 # ------------------------------------------------------------------ a plan in words
 
 

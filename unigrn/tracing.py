@@ -301,8 +301,9 @@ class Profile:
             ]
             sizes = {"regulators": (q, pad_q), "targets": (TARGETS, pad_p), "cells": (n, pad_n)}
             pairs = [sizes.get(a, (FACTORS, 0)) for a in axes]
-            values = rng.normal(size=[a for a, _ in pairs]).astype(dtype)
-            blocks[name] = jnp.pad(jnp.asarray(values), [(0, b) for _, b in pairs])
+            values = np.zeros([a + b for a, b in pairs], dtype)
+            values[tuple(slice(a) for a, _ in pairs)] = rng.normal(size=[a for a, _ in pairs])
+            blocks[name] = jnp.asarray(values)
         return Blocks(**{**blocks, "theta": theta}), view, prior
 
     def _padded_alike(self, term: Term) -> bool:
@@ -332,9 +333,9 @@ class Profile:
                     out[f"project {length}"] = t.project(theta, prior)
             return out
 
+        small, large = self._small(CANDIDATES, CELLS), self._small(CANDIDATES, CELLS, 3, 4, 2)
         try:
-            plain = jax.jit(look)(*self._small(CANDIDATES, CELLS))
-            wide = jax.jit(look)(*self._small(CANDIDATES, CELLS, 3, 4, 2))
+            plain, wide = jax.jit(look)(*small), jax.jit(look)(*large)
         except Exception:  # a size of its own: it is given arrays of exactly that size
             return False
         for name, value in plain.items():
@@ -377,16 +378,14 @@ class Profile:
         return True
 
     def _kinked(self, term: Term) -> bool:
+        params, view, prior = self._small(CANDIDATES, CELLS)
+
+        def slope(length):
+            point = params.replace(theta=length * jnp.sign(params.theta))
+            value, g = jax.value_and_grad(lambda b: local((term,), view)[0](b, view, prior))(point)
+            return jnp.where(jnp.isfinite(value), g.theta, jnp.nan)
+
         try:
-            params, view, prior = self._small(CANDIDATES, CELLS)
-
-            def slope(length):
-                point = params.replace(theta=length * jnp.sign(params.theta))
-                value, g = jax.value_and_grad(lambda b: local((term,), view)[0](b, view, prior))(
-                    point
-                )
-                return jnp.where(jnp.isfinite(value), g.theta, jnp.nan)
-
             ends = [np.asarray(jax.jit(slope)(s)) for s in (1e-3, -1e-3, 1e-5, -1e-5)]
         except Exception:
             return False
