@@ -307,7 +307,7 @@ class TopK(_Set):
 
     def project(self, v, prior):
         rank = jnp.argsort(jnp.argsort(-jnp.abs(v), axis=0), axis=0)
-        return jnp.where(rank < self.count, v, 0.0)
+        return jnp.where(rank.astype(v.dtype) < self.count, v, 0.0)
 
 
 @pytree

@@ -496,11 +496,13 @@ def test_huber_with_a_penalty_and_a_box_meets_its_conditions():
     found = solve(spec, x, y, max_iterations=20_000)
     early = solve(spec, x, y, max_iterations=1)
     assert set(status(found)) == {CONVERGED} and set(status(early)) == {LIMIT}
+    # The slope in the intercept counts in the units of the regulator of the largest spread.
+    level = np.r_[np.ones(x.shape[1]), x.std(axis=0).max()]
     for solution, most in ((found, 3 * TOLERANCE), (early, np.inf)):
         for t in range(TARGETS):
             b, c = solution.theta[0, :, t], solution.blocks["intercept"][0, t]
-            g = huber_parts(x, y[:, t], b, c, 0.8)[1]
-            at_zero = largest(huber_parts(x, y[:, t], 0 * b, 0.0, 0.8)[1])
+            g = level * huber_parts(x, y[:, t], b, c, 0.8)[1]
+            at_zero = largest(level * huber_parts(x, y[:, t], 0 * b, 0.0, 0.8)[1])
             off = max(violation(g[:-1], b, 4.0, -0.2, 0.4), abs(g[-1])) / at_zero
             assert off < most
             if solution is early and np.isfinite(early.residual[0, t]):

@@ -1849,7 +1849,7 @@ def test_the_residual_is_0_at_the_optimum_and_only_there():
     def of(theta, bound, prior):
         params = Blocks(theta=theta)
         gradient = optimality.slope(found, view, prior)
-        spread = optimality.spreads(params, view)
+        spread = optimality.units(params, view)
         sizes = optimality.scale(gradient, params, 1e-9, spread)
         return optimality.residual(
             found, params, gradient(params), bound, sizes, spread, 1e-9, view, prior

@@ -13,6 +13,8 @@ from threadpoolctl import threadpool_limits
 
 _CONFIG: Any = jax.config  # its settings are attributes that JAX adds as it loads
 
+ROOM = 0.5  # share of the regions of memory that a process may map, kept for compiled programs
+
 # What XLA's CPU backend leaves to LAPACK.
 LAPACK = {
     "cholesky",
@@ -70,6 +72,22 @@ def precision(dtype: str) -> Iterator[None]:
         if _CONFIG.jax_default_matmul_precision is None:
             settings.enter_context(jax.default_matmul_precision("highest"))
         yield
+
+
+def make_room() -> None:
+    """Drop compiled programs before there is no room for more.
+
+    XLA maps every program it compiles into memory, some hundred regions for each new declaration;
+    at Linux's limit (vm.max_map_count, 65,530 by default) its compiler dies without a message.
+    What is dropped is compiled again where it is needed again.
+    """
+    try:
+        with open("/proc/sys/vm/max_map_count") as limit, open("/proc/self/maps") as regions:
+            full = sum(1 for _ in regions) > ROOM * int(limit.read())
+    except (OSError, ValueError):  # not Linux, or not shown there
+        return
+    if full:
+        jax.clear_caches()
 
 
 def over_fits(solve: Any, *arguments: Any) -> Any:

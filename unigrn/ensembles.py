@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from unigrn.check import check_number, check_whole
+from unigrn.losses import LeastSquares
 from unigrn.replicates import (
     RULES,
     Bagging,
@@ -22,6 +23,7 @@ from unigrn.replicates import (
     Subsamples,
 )
 from unigrn.spec import Spec
+from unigrn.terms import parts
 
 
 def over(spec: Spec, axis: Over) -> Spec:
@@ -112,6 +114,16 @@ def path(
         raise ValueError("path() needs at least one value, got none")
     if isinstance(choose, str) and choose not in RULES:
         raise ValueError(f"choose must be one of {', '.join(RULES)}, got {choose!r}")
+    if any(isinstance(o, Path) and o.parameter == parameter for o in spec.over):
+        raise ValueError(f"path() got {parameter} twice; one path gives it its values")
+    if choose == "ebic":
+        losses = parts(spec.loss)
+        squares = [isinstance(getattr(t, "term", t), LeastSquares) for t in losses]
+        if squares != [True]:
+            raise ValueError(
+                "choose='ebic' is made for the residual sum of squares; the loss is "
+                f"{' + '.join(t.formula for t in losses)}: put folds inside and choose 'heldout'"
+            )
     axis = Path(parameter, values, RULES[choose] if isinstance(choose, str) else choose)
     axis.terms(spec.terms)  # an unknown name is said here
     return over(spec, axis)
@@ -137,6 +149,8 @@ def folds(spec: Spec, parts: int = 5) -> Spec:
     Of the solution's `Solution.targets`: the sum of the loss over the held-out cells. Put a `path`
     around it to choose a hyperparameter.
     """
+    if any(isinstance(o, Folds) for o in spec.over):
+        raise ValueError("folds() got a spec that has folds; each cell is held out once already")
     return over(spec, Folds(check_whole("parts", parts, low=2)))
 
 

@@ -20,6 +20,7 @@ from unigrn.requirements import (
     SHARED,
     SMOOTH,
     STARTED,
+    STEADY,
     SWEEPLESS,
     TRACED,
     UNSTARTED,
@@ -63,8 +64,8 @@ class PlanError(ValueError):
 # What goes before and after the needs of each solver's own.
 TARGETS = (ALONE, SEPARATES)
 MOMENTS = (*TARGETS, ONLY_THETA, MOMENTS_DO)
-ROWS = (WEIGHTS, SHARED, ROWS_DO, SWEEPLESS, TRACED)
-NETWORK = (WEIGHTS, LISTS, ROWS_DO, SWEEPLESS, TRACED)
+ROWS = (WEIGHTS, SHARED, ROWS_DO, SWEEPLESS, TRACED, STEADY)
+NETWORK = (WEIGHTS, LISTS, ROWS_DO, SWEEPLESS, TRACED, STEADY)
 ALL_CELLS = (QUIET, WHOLE)
 EXACT = (DELETES, UNSTARTED, SWEEPLESS, WHOLE)
 SQUARES = Requirement("the loss is quadratic", partial(each, "quadratic", ("loss",)))
@@ -98,7 +99,7 @@ LADDER = (
         "proximal gradient on moments",
         "moments",
         proximal.solve,
-        (*MOMENTS, SQUARES, PROX, STARTED, SWEEPLESS, TRACED, *ALL_CELLS),
+        (*MOMENTS, SQUARES, PROX, STARTED, SWEEPLESS, TRACED, STEADY, *ALL_CELLS),
     ),
     # Terms that couple the groups of cells: theta of all groups of one target at once.
     Solver(

@@ -32,8 +32,9 @@ class Found:
 
     ``edges`` are columns (members, ..., entries), ``weight`` among them; ``targets`` are numbers of
     each fit (members, ..., targets): ``objective``, and ``loss`` or ``heldout`` where asked for.
+    Where the loss was asked for, ``cells`` of them says how many cells each was fitted to.
     ``target`` (entries,) says which target an entry is of, ``deviation`` (targets,) its standard
-    deviation in the group, ``cells`` the number of cells.
+    deviation in the group, ``cells`` the number of cells of the group.
     """
 
     edges: dict[str, np.ndarray]
@@ -353,6 +354,13 @@ class Path(Over):
                 f"path() got the hyperparameter {self.parameter!r}; those of the spec are: "
                 f"{', '.join(names) or 'none'}"
             )
+        removes = [terms[flat[i][0][0].idx] for i in hits]
+        removes = [t for t in removes if getattr(t, "allows", None) is not None]
+        if removes:
+            raise ValueError(
+                f"path() got {self.parameter}, of the constraint {removes[0].formula}; candidates "
+                "are deleted once, for all values alike: fit each value on its own"
+            )
         leaves = [
             np.asarray(self.values) if i in hits else leaf for i, (_, leaf) in enumerate(flat)
         ]
@@ -403,7 +411,7 @@ def ebic(found: Found, gamma: float = 0.5) -> np.ndarray:
     n log(RSS / n) + k log n + 2 gamma k log q, with k coefficients that are not 0 of q. Source:
     Chen and Chen, Biometrika 95 (2008) 759, doi:10.1093/biomet/asn034.
     """
-    n, count = found.cells, found.targets["loss"].shape[-1]
+    n, count = found.targets["cells"], found.targets["loss"].shape[-1]
     used = (found.edges["weight"] != 0).astype(float)
     q = np.maximum(np.bincount(found.target, minlength=count), 1)
     k = np.stack(

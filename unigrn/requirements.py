@@ -236,6 +236,10 @@ def _traceable(profile: Profile) -> list[str]:
     ]
 
 
+def _steady(profile: Profile) -> list[str]:
+    return list(profile.jumps)
+
+
 def _alone(profile: Profile) -> list[str]:
     return [f"{t.kind} {t.formula} couples the groups" for t in profile.spec.terms if t.across]
 
@@ -271,4 +275,5 @@ LISTS = Requirement("no draws of candidates", _no_candidates)
 SHARED = Requirement("draws do not depend on the number of candidates", _not_by_candidates)
 SWEEPLESS = Requirement("no sweeps are declared", _no_sweeps)
 TRACED = Requirement("every term takes the shapes of the problem", _traceable)
+STEADY = Requirement("plain terms are continuous", _steady)
 KEEPS = Requirement("every prox keeps deleted entries at 0", _keeps_deleted)

@@ -20,6 +20,7 @@ class Status(enum.IntEnum):
     OWN_LIMIT = 9
     KINK = 10
     STALLED = 11
+    INFEASIBLE = 12
 
     @property
     def message(self) -> str:
@@ -40,12 +41,14 @@ _MESSAGES = {
     Status.KINK: "not converged: the gradients on the two sides disagree (a kink: give the term a "
     "prox)",
     Status.STALLED: "not converged: no step lowers the objective any more",
+    Status.INFEASIBLE: "failed: outside the constraint (its sets may have no point in common)",
     Status.OWN_LIMIT: "ended after the method's own number of sweeps, before it converged",
 }
 FAILED = (
     Status.MAX_ITERATIONS,
     Status.SINGULAR,
     Status.NOT_FINITE,
+    Status.INFEASIBLE,
     Status.INACCURATE,
     Status.KINK,
     Status.STALLED,
@@ -53,6 +56,7 @@ FAILED = (
 # How several fits of one target ended, the worst first.
 WORST = (
     Status.NOT_FINITE,
+    Status.INFEASIBLE,
     Status.SINGULAR,
     Status.KINK,
     Status.MAX_ITERATIONS,

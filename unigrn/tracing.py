@@ -251,6 +251,17 @@ class Profile:
             and self._kinked(t)
         )
 
+    @cached_property
+    def jumps(self) -> tuple[str, ...]:
+        """Plain terms that jump, or move while their gradient is 0, in words."""
+        return tuple(
+            f"{t.kind} {t.formula} {how}: give it a prox, or a smooth form"
+            for t in self.terms
+            if outside(t) and t.prox is None and t.kind != "constraint" and not t.across
+            for how in [self._jump(t)]
+            if how
+        )
+
     def _small(self, q: int, n: int, pad_q: int = 0, pad_n: int = 0, pad_p: int = 0):
         """Random arguments of a small problem, with padding at the ends."""
         rng = np.random.default_rng(0)
@@ -345,7 +356,8 @@ class Profile:
             rest[own] = 0
             if value.ndim and rest.any():
                 return False
-            if not (np.abs(value - other[own]) <= 1e-4 * (1 + np.abs(value))).all():
+            size = np.abs(value[np.isfinite(value)]).max(initial=0)
+            if not np.allclose(value, other[own], 1e-4, 1e-4 * size, name == "slope"):
                 return False
         return True
 
@@ -391,6 +403,31 @@ class Profile:
             return False
         far, near = (np.abs(a - b).max() for a, b in (ends[:2], ends[2:]))
         return bool(near > 0.5 * far and near > 1e-3 * (1e-6 + max(np.abs(e).max() for e in ends)))
+
+    def _jump(self, term: Term) -> str:
+        params, view, prior = self._small(CANDIDATES, CELLS)
+
+        def look(params, view, prior):
+            def value(theta):
+                at = params.replace(theta=theta)
+                return jnp.asarray(local((term,), view)[0](at, view, prior)).astype(theta.dtype)
+
+            still, way = value(0 * params.theta), jnp.sign(params.theta)
+            rises = [value(e * way) - still for e in (1e-2, -1e-2, 1e-4, -1e-4)]
+            far = [value(e * params.theta) - still for e in LENGTHS]
+            slopes = [jax.grad(value)(e * params.theta) for e in LENGTHS]
+            return jnp.stack(rises), jnp.stack(far), jnp.stack(slopes)
+
+        try:
+            rises, far, slopes = map(np.asarray, jax.jit(look)(params, view, prior))
+        except Exception:  # said by what traces it
+            return ""
+        size = np.abs(np.r_[far[np.isfinite(far)], rises]).max()
+        # A root falls tenfold from one point to the other, and a kink a hundredfold.
+        if (np.abs(rises[2:]) > np.maximum(0.5 * np.abs(rises[:2]), 1e-4 * size)).any():
+            return "jumps at theta = 0"
+        flat = not slopes.any() and np.ptp(far) > 0
+        return "moves in steps, with a gradient of 0 between them" if flat else ""
 
 
 def _used(value: Callable, params: Blocks, view: View, prior: PriorView) -> set[str]:

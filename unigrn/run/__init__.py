@@ -6,7 +6,7 @@ axes of members and says what there is to say: functions over one small `State`.
 
 from __future__ import annotations
 
-from unigrn.backend import precision
+from unigrn.backend import make_room, precision
 from unigrn.check import check_whole
 from unigrn.planner import Plan
 from unigrn.run import coupled, finish, separable
@@ -19,6 +19,7 @@ __all__ = ["run"]
 def run(plan: Plan, seed: int = 0) -> Solution:
     """Run a plan and return its solution. The same seed gives the same solution."""
     seed = check_whole("seed", seed)
+    make_room()
     with precision(plan.dtype):
         state = State(plan, seed)
         reads = {

@@ -9,6 +9,7 @@ import numpy as np
 
 from unigrn.moments import GeneStatistics
 from unigrn.replicates import Found
+from unigrn.run import reading
 from unigrn.run.state import State, kept
 from unigrn.solution import Solution
 from unigrn.status import FAILED, WORST, Status
@@ -57,19 +58,22 @@ def finish_group(state: State, group: int) -> None:
     state.edges, state.numbers = {}, {}
     live = problem.sizes > 0
     certify(state, group, numbers, live)
-    shape = grid.shape[:-1] if grid.inner is not None else grid.shape
+    shape = grid.shape[:-1] if state.inner is not None else grid.shape
+    if any(o.loss for o in grid.over):
+        numbers["cells"] = np.repeat(reading.counted(state, group)[:, None], live.size, axis=1)
     found = Found(
         {name: values.reshape(*shape, -1) for name, values in edges.items()},
         {
             name: values.reshape(*grid.shape, -1)
             for name, values in numbers.items()
-            if name in ("objective", "loss", "heldout")
+            if name in ("objective", "loss", "heldout", "cells")
         },
         problem.entry_target,
         state.by_group[group].deviation[state.y],
         int(state.data.group_sizes[group]),
     )
     found = reduced(state, found)
+    found.targets.pop("cells", None)
     weight = found.edges["weight"]
     # What is not finite is no edge; the certificate says so.
     status = state.status[group]
@@ -128,7 +132,7 @@ def reduced(state: State, found: Found) -> Found:
     over = state.grid.over
     for depth in reversed(range(len(over))):
         axis = over[depth]
-        in_program = state.grid.inner is not None and depth == len(over) - 1
+        in_program = state.inner is not None and depth == len(over) - 1
 
         def front(table, depth=depth):
             return {name: np.moveaxis(values, depth, 0) for name, values in table.items()}

@@ -119,6 +119,19 @@ def weights(
     return read_weights
 
 
+def counted(state: State, group: int) -> np.ndarray:
+    """How many cells every member is fitted to, draws counted as often as drawn, (members,)."""
+    count = int(state.data.group_sizes[group])
+    inside = np.ones(count)
+    if state.data.weights is not None:
+        inside = 1.0 * (state.data.weights[state.data.positions(group)] > 0)
+    places = state.systems.places()
+    rows = np.ones((state.systems.size, count))
+    for axis, o in enumerate(state.systems.over):
+        rows = rows * o.cells(count, group, state.seed, None)(0, count)[places[:, axis]]
+    return (rows @ inside)[state.system]
+
+
 def held_rows(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
     """All rows of each group: (cells, regulators) and (cells, responses), scaled."""
     held: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(state.groups)]

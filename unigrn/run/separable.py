@@ -23,7 +23,8 @@ from unigrn.run.state import State, kept
 from unigrn.solvers import batching
 from unigrn.solvers.batching import Members, Rows
 from unigrn.solvers.optimality import Fit
-from unigrn.terms import Array, Moments, pytree
+from unigrn.spec import Spec
+from unigrn.terms import Array, Moments, outside, parts, pytree
 
 
 @pytree
@@ -193,7 +194,7 @@ def on_rows(state: State) -> None:
             weight[:, : len(x)] = own
         wide = np.zeros((rows, padded(x.shape[1] + 1)), dtype)
         # With an intercept a constant regulator is taken out, as the moments do.
-        flat = state.by_group[group].constant[state.x] & ("intercept" in state.spec.blocks)
+        flat = state.by_group[group].constant[state.x] & free_intercept(state.spec)
         wide[: len(x), : x.shape[1]] = np.where(flat, 0, x)
         state.level = np.where(flat, x[0], 0)
         tall = np.zeros((rows, padded(y.shape[1])), dtype)
@@ -201,6 +202,16 @@ def on_rows(state: State) -> None:
         solve(state, group, Rows(wide, tall, weight, {}), np.arange(len(state.y)))
         finish_group(state, group)
         progress.report("fitting groups", group + 1, state.groups)
+
+
+def free_intercept(spec: Spec) -> bool:
+    """Whether a constant regulator changes nothing that the intercept could not make up for."""
+    priced = parts(spec.regularizer) + parts(spec.constraint)
+    return (
+        "intercept" in spec.blocks
+        and not any("intercept" in t.blocks for t in priced)
+        and not any(outside(t) for t in parts(spec.loss))
+    )
 
 
 def tables(state: State, k: int, sizes: np.ndarray):
@@ -274,7 +285,7 @@ def solve(
                         fits,
                         plan.solver,
                         plan.shape,
-                        state.grid.inner,
+                        state.inner,
                         wants,
                         terms,
                         source,

@@ -56,12 +56,6 @@ class Grid:
         counts[tuple(o.certified for o in self.over)] = True
         return counts.ravel()
 
-    @property
-    def inner(self) -> Over | None:
-        """The innermost axis, where it is reduced inside the compiled program."""
-        last = self.over[-1] if self.over else None
-        return last if last is not None and last.compiled is not None else None
-
 
 def draws_candidates(over: Over) -> bool:
     """Whether the members of an axis have candidates of their own."""
@@ -82,6 +76,9 @@ class State:
         self.dtype = dtype = plan.dtype
         self.groups = len(self.data.group_sizes)
         self.grid = Grid(tuple(reversed(self.spec.over)))
+        # The innermost axis, where it is reduced inside the compiled program.
+        last = self.grid.over[-1] if self.grid.over and plan.solver.reads != "network" else None
+        self.inner = last if last is not None and last.compiled is not None else None
         self.systems, self.system = self.grid.part(reweights)
         self.held_out, self.held = self.grid.part(holds_out)
         self.copies, self.copy = self.grid.part(reorders)

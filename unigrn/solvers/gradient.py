@@ -9,6 +9,7 @@ SIAM J. Optim. 16 (2005) 170, doi:10.1137/030601880.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -45,14 +46,15 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     eps, tiny = jnp.finfo(dtype).eps, jnp.finfo(dtype).tiny
     # Moved are coefficients of regulators of equal spread and an intercept of centred ones.
     means = optimality.shear(start, view, {})
-    spread = optimality.spreads(start, view, means is not None)
+    even = optimality.units(start, view, means is not None)
+    spread = even.theta
     shift = 0 if means is None else means @ start.theta
     begin = start.replace(theta=start.theta * spread)
     if means is not None:
         begin = begin.replace(intercept=start.intercept + shift)
     z0, unravel = ravel_pytree(begin)
     slope = optimality.slope(obj, view, prior)
-    sizes = optimality.scale(slope, start, tolerance, spread)
+    sizes = optimality.scale(slope, start, tolerance, even)
 
     def natural(z):
         params = unravel(z)
@@ -65,14 +67,14 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         value, g = jax.value_and_grad(lambda z: obj.smooth(natural(z), view, prior))(z)
         return value.astype(dtype), g
 
-    def residual_at(z, g):
+    def residual_at(z, g, sizes):
         """Relative slope in the parameters themselves, from that in what is moved."""
         plain = unravel(g)
         if means is not None:
             tilt = jnp.multiply.outer(means, plain.intercept)
             plain = plain.replace(theta=plain.theta + tilt / spread)
         plain = plain.replace(theta=plain.theta * spread)
-        return optimality.relative(plain, sizes, spread)
+        return optimality.relative(plain, sizes, even)
 
     f0, g0 = evaluate(z0)
     reach = (
@@ -86,7 +88,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     bend = jnp.where(jnp.isfinite(bend) & (bend > 0), bend, 1).astype(dtype)
     zeros = jnp.zeros((MEMORY, z0.shape[0]), dtype)
 
-    def body(state):
+    def body(sizes, state):
         z, f, g, (moves, turns, weight), ahead, length, count = state
         new = z + length * ahead
         value, g_new = evaluate(new)
@@ -138,16 +140,27 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
             ),
         )
 
-    def proceed(state):
+    def proceed(sizes, state):
         z, _, g, *_, count = state
-        return (residual_at(z, g) > tolerance) & (count < options.most)
+        return (residual_at(z, g, sizes) > tolerance) & (count < options.most)
 
     zero = jnp.zeros((), jnp.int32)
     memory = (zeros, zeros, jnp.zeros(MEMORY, dtype))
-    state = (z0, f0, g0, memory, -g0 / bend, jnp.ones((), dtype), zero)
-    z, _, g, *_, count = jax.lax.while_loop(proceed, body, state)
+
+    def attempt(state, sizes):
+        *state, _, count = state
+        state = jax.lax.while_loop(partial(proceed, sizes), partial(body, sizes), (*state, count))
+        z, _, g, *_, count = state
+        return (*state[:-1], residual_at(z, g, sizes).astype(dtype), count)
+
+    def asked(state, sizes):
+        return optimality.nearby(slope, natural(state[0]), start, sizes, even)
+
+    infinite = jnp.asarray(jnp.inf, dtype)
+    state = (z0, f0, g0, memory, -g0 / bend, jnp.ones((), dtype), infinite, zero)
+    (z, *_, residual, count), short = optimality.in_rounds(attempt, asked, state, sizes, options)
+    residual = jnp.where(short, infinite, residual)
     params = natural(z)
-    residual = residual_at(z, g).astype(dtype)
     status = optimality.ended(params, residual, tolerance)
     status = optimality.with_kinks(terms, slope, params, sizes, options, status)
     steps = jnp.minimum(count, options.most)

@@ -5,9 +5,11 @@ point is that of the whole problem,
 
     max over blocks b and entries of  |b - prox_{t g}(b - t grad_b f)| / t
 
-relative to |grad f(0)|, with t one over the curvature. It vanishes at a stationary point of f + g
+relative to |grad f(0)|, or to what the slopes next to the point make of it where that is less than
+half as much, with t one over the curvature. It vanishes at a stationary point of f + g
 only, constraints included; where the problem is convex it is the distance from the KKT conditions.
-Target by target it must be small in the units of the regulators and in units of equal spread.
+Target by target it must be small in the units of the regulators and in units of equal spread; the
+slope in an intercept counts as that in a regulator of the largest spread.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import jax.numpy as jnp
 
 from unigrn.status import Status
 from unigrn.terms import Array, Blocks, Joint, PriorView, Term, View, joint, outside, parts, pytree
+
+ROUNDS = 8  # of solving on with a smaller residual, at most
 
 
 @pytree
@@ -113,24 +117,46 @@ def masked(params: Blocks, prior: PriorView) -> Blocks:
     return params.replace(theta=jnp.where(prior.valid, params.theta, 0))
 
 
-def spreads(params: Blocks, view: View, centred: bool = True) -> Array:
+@pytree
+class Units:
+    """What evens out the units of blocks: spreads like theta, and that of an intercept's column."""
+
+    theta: Array
+    intercept: Array
+
+    def sizes(self, g: Any) -> Array:
+        """Return the largest entry of a slope in the units as they are, and in even ones, (2,)."""
+        plain = dict(g)
+        if "intercept" in plain:
+            plain |= {"intercept": plain["intercept"] * self.intercept}
+        even = plain | {"theta": plain["theta"] / self.theta}
+        return jnp.stack([largest(plain), largest(even)])
+
+
+def units(params: Blocks, view: View, centred: bool = True) -> Units:
     """Return the roots of the regulators' sums of squares, relative to the largest, like theta.
 
-    1 for a whole network, whose terms may treat rows and columns alike.
+    1 for a whole network, whose terms may treat rows and columns alike. That of an intercept is the
+    largest root itself, over that of the number of cells.
     """
-    theta = params.theta
-    if theta.ndim > 1:
-        return jnp.ones_like(theta)
-    if view.moments is not None:
-        square = jnp.diagonal(view.moments.gram)
+    theta, one = params.theta, jnp.ones((), params.theta.dtype)
+    if view.moments is not None and theta.ndim == 1:
+        square, count = jnp.diagonal(view.moments.gram), None
     elif view.x is not None and theta.shape[:1] == view.x.shape[1:]:
         rows, means = _weighted(view)
         square = rows @ (view.x - (means if centred else 0 * means)[None, :]) ** 2
+        count = jnp.sum(rows)
     else:
-        return jnp.ones_like(theta)
+        return Units(jnp.ones_like(theta), one)
     info = jnp.finfo(square.dtype)
-    share = square / jnp.maximum(jnp.max(square, initial=0), info.tiny)
-    return jnp.sqrt(jnp.where(share > 0, jnp.clip(share, info.eps, 1), 1))
+    most = jnp.max(square, initial=0)
+    level = one
+    if count is not None:
+        level = jnp.where(most > 0, jnp.sqrt(most / jnp.maximum(count, info.tiny)), one)
+    if theta.ndim > 1:
+        return Units(jnp.ones_like(theta), level)
+    share = square / jnp.maximum(most, info.tiny)
+    return Units(jnp.sqrt(jnp.where(share > 0, jnp.clip(share, info.eps**2, 1), 1)), level)
 
 
 def _weighted(view: View) -> tuple[Array, Array]:
@@ -167,7 +193,7 @@ def resolved(bound: Array, at: Any, size: Array, tolerance: Array) -> Array:
 
 
 def scale(
-    gradient: Callable[[Blocks], Blocks], start: Blocks, tolerance: Array, spread: Any = 1
+    gradient: Callable[[Blocks], Blocks], start: Blocks, tolerance: Array, units: Units
 ) -> Array:
     """Return what residuals are relative to: the largest gradient at theta = 0, in both units.
 
@@ -178,16 +204,55 @@ def scale(
     still = start.replace(theta=jnp.zeros_like(start.theta))
     both = jax.tree.map(lambda *v: jnp.stack(v), start, still)
 
-    def size(at):
-        g = gradient(at)
-        return jnp.stack([largest(g), largest(g.replace(theta=g.theta / spread))])
-
-    begin, zero = jax.lax.map(size, both)
+    begin, zero = jax.lax.map(lambda at: units.sizes(gradient(at)), both)
     zero = jnp.where(jnp.isfinite(zero), zero, 0)
     begin = jnp.where(jnp.isfinite(begin), begin, 0)
     floor = 32 * jnp.finfo(dtype).eps / jnp.maximum(tolerance, jnp.finfo(dtype).eps)
     out = jnp.where(zero > 0, jnp.maximum(zero, floor * begin), begin)
     return jnp.maximum(out, jnp.finfo(dtype).tiny).astype(dtype)
+
+
+def nearby(
+    gradient: Callable[[Blocks], Blocks], at: Any, start: Any, sizes: Array, units: Units
+) -> Array:
+    """Return ``sizes``, or less where the slopes next to a point say so.
+
+    Slopes an eighth of the way from the point to theta = 0 are continued along a line: of a
+    quadratic f they give the gradient at 0. Where f is far steeper there than around the point (an
+    exponential, a logarithm), that gradient would let any point pass.
+    """
+    still = start.replace(theta=jnp.zeros_like(start.theta))
+    ahead = jax.tree.map(lambda v, s: v + (s - v) / 8, at, still)
+    g = gradient(at)
+    far = jax.tree.map(lambda s, t: s + 8 * (t - s), g, gradient(ahead))
+    local = units.sizes(far)
+    less = jnp.isfinite(local) & (local > 0) & (local < 0.5 * sizes)
+    return jnp.where(jnp.all(less), local, sizes).astype(sizes.dtype)
+
+
+def in_rounds(
+    attempt: Callable, measure: Callable, state: Any, sizes: Array, options: Any
+) -> tuple[Any, Array]:
+    """Solve, and solve on from there while the point itself asks for a smaller residual.
+
+    ``attempt(state, sizes)`` returns a state that ends in its residual and its steps; ``measure``
+    gives the sizes that a state asks for. Returned are the last state, and whether it asks still.
+    """
+
+    def body(carry):
+        state, sizes, _, count = carry
+        state = attempt(state, sizes)
+        asked = measure(state, sizes)
+        more = (state[-2] <= options.tolerance) & jnp.any(asked < sizes)
+        return state, jnp.where(more, asked, sizes), more, count + 1
+
+    def proceed(carry):
+        state, _, more, count = carry
+        return more & (count < ROUNDS) & ((count == 0) | (state[-1] < options.most))
+
+    first = (state, sizes, jnp.ones((), bool), jnp.zeros((), jnp.int32))
+    state, _, more, _ = jax.lax.while_loop(proceed, body, first)
+    return state, more
 
 
 def curvature(gradient: Callable[[Any], Any], at: Any, g: Any) -> Array:
@@ -223,7 +288,7 @@ def residual(
     g: Blocks,
     bound: Array,
     sizes: Array,
-    spread: Array,
+    units: Units,
     tolerance: Array,
     view: View,
     prior: PriorView,
@@ -235,14 +300,12 @@ def residual(
     after = obj.prox(moved, steps, view, prior)
     # Entries that are no candidates count: a prox that fills them is not that of this problem.
     apart = {b: (params[b] - after[b]) * bound if b in obj.joints else g[b] for b in params}
-    return relative(apart, sizes, spread)
+    return relative(apart, sizes, units)
 
 
-def relative(apart: Any, sizes: Array, spread: Array) -> Array:
+def relative(apart: Any, sizes: Array, units: Units) -> Array:
     """Return the largest entry relative to what `scale` gave, in the worse of both units."""
-    apart = dict(apart)
-    even = apart | {"theta": apart["theta"] / spread}
-    return jnp.maximum(largest(apart) / sizes[0], largest(even) / sizes[1])
+    return jnp.max(units.sizes(apart) / sizes)
 
 
 def certify(
@@ -253,9 +316,9 @@ def certify(
     gradient = slope(obj, view, prior)
     g = gradient(params)
     bound = curvature(gradient, params, g)
-    spread = spreads(params, view, shear(params, view, obj.joints) is not None)
-    sizes = scale(gradient, start, options.tolerance, spread)
-    out = residual(obj, params, g, bound, sizes, spread, options.tolerance, view, prior)
+    even = units(params, view, shear(params, view, obj.joints) is not None)
+    sizes = scale(gradient, start, options.tolerance, even)
+    out = residual(obj, params, g, bound, sizes, even, options.tolerance, view, prior)
     out = out.astype(params.theta.dtype)
     return ended(params, out, options.tolerance), out
 
@@ -267,6 +330,25 @@ def ended(
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(params)]))
     status = jnp.where(residual <= tolerance, Status.CONVERGED, otherwise)
     return jnp.where(finite & ~jnp.isnan(residual), status, Status.NOT_FINITE).astype(jnp.int32)
+
+
+def within_sets(terms: Any, at: Blocks, view: View, prior: PriorView, status: Array) -> Array:
+    """Return the status, or `Status.INFEASIBLE` where a set of the constraint is left.
+
+    Projections in turn onto sets without a common point come to rest, at a point of none.
+    """
+    sets = [t for t in parts(terms.constraint) if t.allows is None]
+    if not sets:
+        return status
+    allow = jnp.maximum(jnp.sqrt(jnp.finfo(at.theta.dtype).eps), 1e-6) * largest(at)
+    out = [jnp.any(t(at, view, prior) > allow) for t in sets]
+    for t in sets:
+        if t.interval is not None:
+            low, high = t.interval(prior)
+            out.append(jnp.any(prior.valid & (low > high)))
+    out = jnp.stack(out)
+    failed = jnp.any(out) & (status != Status.NOT_FINITE)
+    return jnp.where(failed, Status.INFEASIBLE, status).astype(jnp.int32)
 
 
 def with_kinks(

@@ -16,6 +16,7 @@ and Candes, Found. Comput. Math. 15 (2015) 715, doi:10.1007/s10208-013-9150-3.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -44,7 +45,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     eps = jnp.finfo(dtype).eps
     slope = optimality.slope(obj, view, prior)
     means = optimality.shear(start, view, obj.joints)
-    spread = optimality.spreads(start, view, means is not None)
+    even = optimality.units(start, view, means is not None)
 
     def natural(z: Blocks) -> Blocks:
         return z if means is None else z.replace(intercept=z.intercept - means @ z.theta)
@@ -62,7 +63,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     begin = start
     if means is not None:
         begin = start.replace(intercept=start.intercept + means @ start.theta)
-    sizes = optimality.scale(slope, start, tolerance, spread)
+    sizes = optimality.scale(slope, start, tolerance, even)
     plain0 = slope(start)
     g0 = sheared(plain0)
 
@@ -71,14 +72,12 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         lone = jax.tree.map(jnp.zeros_like, g0).replace(**{name: g0[name]})
         return jnp.where(jnp.any(g0[name] != 0), optimality.curvature(gradient, begin, lone), 0)
 
-    even = "theta" not in obj.joints or obj.joints["theta"].entrywise
-    units = spread**2 if even else jnp.ones_like(spread)
+    apart = "theta" not in obj.joints or obj.joints["theta"].entrywise
+    units = even.theta**2 if apart else jnp.ones_like(even.theta)
     bends = {b: bend(b) for b in begin}
     bound0 = jnp.max(jnp.stack(list(bends.values())))
     bound0 = jnp.where(bound0 > 0, bound0, 1).astype(dtype)
-    at_start = optimality.residual(
-        obj, start, plain0, bound0, sizes, spread, tolerance, view, prior
-    )
+    at_start = optimality.residual(obj, start, plain0, bound0, sizes, even, tolerance, view, prior)
     # 1 / d of every block; where a block shows no curvature of its own it takes that of the others.
     weight = Blocks(
         **{
@@ -97,7 +96,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         )
         return optimality.masked(obj.prox(moved, steps, view, prior), prior)
 
-    def body(state):
+    def body(sizes, state):
         x, y, gy, momentum, bound, (top, cut), step, best, least, late = state
         new = forward(y, gy, bound)
         params = natural(new)
@@ -127,7 +126,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         top = jnp.maximum(top, seen).astype(dtype)
         curve = jnp.where(top > 0, top, bound)
         residual = optimality.residual(
-            obj, params, plain, curve, sizes, spread, tolerance, view, prior
+            obj, params, plain, curve, sizes, even, tolerance, view, prior
         )
         better = accept & (residual < least)
         flat = turned < 0.5 * bound * length
@@ -157,8 +156,22 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     aim = 0.01 * tolerance if dtype == jnp.float32 else tolerance
     one, zero = jnp.ones((), dtype), jnp.zeros((), jnp.int32)
     far = jnp.asarray(jnp.inf, dtype)
-    state = (begin, begin, g0, one, bound0, (0 * one, zero > 0), zero, begin, far, zero)
-    *_, steps, x, residual, _ = jax.lax.while_loop(proceed, body, state)
+
+    def attempt(state, sizes):
+        at, g, bound, _, steps = state
+        state = (at, at, g, one, bound, (0 * one, zero > 0), steps, at, far, zero)
+        *_, bound, _, steps, x, residual, _ = jax.lax.while_loop(
+            proceed, partial(body, sizes), state
+        )
+        return x, gradient(x), bound, residual, steps
+
+    def asked(state, sizes):
+        return optimality.nearby(slope, natural(state[0]), start, sizes, even)
+
+    (x, _, _, residual, steps), short = optimality.in_rounds(
+        attempt, asked, (begin, g0, bound0, far, zero), sizes, options
+    )
+    residual = jnp.where(short, far, residual)
     params = natural(x)
     value = obj.total(params, view, prior)
     # Where no step was accepted the slope at the start says whether anything is a number.
@@ -166,6 +179,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     residual = jnp.where(known, residual, jnp.nan)
     status = optimality.ended(params, residual, tolerance)
     status = optimality.with_kinks(terms, slope, params, sizes, options, status)
+    status = optimality.within_sets(terms, params, view, prior, status)
     # Where no step was accepted the residual is that of the start.
     residual = jnp.where(jnp.isposinf(residual), at_start, residual).astype(dtype)
     return Fit(params, status, residual, steps, value)

@@ -22,6 +22,7 @@ from unigrn.terms import Array, PriorView, View, parts
 
 LENGTH = 0.05  # of the first steps, in units of the parameters
 CHECKS = 128  # fresh draws for the certificate
+SETTLED = 0.03  # a slope of all cells above so much of that at 0 is no noise, whatever draws say
 SIGMAS = 5.0  # a gradient within so many standard errors of 0 counts as noise
 
 
@@ -90,24 +91,32 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
     )
     keys = jax.random.split(check, CHECKS)
     draws = jax.lax.map(lambda k: gradient(params, k), keys)
-    scale = optimality.scale(lambda b: gradient(b, keys[0]), start, tolerance)[0]
 
-    def judge(g):
-        mean = jnp.mean(g, axis=0)
-        error = jnp.std(g, axis=0) / jnp.sqrt(jnp.asarray(CHECKS, dtype))
-        noise = jnp.abs(mean) <= SIGMAS * error + tolerance * scale
-        return jnp.max(jnp.abs(mean), initial=0), jnp.all(noise)
+    plain = optimality.Units(jnp.ones_like(start.theta), jnp.ones((), dtype))
 
-    judged = [judge(g) for g in jax.tree.leaves(draws)]
-    residual = (jnp.max(jnp.stack([r for r, _ in judged])) / scale).astype(dtype)
+    def whole(b):
+        if batch is None:
+            return gradient(b, keys[0])
+        slope = jax.grad(obj.smooth)(b, view.replace(key=keys[0]), prior)
+        return optimality.masked(slope, prior)
+
+    scale = optimality.scale(whole, start, tolerance, plain)[0]
+    # Of all cells where they can be had: whatever minibatches make of a loss, this is its slope.
+    mean = jax.tree.map(lambda g: jnp.mean(g, axis=0), draws)
     if batch is not None:
-        full = jax.grad(obj.smooth)(params, view.replace(key=keys[0]), prior)
-        residual = (optimality.largest(optimality.masked(full, prior)) / scale).astype(dtype)
-    within = jnp.all(jnp.stack([n for _, n in judged]))
+        mean = whole(params)
+
+    def noise(mean, g):
+        error = jnp.std(g, axis=0) / jnp.sqrt(jnp.asarray(CHECKS, dtype))
+        return jnp.all(jnp.abs(mean) <= SIGMAS * error + tolerance * scale)
+
+    residual = (optimality.largest(mean) / scale).astype(dtype)
+    within = jnp.all(jnp.stack(jax.tree.leaves(jax.tree.map(noise, mean, draws))))
+    within = within & ((batch is None) | (residual <= SETTLED))
     # Drawn gradients can show that a point is no worse than their noise, and no more.
     status = jnp.where(within, Status.WITHIN_NOISE, Status.MAX_ITERATIONS)
     status = optimality.ended(
-        params, jnp.where(jnp.isnan(residual), jnp.nan, jnp.inf), tolerance, status
+        params, jnp.where(jnp.isfinite(residual), jnp.inf, jnp.nan), tolerance, status
     )
     params = optimality.masked(params, prior)
     value = objective(params, keys[0]) if batch is None else obj.total(params, view, prior)

@@ -1,0 +1,393 @@
+"""Declared methods that an adversary saw certified on a wrong answer: right now, or refused.
+
+Each has an answer that shares no code with the package: scipy, linear algebra, or the fit that the
+words of the method stand for.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+import unigrn
+from unigrn import Constraint, Data, Spec, pytree, regularizer
+from unigrn.status import Status
+from unigrn.tracing import Profile
+
+NAMES = list("abc")
+
+
+def data(seed=0, cells=60, dtype="float64", truth=(1.0, -0.5, 0.3)):
+    """Three regulators and one target."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(cells, 3))
+    y = x @ np.array(truth) + rng.normal(size=cells)
+    return Data.from_arrays(np.c_[x, y], [*NAMES, "y"], dtype=dtype), x, y
+
+
+def fit(spec, given, **options):
+    """Fit the one target."""
+    return unigrn.fit(spec, given, regulators=NAMES, targets=["y"], **options)
+
+
+# ------------------------------------------------------------ what a residual is relative to
+
+
+def poisson(params, data, prior):
+    """Counts beside a library size, one number a cell."""
+    rate = params.intercept + data.x @ params.theta + jnp.log(data.extra["depth"])
+    return jnp.sum(jnp.exp(rate) - data.y * rate)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("depth", [1e2, 1e6, 1e8])
+def test_a_gradient_at_zero_of_another_size_certifies_nothing(depth, dtype):
+    """At theta = 0 the slope is as large as the depth; at the optimum it is that of counts."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3))
+    sizes = depth * rng.uniform(0.5, 2, 200)
+    y = rng.poisson(sizes * np.exp(np.log(2 / depth) + x @ [0.5, -0.3, 0.2])).astype(float)
+    given = Data.from_arrays(np.c_[x, y], [*NAMES, "y"], dtype=dtype).with_extra(depth=sizes)
+
+    def value(p):
+        rate = p[0] + x @ p[1:] + np.log(sizes)
+        return np.sum(np.exp(rate) - y * rate) + p[1:] @ p[1:]
+
+    best = scipy.optimize.minimize(value, np.r_[np.log(2 / depth), 0, 0, 0], method="BFGS")
+    term = unigrn.loss(poisson, blocks=("theta", "intercept"), convex=True)
+    found = fit(Spec(term, unigrn.ridge(1.0)), given)
+    assert found.certificate.status[0] == "converged"
+    got = np.r_[found.blocks["intercept"].ravel(), found.theta[0].ravel()].astype(float)
+    assert value(got) <= best.fun + (1e-3 if dtype == "float32" else 1e-6) * (1 + abs(best.fun))
+
+
+def divergence(params, data, prior, floor):
+    """Poisson with the identity link: steep without bound towards theta = 0."""
+    rate = data.x @ params.theta + floor
+    return jnp.sum(rate - data.y * jnp.log(rate))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("floor", [1e-3, 1e-8])
+def test_a_slope_without_bound_at_zero_certifies_nothing(floor, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.gamma(2.0, 1.0, size=(200, 3))
+    y = rng.poisson(x @ [1.0, 0.2, 2.0]).astype(float)
+
+    def value(p):
+        return np.sum(x @ p + floor - y * np.log(x @ p + floor))
+
+    best = scipy.optimize.minimize(value, np.ones(3), method="L-BFGS-B", bounds=[(0, None)] * 3)
+    given = Data.from_arrays(np.c_[x, y], [*NAMES, "y"], dtype=dtype)
+    term = unigrn.loss(divergence, convex=True, floor=floor)
+    found = fit(Spec(term, None, unigrn.nonnegative()), given)
+    assert found.certificate.status[0] == "converged"
+    assert value(found.theta[0].ravel().astype(float)) <= best.fun + 1e-5 * abs(best.fun)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-5, 1e-6])
+def test_a_regulator_in_small_units_is_fitted_in_single_precision(unit):
+    _, x, y = data(truth=(1.0, 0.5, 1.0))
+    given = Data.from_arrays(np.c_[x * [1, 1, unit], y], [*NAMES, "y"])
+    found = fit(Spec(unigrn.least_squares(), None, unigrn.nonnegative()), given)
+    want, _ = scipy.optimize.nnls(x - x.mean(0), y - y.mean())
+    assert found.converged.all()
+    np.testing.assert_allclose(found.theta[0].ravel() * [1, 1, unit], want, rtol=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e3, 1e-3, 1e-6])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("price", [unigrn.ridge, unigrn.l1], ids=["ridge", "l1"])
+def test_the_unit_of_the_data_certifies_nothing_that_is_not_solved(price, dtype, unit):
+    """An intercept has the unit of the data, theta none: their slopes are not of one size."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 3)) + 3
+    y = x @ rng.normal(size=3) + rng.normal(size=50)
+
+    def value(p):
+        r = np.abs(y - p[0] - x @ p[1:])
+        inner = np.minimum(r, 1)
+        paid = np.sum(p[1:] ** 2) if price is unigrn.ridge else np.sum(np.abs(p[1:]))
+        return np.sum(inner * (2 * r - inner)) + paid
+
+    options = {"xatol": 1e-10, "fatol": 1e-10, "maxiter": 20000, "maxfev": 20000}
+    best = scipy.optimize.minimize(value, np.zeros(4), method="Nelder-Mead", options=options)
+    given = Data.from_arrays(np.c_[x, y] * unit, [*NAMES, "y"], dtype=dtype)
+    found = fit(Spec(unigrn.huber(unit), price(unit**2)), given)
+    got = np.r_[found.blocks["intercept"].ravel() / unit, found.theta[0].ravel()].astype(float)
+    assert not found.converged.all() or value(got) <= best.fun * (1 + 1e-3)
+    if unit == 1:
+        assert found.converged.all()
+
+
+# ------------------------------------------------------------ padding
+
+
+def mean_square(params, data, prior, strength):
+    """A mean, which padding would change."""
+    return strength * jnp.mean(params.theta**2)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 1e-6, 1e6])
+def test_the_unit_of_the_objective_does_not_hide_what_padding_changes(unit):
+    given, x, y = data()
+    xc, yc = x - x.mean(0), y - y.mean()
+    want = np.linalg.solve(xc.T @ xc + 100 / 3 * np.eye(3), xc.T @ yc)
+    price = regularizer(mean_square, convex=True, strength=100 * unit)
+    found = fit(Spec(unit * unigrn.least_squares(), price), given)
+    np.testing.assert_allclose(found.theta[0].ravel(), want, rtol=1e-5)
+
+
+def root(params, data, prior):
+    """A root of a sum that is 0 for regulators without a sign: its slope there is undefined."""
+    return jnp.sqrt(jnp.sum(jnp.where(prior.sign < 0, params.theta, 0) ** 2))
+
+
+def test_a_slope_that_is_undefined_with_and_without_padding_is_alike():
+    spec = Spec(unigrn.least_squares(), regularizer(root))
+    assert Profile(spec, spec.terms).padding == ""
+
+
+# ------------------------------------------------------------ intercepts and sets
+
+
+def on_intercept(params, data, prior, strength):
+    """A price on the intercept."""
+    return strength * jnp.sum(params.intercept**2)
+
+
+def test_a_constant_regulator_stays_where_the_intercept_has_a_price():
+    _, x, _ = data()
+    x[:, 0] = 1
+    y = 5 + x @ [0, 1.0, -0.5]
+    given = Data.from_arrays(np.c_[x, y], [*NAMES, "y"], dtype="float64")
+    price = regularizer(on_intercept, convex=True, blocks=("theta", "intercept"), strength=1e3)
+    found = fit(Spec(unigrn.huber(1e3), unigrn.ridge(0.1) + price), given)
+    wide = np.c_[np.ones(60), x]  # r^2, where no residual reaches delta
+    scale = found.targets["objective"].item()
+
+    def value(p):
+        r = y - wide @ p
+        return np.sum(r**2) + 0.1 * np.sum(p[1:] ** 2) + 1e3 * p[0] ** 2
+
+    best = scipy.optimize.minimize(value, np.zeros(4), method="BFGS", options={"gtol": 1e-9})
+    np.testing.assert_allclose(scale, best.fun, rtol=1e-6)
+    np.testing.assert_allclose(found.theta[0].ravel(), best.x[1:], atol=1e-5)
+
+
+@pytree
+class Within(Constraint):
+    """An interval, as somebody else may write it."""
+
+    low: float
+    high: float
+    separable = "entries"
+    convex = True
+    formula = "low <= theta <= high"
+
+    def __call__(self, params, data, prior):
+        return jnp.max(jnp.abs(params.theta - self.project(params.theta, prior)), initial=0)
+
+    def project(self, v, prior):
+        return jnp.where(prior.valid, jnp.clip(v, self.low, self.high), 0)
+
+    def interval(self, prior):
+        on = prior.valid.astype(prior.weight.dtype)
+        return on * self.low, on * self.high
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        unigrn.nonnegative() + Within(-2.0, -1.0),
+        Within(2.0, 3.0) + unigrn.box(-1, 1),
+        unigrn.box(-1, 1) + Within(2.0, 3.0),
+        Within(2.0, 1.0),
+        Within(1.0, 2.0) + unigrn.budget(2),
+    ],
+    ids=str,
+)
+def test_sets_without_a_common_point_are_no_success(sets):
+    found = fit(Spec(unigrn.least_squares(), None, sets), data()[0])
+    assert found.status.item() == Status.INFEASIBLE
+    assert not found.converged.any()
+
+
+def test_sets_with_one_common_point_are_solved():
+    found = fit(Spec(unigrn.least_squares(), None, Within(1.0, 2.0) + unigrn.box(-1, 1)), data()[0])
+    assert found.converged.all()
+    np.testing.assert_allclose(found.theta[0].ravel(), 1.0)
+
+
+# ------------------------------------------------------------ jumps
+
+
+def count(params, data, prior, strength):
+    """The number of edges, as a plain function."""
+    return strength * jnp.sum((params.theta != 0).astype(params.theta.dtype))
+
+
+def whole_count(params, data, prior):
+    """The same, an integer."""
+    return jnp.sum(params.theta != 0)
+
+
+def rounded(params, data, prior):
+    """Steps everywhere."""
+    return jnp.sum(jnp.round(4 * params.theta))
+
+
+def beyond(params, data, prior):
+    """A step at 0.1."""
+    return jnp.sum((jnp.abs(params.theta) > 0.1).astype(params.theta.dtype))
+
+
+@pytest.mark.parametrize(
+    ("term", "says"),
+    [
+        (regularizer(count, strength=2.0), "jumps at theta = 0"),
+        (regularizer(whole_count), "jumps at theta = 0"),
+        (regularizer(rounded), "moves in steps"),
+        (regularizer(beyond), "moves in steps"),
+    ],
+)
+@pytest.mark.parametrize(
+    "loss", [unigrn.least_squares(), unigrn.huber(1.0)], ids=["squared", "huber"]
+)
+def test_a_plain_function_that_jumps_is_refused(term, says, loss):
+    with pytest.raises(unigrn.PlanError, match=says):
+        fit(Spec(loss, term), data()[0])
+
+
+def half_norm(params, data, prior):
+    """Steep at 0, but no jump."""
+    return jnp.sum(jnp.sqrt(jnp.abs(params.theta) + 1e-3))
+
+
+def hinge(params, data, prior):
+    """Flat on one side."""
+    return jnp.sum(jnp.maximum(params.theta - 0.5, 0) ** 2)
+
+
+@pytest.mark.parametrize("function", [half_norm, hinge, mean_square], ids=lambda f: f.__name__)
+def test_a_steep_or_half_flat_function_does_not_jump(function):
+    hyper = {"strength": 1.0} if function is mean_square else {}
+    spec = Spec(unigrn.least_squares(), regularizer(function, **hyper))
+    assert Profile(spec, spec.terms).jumps == ()
+
+
+# ------------------------------------------------------------ minibatches
+
+
+def test_minibatches_of_a_mean_are_judged_by_all_cells():
+    """The mean of a minibatch is not its share of the sum: the regularizer is too weak by n/m."""
+    spec = Spec(unigrn.least_squares(mean=True), unigrn.ridge(1.0))
+    found = fit(spec.replace(minibatch=unigrn.Minibatch(8, 60)), data()[0])
+    assert not found.converged.any()
+
+
+def test_a_residual_that_is_no_number_is_no_noise():
+    """One cell beside its own intercept has no slope at all."""
+    spec = Spec(unigrn.least_squares(), unigrn.ridge(0.1), minibatch=unigrn.Minibatch(1, 1))
+    assert not fit(spec, data(truth=(10.0, 10.0, 0.0))[0]).converged.any()
+
+
+# ------------------------------------------------------------ axes
+
+
+@pytree
+class Sure(Constraint):
+    """Edges of a prior weight of at least ``least`` only."""
+
+    least: float
+    separable = "entries"
+    convex = True
+    needs_prior = True
+    formula = "theta = 0 where P < least"
+
+    def __call__(self, params, data, prior):
+        off = jnp.where(self.allows(prior), 0, params.theta)
+        return jnp.max(jnp.abs(off), initial=0)
+
+    def project(self, v, prior):
+        return jnp.where(self.allows(prior), v, 0)
+
+    def allows(self, prior):
+        return prior.weight >= self.least
+
+
+def test_a_path_over_what_deletes_is_refused():
+    with pytest.raises(ValueError, match=r"Sure\.least.*deleted once, for all values alike"):
+        unigrn.path(Spec(unigrn.least_squares(), None, Sure(0.1)), "Sure.least", [0.1, 0.4])
+
+
+def test_two_paths_over_one_hyperparameter_are_refused():
+    inner = unigrn.path(Spec(unigrn.least_squares(), unigrn.l1(1.0)), "L1.strength", [1.0, 2.0])
+    with pytest.raises(ValueError, match=r"path\(\) got L1\.strength twice"):
+        unigrn.path(inner, "L1.strength", [3.0])
+
+
+@pytest.mark.parametrize("loss", [unigrn.gaussian(), unigrn.huber(1.0)], ids=["gaussian", "huber"])
+def test_ebic_is_for_the_residual_sum_of_squares(loss):
+    with pytest.raises(ValueError, match="made for the residual sum of squares"):
+        unigrn.path(Spec(loss, unigrn.l1(1.0)), "L1.strength", [1.0, 2.0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ebic_counts_the_cells_that_a_fit_has(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(60, 6))
+    y = x @ [1.0, -0.6, 0.4, 0.2, 0, 0] + rng.normal(size=60)
+    names = [*"abcdef", "y"]
+    kept = np.arange(60) < 20
+    values = [0.5, 2.0, 6.0, 12.0, 25.0]
+    spec = unigrn.path(Spec(unigrn.least_squares(), unigrn.l1(1.0)), "L1.strength", values)
+    chosen = []
+    for rows, weight in ((slice(None), kept * 1.0), (kept, None)):
+        given = Data.from_arrays(np.c_[x, y][rows], names, dtype="float64", weights=weight)
+        found = unigrn.fit(spec, given, regulators=names[:6], targets=["y"])
+        chosen.append(found.statistics["strength"].ravel()[0])
+    assert chosen[0] == chosen[1]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Spec(unigrn.least_squares(), unigrn.ridge(1.0) + unigrn.laplacian(1.0, 0.1)),
+        Spec(unigrn.least_squares(), None, unigrn.budget(4)),
+    ],
+    ids=["laplacian", "budget"],
+)
+def test_stability_of_a_whole_network_is_the_mean_of_its_subsamples(spec):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), rng.normal(size=(60, 2))
+    given = Data.from_arrays(np.c_[x, y], [*NAMES, "y", "z"], dtype="float64")
+    kw = {"regulators": NAMES, "targets": ["y", "z"]}
+    found = unigrn.fit(unigrn.stability(spec, 3, share=0.5), given, **kw)
+    weights = []
+    for sample in range(3):
+        rows = np.random.default_rng((0, 3, 0, sample)).permutation(60)[:30]
+        alone = Data.from_arrays(np.c_[x, y][np.sort(rows)], [*NAMES, "y", "z"], dtype="float64")
+        weights.append(unigrn.fit(spec, alone, **kw).theta[0])
+    np.testing.assert_allclose(found.theta[0], np.mean(weights, axis=0), atol=1e-6)
+    frequency = np.mean([w != 0 for w in weights], axis=0)
+    np.testing.assert_allclose(
+        np.asarray(found.statistics["frequency"]).ravel(), frequency.T.ravel()
+    )
+
+
+# ------------------------------------------------------------ room for programs
+
+
+def test_programs_are_dropped_before_memory_has_no_regions_left(monkeypatch):
+    dropped = []
+    monkeypatch.setattr(jax, "clear_caches", lambda: dropped.append(1))
+    spec, given = Spec(unigrn.least_squares(), unigrn.ridge(1.0)), data()[0]
+    fit(spec, given)
+    assert not dropped
+    monkeypatch.setattr(unigrn.backend, "ROOM", 0.0)
+    fit(spec, given)
+    assert dropped
