@@ -237,18 +237,19 @@ class Profile:
                 return f"{term.kind} {term.formula}"
         return ""
 
+    @property
+    def _plain(self) -> list[Term]:
+        found = [t for t in self.terms if outside(t) and t.prox is None and not t.across]
+        return [t for t in found if t.kind != "constraint"]
+
     @cached_property
     def kinks(self) -> tuple[str, ...]:
         """Plain terms whose gradients on the two sides of theta = 0 disagree, in words."""
         return tuple(
             f"{t.kind} {t.formula} has a kink at theta = 0 (its gradients on the two sides "
             "disagree), which gradients cannot settle in: give it a prox"
-            for t in self.terms
-            if outside(t)
-            and t.prox is None
-            and t.kind != "constraint"
-            and not t.across
-            and self._kinked(t)
+            for t in self._plain
+            if self._kinked(t)
         )
 
     @cached_property
@@ -256,8 +257,7 @@ class Profile:
         """Plain terms that jump, or move while their gradient is 0, in words."""
         return tuple(
             f"{t.kind} {t.formula} {how}: give it a prox, or a smooth form"
-            for t in self.terms
-            if outside(t) and t.prox is None and t.kind != "constraint" and not t.across
+            for t in self._plain
             for how in [self._jump(t)]
             if how
         )

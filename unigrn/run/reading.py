@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from unigrn import progress
 from unigrn.data import Block, aligned
 from unigrn.moments import gather
 from unigrn.replicates import STRETCH
-from unigrn.run.state import State
+from unigrn.run.state import Grid, State
 
 
 def read(state: State, feed: Callable[[Block], None]) -> None:
@@ -102,34 +103,33 @@ def weights(
     fitted = [o.cells(count, group, state.seed, candidates) for o in state.systems.over]
     held = [o.held(count, group, state.seed) for o in state.held_out.over]
 
-    def systems(grid, readers, start, stop):
-        if len(readers) == 1:
-            return readers[0](start, stop)
-        out = np.ones((grid.size, stop - start))
-        for axis, reader in enumerate(readers):
-            out = out * reader(start, stop)[grid.places()[:, axis]]
-        return out
-
     def read_weights(start: int, stop: int) -> np.ndarray:
-        out = systems(state.systems, fitted, start, stop)
+        out = product(state.systems, fitted, start, stop)
         if held:
-            out = np.concatenate([out, systems(state.held_out, held, start, stop)])
+            out = np.concatenate([out, product(state.held_out, held, start, stop)])
         return out if own is None else out * own[None, start:stop]
 
     return read_weights
 
 
+def product(grid: Grid, readers: list[Any], start: int, stop: int) -> np.ndarray:
+    """Weights of cells in every place of a grid: those of its axes, multiplied."""
+    if len(readers) == 1:
+        return readers[0](start, stop)
+    out = np.ones((grid.size, stop - start))
+    for axis, reader in enumerate(readers):
+        out = out * reader(start, stop)[grid.places()[:, axis]]
+    return out
+
+
 def counted(state: State, group: int) -> np.ndarray:
     """How many cells every member is fitted to, draws counted as often as drawn, (members,)."""
     count = int(state.data.group_sizes[group])
-    inside = np.ones(count)
+    readers = [o.cells(count, group, state.seed, None) for o in state.systems.over]
+    rows = product(state.systems, readers, 0, count)
     if state.data.weights is not None:
-        inside = 1.0 * (state.data.weights[state.data.positions(group)] > 0)
-    places = state.systems.places()
-    rows = np.ones((state.systems.size, count))
-    for axis, o in enumerate(state.systems.over):
-        rows = rows * o.cells(count, group, state.seed, None)(0, count)[places[:, axis]]
-    return (rows @ inside)[state.system]
+        rows = rows * (state.data.weights[state.data.positions(group)] > 0)
+    return rows.sum(axis=1)[state.system]
 
 
 def held_rows(state: State) -> list[tuple[np.ndarray, np.ndarray]]:

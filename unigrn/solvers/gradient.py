@@ -156,10 +156,9 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     def asked(state, sizes):
         return optimality.nearby(slope, natural(state[0]), start, sizes, even)
 
-    infinite = jnp.asarray(jnp.inf, dtype)
-    state = (z0, f0, g0, memory, -g0 / bend, jnp.ones((), dtype), infinite, zero)
-    (z, *_, residual, count), short = optimality.in_rounds(attempt, asked, state, sizes, options)
-    residual = jnp.where(short, infinite, residual)
+    one, far = jnp.ones((), dtype), jnp.asarray(jnp.inf, dtype)
+    state = (z0, f0, g0, memory, -g0 / bend, one, far, zero)
+    z, *_, residual, count = optimality.in_rounds(attempt, asked, state, sizes, options)
     params = natural(z)
     status = optimality.ended(params, residual, tolerance)
     status = optimality.with_kinks(terms, slope, params, sizes, options, status)

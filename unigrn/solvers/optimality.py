@@ -230,13 +230,11 @@ def nearby(
     return jnp.where(jnp.all(less), local, sizes).astype(sizes.dtype)
 
 
-def in_rounds(
-    attempt: Callable, measure: Callable, state: Any, sizes: Array, options: Any
-) -> tuple[Any, Array]:
+def in_rounds(attempt: Callable, measure: Callable, state: Any, sizes: Array, options: Any) -> Any:
     """Solve, and solve on from there while the point itself asks for a smaller residual.
 
     ``attempt(state, sizes)`` returns a state that ends in its residual and its steps; ``measure``
-    gives the sizes that a state asks for. Returned are the last state, and whether it asks still.
+    gives the sizes that a state asks for. The residual of a state that asks still is infinite.
     """
 
     def body(carry):
@@ -251,8 +249,8 @@ def in_rounds(
         return more & (count < ROUNDS) & ((count == 0) | (state[-1] < options.most))
 
     first = (state, sizes, jnp.ones((), bool), jnp.zeros((), jnp.int32))
-    state, _, more, _ = jax.lax.while_loop(proceed, body, first)
-    return state, more
+    (*state, out, steps), _, more, _ = jax.lax.while_loop(proceed, body, first)
+    return (*state, jnp.where(more, jnp.inf, out).astype(out.dtype), steps)
 
 
 def curvature(gradient: Callable[[Any], Any], at: Any, g: Any) -> Array:
@@ -320,7 +318,8 @@ def certify(
     sizes = scale(gradient, start, options.tolerance, even)
     out = residual(obj, params, g, bound, sizes, even, options.tolerance, view, prior)
     out = out.astype(params.theta.dtype)
-    return ended(params, out, options.tolerance), out
+    status = ended(params, out, options.tolerance)
+    return within_sets(terms, params, view, prior, status), out
 
 
 def ended(

@@ -259,6 +259,7 @@ def finish(slots, terms, states: State, view, prior, limits: Limits) -> Fit:
         rule = jnp.where(limits.declared, Status.RELEASED_RULE, Status.STALLED)
         stopped = jnp.where(state.done, rule, Status.MAX_ITERATIONS)
         status = optimality.ended((params, state.value), size, limits.tolerance, stopped)
+        status = optimality.within_sets(spec, params, view, prior, status)
         return Fit(params, status, size, state.count, state.value, state.history)
 
     return over_starts(one, states)

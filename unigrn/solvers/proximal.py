@@ -168,10 +168,9 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     def asked(state, sizes):
         return optimality.nearby(slope, natural(state[0]), start, sizes, even)
 
-    (x, _, _, residual, steps), short = optimality.in_rounds(
+    x, _, _, residual, steps = optimality.in_rounds(
         attempt, asked, (begin, g0, bound0, far, zero), sizes, options
     )
-    residual = jnp.where(short, far, residual)
     params = natural(x)
     value = obj.total(params, view, prior)
     # Where no step was accepted the slope at the start says whether anything is a number.
