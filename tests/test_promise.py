@@ -98,6 +98,18 @@ def test_a_regulator_in_small_units_is_fitted_in_single_precision(unit):
     np.testing.assert_allclose(found.theta[0].ravel() * [1, 1, unit], want, rtol=1e-3)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-5, 1e-6])
+def test_a_regulator_in_small_units_is_not_left_out_of_a_whole_network_unsaid(unit):
+    """A budget of every edge is least squares; its projection takes one step for all entries."""
+    _, x, y = data(truth=(1.0, 0.5, 1.0))
+    given = Data.from_arrays(np.c_[x * [1, 1, unit], y], [*NAMES, "y"])
+    found = fit(Spec(unigrn.least_squares(), None, unigrn.budget(100)), given)
+    want = np.linalg.lstsq(x - x.mean(0), y - y.mean(), rcond=None)[0]
+    near = np.allclose(found.theta[0].ravel() * [1, 1, unit], want, rtol=1e-3)
+    assert near or not found.converged.any()
+    assert near or unit < 1
+
+
 @pytest.mark.parametrize("unit", [1.0, 1e3, 1e-3, 1e-6])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("price", [unigrn.ridge, unigrn.l1], ids=["ridge", "l1"])

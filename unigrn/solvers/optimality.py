@@ -136,8 +136,7 @@ class Units:
 def units(params: Blocks, view: View, centred: bool = True) -> Units:
     """Return the roots of the regulators' sums of squares, relative to the largest, like theta.
 
-    1 for a whole network, whose terms may treat rows and columns alike. That of an intercept is the
-    largest root itself, over that of the number of cells.
+    That of an intercept is the largest root itself, over that of the number of cells.
     """
     theta, one = params.theta, jnp.ones((), params.theta.dtype)
     if view.moments is not None and theta.ndim == 1:
@@ -153,10 +152,10 @@ def units(params: Blocks, view: View, centred: bool = True) -> Units:
     level = one
     if count is not None:
         level = jnp.where(most > 0, jnp.sqrt(most / jnp.maximum(count, info.tiny)), one)
-    if theta.ndim > 1:
-        return Units(jnp.ones_like(theta), level)
     share = square / jnp.maximum(most, info.tiny)
-    return Units(jnp.sqrt(jnp.where(share > 0, jnp.clip(share, info.eps**2, 1), 1)), level)
+    spread = jnp.sqrt(jnp.where(share > 0, jnp.clip(share, info.eps**2, 1), 1))
+    wide = spread.reshape(spread.shape + (1,) * (theta.ndim - 1))
+    return Units(jnp.broadcast_to(wide, theta.shape), level)
 
 
 def _weighted(view: View) -> tuple[Array, Array]:
