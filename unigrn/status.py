@@ -48,10 +48,10 @@ FAILED = (
     Status.MAX_ITERATIONS,
     Status.SINGULAR,
     Status.NOT_FINITE,
-    Status.INFEASIBLE,
     Status.INACCURATE,
     Status.KINK,
     Status.STALLED,
+    Status.INFEASIBLE,
 )
 # How several fits of one target ended, the worst first.
 WORST = (
