@@ -47,7 +47,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     # Moved are coefficients of regulators of equal spread and an intercept of centred ones.
     means = optimality.shear(start, view, {})
     even = optimality.units(start, view, means is not None)
-    spread = even.theta
+    spread = even.steps
     shift = 0 if means is None else means @ start.theta
     begin = start.replace(theta=start.theta * spread)
     if means is not None:

@@ -124,6 +124,11 @@ class Units:
     theta: Array
     intercept: Array
 
+    @property
+    def steps(self) -> Array:
+        """Units in which theta is moved: a whole network's may treat rows and columns alike."""
+        return self.theta if self.theta.ndim == 1 else jnp.ones_like(self.theta)
+
     def sizes(self, g: Any) -> Array:
         """Return the largest entry of a slope in the units as they are, and in even ones, (2,)."""
         plain = dict(g)

@@ -73,7 +73,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         return jnp.where(jnp.any(g0[name] != 0), optimality.curvature(gradient, begin, lone), 0)
 
     apart = "theta" not in obj.joints or obj.joints["theta"].entrywise
-    units = even.theta**2 if apart else jnp.ones_like(even.theta)
+    units = even.steps**2 if apart else jnp.ones_like(even.theta)
     bends = {b: bend(b) for b in begin}
     bound0 = jnp.max(jnp.stack(list(bends.values())))
     bound0 = jnp.where(bound0 > 0, bound0, 1).astype(dtype)
