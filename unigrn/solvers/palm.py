@@ -195,7 +195,8 @@ def begin(slots, terms, view: View, prior: PriorView, keys, history: int = 0):
     spec = Slots(slots, ready)
 
     def one(key):
-        params = spec.start(view.replace(key=key), prior)
+        # A start may be arrays of the user's: the compiler would work them out for seconds.
+        params = jax.lax.optimization_barrier(spec.start(view.replace(key=key), prior))
         value = objective(spec, params, view, prior)
         zero = jnp.zeros((), jnp.int32)
         still = params.replace(theta=jnp.zeros_like(params.theta))
