@@ -23,7 +23,7 @@ LEVELS = [
     ["moments", "replicates", "stages"],
     ["spec", "binding"],
     ["problem", "ensembles"],
-    ["tracing"],
+    ["tracing", "probes"],
     ["solvers"],
     ["requirements"],
     ["ladder"],

@@ -46,8 +46,8 @@ from unigrn.methods.celloracle import celloracle
 from unigrn.methods.netrex import netrex
 from unigrn.methods.netrex_cf import netrex_cf, netrex_cf_sketch
 from unigrn.moments import padded, padded_rows
+from unigrn.probes import Profile
 from unigrn.problem import COARSE, FINE, bucket, build, chunk_size
-from unigrn.tracing import Profile
 
 NAMES = tuple(rung.name for rung in LADDER)
 CLOSED = "closed form"

@@ -14,8 +14,8 @@ import scipy.optimize
 
 import unigrn
 from unigrn import Constraint, Data, Spec, pytree, regularizer
+from unigrn.probes import Profile
 from unigrn.status import Status
-from unigrn.tracing import Profile
 
 NAMES = list("abc")
 
@@ -429,3 +429,226 @@ def test_programs_are_dropped_before_memory_has_no_regions_left(monkeypatch):
     monkeypatch.setattr(unigrn.backend, "ROOM", 0.0)
     fit(spec, given)
     assert dropped
+
+
+# ------------------------------------------------------------ names, arrays and words
+
+
+def weighted_squares(params, data, prior, scale):
+    """Squares of coefficients in units of their own."""
+    return jnp.sum((params.theta / scale) ** 2)
+
+
+def twice(params, data, prior, c):
+    """A ridge."""
+    return c * jnp.sum(params.theta**2)
+
+
+def test_terms_of_one_class_have_names_of_their_own():
+    given, x, y = data()
+    spec = Spec(
+        unigrn.least_squares(),
+        unigrn.l1(1.0)
+        + unigrn.ridge(0.5)
+        + unigrn.l1(2.0)
+        + regularizer(twice, convex=True, c=3.0),
+    )
+    told = spec.hyperparameters
+    assert (told["L1[1].strength"], told["L1[2].strength"], told["twice.c"]) == (1.0, 2.0, 3.0)
+    assert "L1.strength" not in told
+    with pytest.raises(ValueError, match=r"those of the spec are: L1\[1\].strength"):
+        unigrn.path(spec, "L1.strength", [1.0])
+    found = fit(unigrn.path(spec, "L1[2].strength", [2.0, 20.0], choose=None), given)
+    alone = fit(
+        spec.replace(regularizer=spec.terms[1] + spec.terms[2] + unigrn.l1(20.0) + spec.terms[4]),
+        given,
+    )
+    assert found.statistics["weight[2]"].ravel() == pytest.approx(
+        fit(spec, given).theta[0, :, 0], abs=1e-7
+    )
+    assert found.statistics["weight[20]"].ravel() == pytest.approx(alone.theta[0, :, 0], abs=1e-7)
+    ways = spec.ways()
+    assert ways["path"].call == 'path(spec, "L1[1].strength", [...])' and not ways["path"].why
+    only = Spec(unigrn.least_squares(), regularizer(twice, c=3.0))
+    assert only.ways()["path"].call == 'path(spec, "twice.c", [...])'
+
+
+def test_weights_that_divide_are_not_padded():
+    given, x, y = data()
+    weights = np.array([0.5, 1.0, 2.0])
+    term = regularizer(
+        weighted_squares, convex=True, scale=unigrn.along(weights, "regulators", names=NAMES)
+    )
+    found = fit(Spec(unigrn.least_squares(), term), given)
+    x, y = x - x.mean(0), y - y.mean()
+    best = np.linalg.solve(x.T @ x + np.diag(weights**-2.0), x.T @ y)
+    assert found.status.item() == Status.CONVERGED
+    assert found.theta[0, :, 0] == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 20])
+def test_ways_take_arrays_of_any_length(size):
+    def pull(params, data, prior, to):
+        return jnp.sum(jnp.sum(params.theta * to[None, :], axis=0) ** 2)
+
+    names = [f"g{i}" for i in range(size)]
+    term = regularizer(
+        pull, coupled=True, convex=True, to=unigrn.along(np.ones(size), "targets", names=names)
+    )
+    assert not Spec(unigrn.least_squares(), term).ways()["one optimum"].why
+
+
+def test_a_convex_function_on_a_domain_without_zero_is_solved():
+    def barrier(params, data, prior, mu):
+        return -mu * jnp.sum(jnp.log(params.theta))
+
+    def start(data, prior, key, terms):
+        return unigrn.Blocks(theta=jnp.ones_like(prior.weight))
+
+    given, x, y = data()
+    spec = Spec(unigrn.least_squares(), regularizer(barrier, convex=True, mu=1.0), start=start)
+    x, y = x - x.mean(0), y - y.mean()
+    best = scipy.optimize.minimize(
+        lambda t: ((y - x @ np.exp(t)) ** 2).sum() - t.sum(), np.zeros(3), method="BFGS", tol=1e-9
+    )
+    for solver in (None, "proximal gradient on rows", "gradient (L-BFGS)"):
+        found = fit(spec, given, solver=solver)
+        assert found.status.item() == Status.CONVERGED
+        assert found.theta[0, :, 0] == pytest.approx(np.exp(best.x), rel=1e-4)
+
+
+def wells(params, data, prior):
+    """Minima at 1 and -1, a maximum at 0."""
+    return jnp.sum((params.theta**2 - 1) ** 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("solver", ["gradient (L-BFGS)", "proximal gradient on rows"])
+def test_a_start_at_a_maximum_is_not_converged(solver, dtype):
+    given, *_ = data(dtype=dtype)
+
+    def start(data, prior, key, terms):
+        return unigrn.Blocks(theta=jnp.full_like(prior.weight, 0.3))
+
+    spec = Spec(unigrn.loss(wells))
+    found = fit(spec, given, solver=solver)
+    assert found.status.item() == Status.SADDLE
+    found = fit(spec.replace(start=start), given, solver=solver)
+    assert found.status.item() == Status.CONVERGED
+    assert np.abs(found.theta) == pytest.approx(1, rel=1e-4)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_mask_of_ones_own_deletes(named):
+    @pytree
+    class Mask(Constraint):
+        mask: object
+        separable = "entries"
+        convex = True
+        formula = "own mask"
+
+        def __call__(self, params, data, prior):
+            return jnp.max(jnp.abs(jnp.where(self.mask, 0, params.theta)), initial=0)
+
+        def project(self, v, prior):
+            return jnp.where(self.mask, v, 0)
+
+        def allows(self, prior):
+            return jnp.asarray(self.mask)
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), rng.normal(size=(60, 2))
+    on = np.array([[1, 0], [1, 1], [0, 1]], bool)
+    mask = unigrn.along(on, "regulators", "targets", names=[NAMES, ["y", "z"]]) if named else on
+    given = Data.from_arrays(np.c_[x, y], [*NAMES, "y", "z"], dtype="float64")
+    found = unigrn.fit(
+        Spec(unigrn.least_squares(), None, Mask(mask)), given, regulators=NAMES, targets=["y", "z"]
+    )
+    x, y = x - x.mean(0), y - y.mean(0)
+    for t in range(2):
+        best = np.linalg.lstsq(x[:, on[:, t]], y[:, t], rcond=None)[0]
+        assert found.theta[0, on[:, t], t] == pytest.approx(best, rel=1e-8)
+        assert not found.theta[0, ~on[:, t], t].any()
+
+
+def alike(params, data, prior, c):
+    """Groups are pulled together."""
+    return c * jnp.sum((params.theta[1:] - params.theta[:-1]) ** 2)
+
+
+@pytest.mark.parametrize(
+    "around", [lambda s: unigrn.folds(s, 3), lambda s: unigrn.path(s, "alike.c", [1.0, 2.0])]
+)
+def test_what_is_judged_group_by_group_is_refused_across_groups(around):
+    spec = Spec(unigrn.least_squares(), regularizer(alike, across=True, convex=True, c=8.0))
+    with pytest.raises(unigrn.PlanError, match="judges the fit of one group at a time"):
+        fit(around(spec), data()[0])
+
+
+def branches(params, data, prior):
+    """Python's own if."""
+    return jnp.sum(params.theta) if jnp.sum(params.theta) > 0 else 0.0
+
+
+def by_numpy(params, data, prior):
+    """Not traced."""
+    return np.sum(np.asarray(params.theta) ** 2)
+
+
+def coupled(params, data, prior):
+    """Needs every target."""
+    return jnp.sum((params.theta[:, 1:] - params.theta[:, :-1]) ** 2)
+
+
+@pytest.mark.parametrize(
+    "term, says",
+    [
+        (branches, "jnp.where for an if"),
+        (by_numpy, "jax.numpy for numpy"),
+        (coupled, "coupled=True"),
+        (lambda p, d, pr: p.theta**2, "returns an array of shape.*take jnp.sum"),
+        (lambda p, d, pr: None, "returns None"),
+        (lambda p, d, pr: 1, "returns int32, which has no gradient|returns int64"),
+        (lambda p, d, pr: jnp.sum(p.omega), "no parameter block 'omega'"),
+    ],
+)
+@pytest.mark.parametrize("slot", ["loss", "regularizer"])
+def test_a_term_that_cannot_be_evaluated_says_why(term, says, slot):
+    spec = (
+        Spec(unigrn.loss(term))
+        if slot == "loss"
+        else Spec(unigrn.least_squares(), regularizer(term))
+    )
+    with pytest.raises(unigrn.PlanError, match=f"cannot be evaluated.*({says})") as caught:
+        fit(spec, data()[0])
+    assert "\n" not in str(caught.value) and "nearest" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "start, says",
+    [
+        (lambda d, p, k, t: {"theta": p.weight}, "returns Blocks.theta=....*got dict"),
+        (lambda d, p, k, t: unigrn.Blocks(theta=jnp.zeros(7)), "theta of shape .7,."),
+        (lambda d, p, k, t: unigrn.Blocks(mu=p.weight), "got Blocks of mu"),
+    ],
+)
+def test_a_start_that_is_none_says_why(start, says):
+    spec = Spec(unigrn.least_squares(), unigrn.l1(1.0), start=start)
+    with pytest.raises(ValueError, match=says):
+        fit(spec, data()[0])
+
+
+def test_a_start_of_whole_numbers_is_a_start():
+    def start(data, prior, key, terms):
+        return unigrn.Blocks(theta=jnp.ones(prior.weight.shape, int))
+
+    spec = Spec(unigrn.least_squares(), unigrn.l1(1.0))
+    found, best = fit(spec.replace(start=start), data()[0]), fit(spec, data()[0])
+    assert found.theta == pytest.approx(best.theta, abs=1e-7)
+
+
+def test_arrays_of_one_data_set_are_not_compared_on_others():
+    term = regularizer(weighted_squares, scale=unigrn.along(np.ones(3), "regulators", names=NAMES))
+    spec = Spec(unigrn.least_squares(), term)
+    with pytest.raises(TypeError, match="follows the names of one data set"):
+        unigrn.verify.equivalent(spec, spec)

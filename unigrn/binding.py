@@ -177,6 +177,18 @@ def _by_names(labels: Sequence[str], names: Names, label: str) -> str:
     )
 
 
+def at_entries(tree: Any, regulator: np.ndarray, target: np.ndarray) -> Any:
+    """Give bound terms the values of their arrays at single edges, (E,), by place."""
+    place = {"regulators": regulator, "targets": target}
+
+    def entry(leaf):
+        if not isinstance(leaf, Along):
+            return leaf
+        return leaf.values[tuple(place.get(axis, slice(None)) for axis in leaf.axes)]
+
+    return jax.tree.map(entry, tree, is_leaf=lambda leaf: isinstance(leaf, Along))
+
+
 def laid(tree: Any, sizes: dict[str, int], cells: np.ndarray | None, rows: int, dtype: str) -> Any:
     """Pad bound arrays to the sizes of a compiled call, and take the cells of a group."""
 

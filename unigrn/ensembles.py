@@ -98,7 +98,8 @@ def path(
     spec
         Any spec.
     parameter
-        Name of the hyperparameter as `Spec.hyperparameters` has it, such as "L1.strength".
+        Name of the hyperparameter as `Spec.hyperparameters` has it: "L1.strength"; "L1[2].strength"
+        of the second of several terms of a class; "function.name" of a plain function.
     values
         Its values.
     choose

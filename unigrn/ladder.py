@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from unigrn.probes import Profile
 from unigrn.requirements import (
     ALONE,
     DELETES,
@@ -38,7 +39,7 @@ from unigrn.requirements import (
 from unigrn.solvers import across, closed_form, evidence, gradient, palm, proximal, stochastic
 from unigrn.solvers.solver import Requirement, Solver
 from unigrn.spec import Spec
-from unigrn.tracing import Profile
+from unigrn.tracing import implied_sizes
 
 
 class PlanError(ValueError):
@@ -195,7 +196,7 @@ class Choice:
 def select(profile: Profile | Spec, solver: Solver | str | None = None) -> Choice:
     """Return the first solver that takes the spec, or check the one that was asked for."""
     if isinstance(profile, Spec):
-        profile = Profile(profile, profile.terms)
+        profile = Profile(profile, profile.terms, sizes=implied_sizes(profile.terms))
     spec = profile.spec
     if solver is not None:
         if isinstance(solver, str):
@@ -221,17 +222,26 @@ def select(profile: Profile | Spec, solver: Solver | str | None = None) -> Choic
             return Choice(rung, tuple(refused))
         refused.append((rung, lacking))
 
+    ladder = {rung.name: what for rung, what in refused}
+    if not STARTED.lacking(profile) and (faults := TRACED.lacking(profile)):
+        why = "; ".join(faults)
+        raise PlanError(f"{spec.name!r} ({spec}) cannot be solved: {why}", why, ladder)
+
     def far(pair):
         """Count what is lacking; then come those that pass by declared sweeps, or that couple."""
         rung, lacking = pair
         passes = bool(spec.sweeps) and rung.drive is None
-        return len(lacking), passes, spec.separable and rung.reads == "network"
+        # A solver made for something that the spec has not is near in number only.
+        apart = spec.across != (rung.reads == "groups") or (
+            rung.solve is evidence.solve and not any(t.evidence for t in spec.terms)
+        )
+        return apart, len(lacking), passes, spec.separable and rung.reads == "network"
 
     near, lacking = min(reversed(refused), key=far)  # of equals the last, the most general
     why = "; ".join(lacking)
     raise PlanError(
-        f"no solver takes {spec.name!r} ({spec}); nearest is {near.name}, which needs {why} "
+        f"no solver takes {spec.name!r} ({spec}); nearest is {near.name}; lacking for it: {why} "
         "(the error's .ladder says what each solver lacks)",
         why,
-        {rung.name: what for rung, what in refused},
+        ladder,
     )

@@ -25,6 +25,7 @@ from unigrn.terms import (
     Squares,
     Term,
     View,
+    number,
     of_kind,
     pytree,
     static,
@@ -449,7 +450,7 @@ class FunctionLoss(Loss):
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Call the function."""
-        return self.function(params, data, prior, **self.hyper)
+        return number(self.function(params, data, prior, **self.hyper))
 
 
 def loss(

@@ -305,22 +305,21 @@ class Network:
         lines = [f"{self._method()}: {self._sizes()}"]
         if "p" in self.edges.columns:
             lines.append(f"p: {self.undefined_p()} undefined; {self.columns['p']}")
-        count = self.certificate_summary()
+        shown, count = "none", self.certificate_summary()
         if count["rows"]:
             shown = ", ".join(f"{n} {status}" for status, n in count["counts"].items())
             if count["worst_residual"] is not None:
                 place = " / ".join(count["worst"].values())
                 shown += f"; worst residual {count['worst_residual']:.2g} ({place})"
-            lines.append(f"certificate: {shown}")
-        else:
-            lines.append("certificate: none")
+        lines.append(f"certificate: {shown}")
         warnings = self.provenance.get("warnings") or []
         warnings = [warnings] if isinstance(warnings, str) else warnings
         return lines + [f"warning: {text}" for text in warnings]
 
     def __str__(self) -> str:
-        """Give the summary."""
-        return "\n".join(self.summary())
+        """Give the summary, and what of the prior was met."""
+        met = self.alignment.lines() if self.alignment else ()
+        return "\n".join([*self.summary(), *list(met)[:1]])
 
     def __repr__(self) -> str:
         """Give the sizes and the method."""

@@ -22,13 +22,13 @@ from unigrn.check import check_number, check_whole
 from unigrn.data import Data
 from unigrn.ladder import PlanError, select
 from unigrn.moments import padded
+from unigrn.probes import Profile
 from unigrn.problem import COARSE, FINE, Batch, Problem, batches, build, chunk_size
 from unigrn.replicates import Over
 from unigrn.solvers import columns
 from unigrn.solvers.solver import Solver
 from unigrn.spec import Shape, Slots, Spec
 from unigrn.terms import PriorView, View, local, parts
-from unigrn.tracing import Profile
 
 __all__ = ["Plan", "PlanError", "plan"]
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
-from unigrn.binding import bind, bind_extra, names_of
+from unigrn.binding import at_entries, bind, bind_extra, names_of
 from unigrn.data import Data
 from unigrn.moments import padded
 from unigrn.prior import AlignmentReport, Prior, resolve
@@ -145,10 +146,14 @@ def build(
         candidate = np.tile(np.arange(q), p)
         target = np.repeat(np.arange(p), q)
         view = _dense_view(spec, regulators, targets)
+    names = names_of(data, regulators, targets, asked, not spec.separable)
+    terms = bind(spec.terms, names)
     keep = np.ones(len(candidate), bool)
     dropped = {}
-    for term in masks:
-        allowed = np.asarray(term.allows(view))
+    for term in terms:
+        if term.allows is None:
+            continue
+        allowed = np.asarray(at_entries(term, candidate, target).allows(view))
         dropped[type(term).__name__] = int((keep & ~allowed).sum())
         keep &= allowed
     candidate, target = candidate[keep], target[keep]
@@ -160,7 +165,6 @@ def build(
             "no target has a candidate regulator once the constraint "
             f"{spec.constraint.formula} is applied; give a prior with other edges"
         )
-    names = names_of(data, regulators, targets, asked, not spec.separable)
     return Problem(
         regulators,
         targets,
@@ -170,7 +174,7 @@ def build(
         view,
         report,
         dropped,
-        bind(spec.terms, names),
+        terms,
         bind_extra(data.extra, names),
     )
 
@@ -179,7 +183,8 @@ def _keeps_self_edges(prior: Prior, masks: list[Term]) -> bool:
     """Whether a gene of the prior may regulate itself: asked of every mask, for one such edge."""
     one, yes = np.ones(1), np.ones(1, bool)
     edge = PriorView(yes, one, np.ones(1, np.int8), yes, yes, dict.fromkeys(prior.layers, one))
-    return all(np.asarray(term.allows(edge)).all() for term in masks)
+    plain = [t for t in masks if not any(np.ndim(leaf) for leaf in jax.tree.leaves(t))]
+    return all(np.asarray(term.allows(edge)).all() for term in plain)
 
 
 def _check_layers(spec: Spec) -> None:

@@ -22,6 +22,7 @@ from unigrn.terms import (
     Term,
     View,
     hard_threshold,
+    number,
     of_kind,
     pytree,
     real_rows,
@@ -439,7 +440,7 @@ class FunctionRegularizer(Regularizer):
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Call the function."""
-        return self.function(params, data, prior, **self.hyper)
+        return number(self.function(params, data, prior, **self.hyper))
 
 
 def regularizer(

@@ -19,7 +19,7 @@ import numpy as np
 
 from unigrn.bootstrap import Bootstrap
 from unigrn.rates import false_discovery_rate
-from unigrn.terms import Array
+from unigrn.terms import Array, labels
 
 STRETCH = 1024  # cells of a group within which a copy of the targets is permuted
 
@@ -392,14 +392,14 @@ class Path(Over):
 
 def named(terms: tuple, path: tuple) -> str:
     """Name a leaf of the terms as `Spec.hyperparameters` does."""
-    term, name = terms[path[0].idx], ""
+    place = path[0].idx
+    term, name = terms[place], labels(terms)[place]
     parts = []
-    name = type(term).__name__
     for key in path[1:]:
         step = getattr(key, "name", getattr(key, "key", getattr(key, "idx", None)))
         if step == "term" and hasattr(term, "factor"):
             term = term.term
-            name = f"{name}.{type(term).__name__}"
+            name = f"{name}.{labels((term,))[0]}"
         elif step not in ("hyper", "values"):
             parts.append(str(step))
     return ".".join([name, *parts])

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from unigrn.probes import Profile
 from unigrn.replicates import Over
 from unigrn.solvers import optimality, palm
 from unigrn.solvers.solver import Requirement
 from unigrn.terms import AXES, joint, parts
-from unigrn.tracing import Profile
 
 NUISANCE = ("intercept", "theta")
 
@@ -228,9 +228,9 @@ def has_evidence(profile: Profile) -> list[str]:
 
 def _traceable(profile: Profile) -> list[str]:
     if profile.unstarted:
-        return [f"the start fails on the shapes of the problem: {profile.unstarted}"]
+        return [f"the start fails: {profile.unstarted}"]
     return [
-        f"{t.kind} {t.formula} fails on the shapes of the problem: {r.error}"
+        f"{t.kind} {t.formula} cannot be evaluated: {r.error}"
         for t, r in zip(profile.spec.terms, profile.readings, strict=True)
         if r.error
     ]
@@ -250,9 +250,11 @@ def couples_groups(profile: Profile) -> list[str]:
 
 
 def plain_reading(profile: Profile) -> list[str]:
-    """Ask for nothing to be read off but the weight."""
+    """Ask for nothing to be read off but the weight, and for no cells held out."""
     spec = profile.spec
-    return ["columns and a gauge see one group at a time"] if spec.columns or spec.gauge else []
+    held = [o.name for o in spec.over if type(o).held is not Over.held or o.loss]
+    out = ["columns and a gauge see one group at a time"] if spec.columns or spec.gauge else []
+    return out + [f"{name} judges the fit of one group at a time" for name in held]
 
 
 ALONE = Requirement("groups are fitted one by one", _alone)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from unigrn.check import check_number, check_whole
@@ -28,6 +29,7 @@ from unigrn.terms import (
     Regularizer,
     Term,
     View,
+    labels,
     parts,
 )
 
@@ -158,12 +160,28 @@ class Slots:
     def start(self, view: View, prior: PriorView) -> Blocks:
         """Return where a solver starts: theta 0, unless the spec says otherwise."""
         if self.shape.start is not None:
-            return self.shape.start(view, prior, view.key, self.terms)
+            return _started(self.shape.start(view, prior, view.key, self.terms), prior)
         blocks = {"theta": jnp.zeros_like(prior.weight)}
         if "intercept" in self.blocks:
             targets = () if view.y is None else view.y.shape[1:]
             blocks["intercept"] = jnp.zeros(targets, prior.weight.dtype)
         return Blocks(**blocks)
+
+
+def _started(found: Any, prior: PriorView) -> Blocks:
+    """Return what a start gave, in the precision of the fit, or say what it is not."""
+    if not isinstance(found, Blocks) or "theta" not in found:
+        raise TypeError(
+            f"a start returns Blocks(theta=...), got {type(found).__name__}"
+            + (f" of {', '.join(found)}" if isinstance(found, Blocks) else "")
+        )
+    dtype, shape = prior.weight.dtype, prior.weight.shape
+    if jnp.shape(found.theta) != shape:
+        raise ValueError(
+            f"the start gives theta of shape {jnp.shape(found.theta)}, and it has {shape}; "
+            "jnp.zeros_like(prior.weight) has the shape that is asked for"
+        )
+    return jax.tree.map(lambda v: jnp.asarray(v, dtype), found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -365,15 +383,15 @@ class Spec:
             out["minibatch"] = dataclasses.asdict(self.minibatch)
         for stage in self.stages:
             out[f"stage.{type(stage).__name__}"] = dataclasses.asdict(stage)
-        for term in self.terms:
-            name = type(term).__name__
+        for name, term in zip(labels(self.terms), self.terms, strict=True):
             while hasattr(term, "factor"):
                 out[f"{name}.factor"], term = term.factor, term.term
-                name = f"{name}.{type(term).__name__}"
-            for item in dataclasses.fields(term):
-                value = getattr(term, item.name)
+                name = f"{name}.{labels((term,))[0]}"
+            held = {item.name: getattr(term, item.name) for item in dataclasses.fields(term)}
+            held |= held.pop("hyper", {})  # of a plain function
+            for key, value in held.items():
                 if not callable(value):
-                    out[f"{name}.{item.name}"] = value.values if isinstance(value, Along) else value
+                    out[f"{name}.{key}"] = value.values if isinstance(value, Along) else value
         for over in self.over:
             out |= {f"{over.name}.{k}": v for k, v in over.settings.items()}
         return out

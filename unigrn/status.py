@@ -21,6 +21,7 @@ class Status(enum.IntEnum):
     KINK = 10
     STALLED = 11
     INFEASIBLE = 12
+    SADDLE = 13
 
     @property
     def message(self) -> str:
@@ -42,6 +43,8 @@ _MESSAGES = {
     "prox)",
     Status.STALLED: "not converged: no step lowers the objective any more",
     Status.INFEASIBLE: "failed: outside the constraint (its sets may have no point in common)",
+    Status.SADDLE: "not converged: the gradient is 0, and points next to it are lower (a saddle or "
+    "a maximum): give another start",
     Status.OWN_LIMIT: "ended after the method's own number of sweeps, before it converged",
 }
 FAILED = (
@@ -52,6 +55,7 @@ FAILED = (
     Status.KINK,
     Status.STALLED,
     Status.INFEASIBLE,
+    Status.SADDLE,
 )
 # How several fits of one target ended, the worst first.
 WORST = (
@@ -59,6 +63,7 @@ WORST = (
     Status.INFEASIBLE,
     Status.SINGULAR,
     Status.KINK,
+    Status.SADDLE,
     Status.MAX_ITERATIONS,
     Status.STALLED,
     Status.INACCURATE,

@@ -74,9 +74,11 @@ __all__ = [
     "along",
     "hard_threshold",
     "joint",
+    "labels",
     "largest",
     "of_kind",
     "local",
+    "number",
     "outside",
     "parts",
     "pytree",
@@ -500,6 +502,37 @@ def outside(term: Term) -> bool:
     """Whether a term is not one of ours, so that what it promises is tried out."""
     inner = term.term if isinstance(term, Scaled) else term
     return hasattr(inner, "function") or not type(inner).__module__.startswith("unigrn.")
+
+
+def number(value: Any) -> Array:
+    """Return the value of a term, or say that it is no number."""
+    if value is None:
+        raise TypeError("it returns None, and a term is one number: return its value")
+    value = jnp.asarray(value)
+    if value.ndim:
+        raise TypeError(
+            f"it returns an array of shape {value.shape}, and a term is one number: take jnp.sum"
+        )
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(
+            f"it returns {value.dtype}, which has no gradient, and a term is a real number"
+        )
+    return value
+
+
+def labels(terms: tuple[Term, ...]) -> tuple[str, ...]:
+    """Names of terms by which their hyperparameters are called.
+
+    A term is called by its class, a plain function by its own name, and where several share one
+    by their place among them: ``L1[1]``, ``L1[2]``.
+    """
+    names = [
+        getattr(getattr(term, "function", None), "__name__", type(term).__name__) for term in terms
+    ]
+    return tuple(
+        f"{name}[{names[: i + 1].count(name)}]" if names.count(name) > 1 else name
+        for i, name in enumerate(names)
+    )
 
 
 def of_kind(term: Term, kind: str) -> Term:

@@ -41,11 +41,8 @@ class Ways:
 
 
 def _numbers(spec: Spec) -> list[str]:
-    return [
-        name
-        for name, value in spec.hyperparameters.items()
-        if "." in name and isinstance(value, float) and not name.startswith("stage")
-    ]
+    of_terms = spec.replace(over=(), stages=()).hyperparameters
+    return [n for n, value in of_terms.items() if "." in n and isinstance(value, float)]
 
 
 def _path(spec: Spec) -> Spec:

@@ -268,7 +268,8 @@ def _verdicts(rows: Sequence[Any]) -> list[str]:
         if not row.report.holds:
             lines += ["", str(row.report)]
         lines += [
-            f"{row.claim.name}: the wrong variant {name!r} was not refuted"
+            f"{row.claim.name}: the wrong variant {name!r} was not refuted by {report.examples} "
+            "examples (a few can miss it: give --examples 30 or more)"
             for name, report in row.variants.items()
             if not report.refuted
         ]

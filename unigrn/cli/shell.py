@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import os
 import sys
+import sysconfig
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -87,8 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as problem:
         if debug:
-            import traceback
-
             traceback.print_exc()
         message, code = _explain(problem)
         say(f"error: {message}")
@@ -120,12 +121,23 @@ def _explain(problem: Exception) -> tuple[str, int]:
     ours = type(problem).__module__.partition(".")[0] == "unigrn"
     if ours or isinstance(problem, ValueError | OSError):
         return text or type(problem).__name__, BAD_INPUT
+    if place := _outside(problem):
+        return f"{place} raised {type(problem).__name__}: {text}", BAD_INPUT
     if isinstance(problem, MemoryError):
         return "out of memory; give fewer cells, genes or targets", DEFECT
     return (
         f"unexpected {type(problem).__name__}: {text}; this is a defect of unigrn: "
         "please report it with the traceback that --debug shows"
     ), DEFECT
+
+
+def _outside(problem: Exception) -> str:
+    """Say where a method of the user's own raised, if one did."""
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+    ours = str(Path(__file__).parents[1])
+    frames = [f for f in traceback.extract_tb(problem.__traceback__) if Path(f.filename).is_file()]
+    own = [f for f in frames if not f.filename.startswith((ours, *installed))]
+    return f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}," if own else ""
 
 
 def _usage(problem: Any) -> str:

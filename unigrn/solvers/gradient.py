@@ -162,5 +162,6 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     params = natural(z)
     status = optimality.ended(params, residual, tolerance)
     status = optimality.with_kinks(terms, slope, params, sizes, options, status)
+    status = optimality.off_minimum(obj, params, sizes, options, view, prior, status)
     steps = jnp.minimum(count, options.most)
     return Fit(params, status, residual, steps, obj.total(params, view, prior))

@@ -55,6 +55,7 @@ class Objective:
     joints: dict[str, Joint]
     total: Callable[[Blocks, View, PriorView], Array]
     monotone: bool = False  # f is convex, so that its slopes grow along every step
+    guarded: bool = False  # a term from outside may be undefined where its gradient is a number
 
     @property
     def why(self) -> str:
@@ -99,7 +100,8 @@ def objective(terms: Any) -> Objective:
         return sum(t(params, data, prior) for t in costs)
 
     monotone = all(t.convex is True for t in costs if id(t) not in met)
-    return Objective(smooth, joints, total, monotone)
+    guarded = any(outside(t) for t in costs if id(t) not in met)
+    return Objective(smooth, joints, total, monotone, guarded)
 
 
 def largest(params: Any) -> Array:
@@ -179,9 +181,21 @@ def shear(params: Blocks, view: View, joints: dict[str, Joint]) -> Array | None:
 
 
 def slope(obj: Objective, view: View, prior: PriorView) -> Callable[[Blocks], Blocks]:
-    """Return the gradient of f, 0 at entries that are no candidates."""
-    gradient = jax.grad(obj.smooth)
-    return lambda params: masked(gradient(params, view, prior), prior)
+    """Return the gradient of f, 0 at entries that are no candidates.
+
+    Beside a term from outside it is undefined wherever f is: the gradient of a logarithm, say, goes
+    on being a number where the logarithm is none.
+    """
+    if not obj.guarded:
+        gradient = jax.grad(obj.smooth)
+        return lambda params: masked(gradient(params, view, prior), prior)
+    both = jax.value_and_grad(obj.smooth)
+
+    def guarded(params):
+        value, g = both(params, view, prior)
+        return masked(jax.tree.map(lambda v: jnp.where(jnp.isnan(value), jnp.nan, v), g), prior)
+
+    return guarded
 
 
 def resolved(bound: Array, at: Any, size: Array, tolerance: Array) -> Array:
@@ -354,6 +368,37 @@ def within_sets(terms: Any, at: Blocks, view: View, prior: PriorView, status: Ar
     return jnp.where(failed, Status.INFEASIBLE, status).astype(jnp.int32)
 
 
+def off_minimum(obj: Objective, at: Blocks, sizes: Array, options: Options, view, prior, status):
+    """Return the status, or `Status.SADDLE` where points next to a stationary one are lower.
+
+    Asked of smooth objectives with terms from outside that are not known to be convex: one that
+    starts at a maximum has nowhere to go by its gradient. The slope that the tolerance leaves, and
+    rounding, may lower the objective by ``allow``.
+    """
+    if obj.joints or obj.monotone or not obj.guarded:
+        return status
+    eps = jnp.finfo(at.theta.dtype).eps
+    reach = jnp.sqrt(jnp.sqrt(eps)) * (1 + largest(at))
+    ends = jnp.asarray([(s, 0, k) for k in (1, 2, 1 << 30) for s in (1, -1)], at.theta.dtype)
+
+    def value(end):
+        moved = jax.tree.map(lambda v: v + end[0] * reach * _signs(v, end[2]), at)
+        return obj.total(masked(moved, prior), view, prior)
+
+    here = obj.total(at, view, prior)
+    lowest = jnp.min(jax.lax.map(value, ends))
+    count = sum(v.size for v in jax.tree.leaves(at))
+    allow = 2 * reach * count * options.tolerance * jnp.max(sizes) + 256 * eps * jnp.abs(here)
+    lower = (here - lowest > allow) & (status == Status.CONVERGED)
+    return jnp.where(lower, Status.SADDLE, status).astype(jnp.int32)
+
+
+def _signs(v: Array, run: Array) -> Array:
+    """Return 1 and -1 in turn, ``run`` entries of each, like v."""
+    odd = (jnp.arange(v.size, dtype=jnp.int32) // run.astype(jnp.int32)) % 2 == 1
+    return jnp.where(odd, -1, 1).reshape(v.shape).astype(v.dtype)
+
+
 def with_kinks(
     terms: Any,
     gradient: Callable[[Blocks], Blocks],
@@ -375,10 +420,7 @@ def with_kinks(
 
     def side(end):
         def moved(v):
-            odd = (jnp.arange(v.size, dtype=jnp.int32) // end[2].astype(jnp.int32)) % 2 == 1
-            return v + (jnp.where(odd, -1, 1) * end[0] * end[1] * reach).reshape(v.shape).astype(
-                dtype
-            )
+            return v + end[0] * end[1] * reach * _signs(v, end[2])
 
         return gradient(jax.tree.map(moved, at))
 

@@ -178,6 +178,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     residual = jnp.where(known, residual, jnp.nan)
     status = optimality.ended(params, residual, tolerance)
     status = optimality.with_kinks(terms, slope, params, sizes, options, status)
+    status = optimality.off_minimum(obj, params, sizes, options, view, prior, status)
     status = optimality.within_sets(terms, params, view, prior, status)
     # Where no step was accepted the residual is that of the start.
     residual = jnp.where(jnp.isposinf(residual), at_start, residual).astype(dtype)

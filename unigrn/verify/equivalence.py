@@ -10,6 +10,11 @@ counterexample over instances that Hypothesis draws, and shrinks what it finds.
 
 from __future__ import annotations
 
+import atexit
+import functools
+import os
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -256,6 +261,8 @@ def search(
     from hypothesis import HealthCheck, Phase, given, settings, strategies
     from hypothesis import seed as fixed_seed
 
+    _keep_out_of_the_way()
+
     worst: dict[str, float] = {}
     counts: dict[str, int] = {}
     failed: list[tuple[Any, ...]] = []
@@ -277,9 +284,9 @@ def search(
         drawn += not failed
         for finding in check(*drawings):
             deviation = np.inf if np.isnan(finding.deviation) else finding.deviation
+            worst[finding.kind] = max(worst.get(finding.kind, 0.0), deviation)
             if not failed:
                 counts[finding.kind] = counts.get(finding.kind, 0) + 1
-                worst[finding.kind] = max(worst.get(finding.kind, 0.0), deviation)
             if deviation > tolerance:
                 failed.append(drawings)
                 reasons.append(
@@ -293,6 +300,15 @@ def search(
         return Report(name, False, tolerance, drawn, seed, worst, counts, failed[-1], reasons[-1])
     missing = tuple(k for k in needed if k not in counts) if counts else ("anything",)
     return Report(name, not missing, tolerance, drawn, seed, worst, counts, missing=missing)
+
+
+@functools.cache
+def _keep_out_of_the_way() -> None:
+    """Let Hypothesis keep its files elsewhere than in the user's folder, unless that is said."""
+    if "HYPOTHESIS_STORAGE_DIRECTORY" not in os.environ and "pytest" not in sys.modules:
+        place = tempfile.TemporaryDirectory(prefix="unigrn-")
+        atexit.register(place.cleanup)
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = place.name
 
 
 class _Parted(AssertionError):
@@ -433,6 +449,12 @@ def formulation(problem: Any) -> Formulation:
         return problem
     if not isinstance(problem, Spec):
         raise TypeError(f"an equivalence joins Specs or Formulations, got {type(problem).__name__}")
+    named = [n for n, v in problem.hyperparameters.items() if isinstance(v, np.ndarray) and v.ndim]
+    if named:
+        raise TypeError(
+            f"{problem.name} has {named[0]}, an array that follows the names of one data set, and "
+            "examples have names of their own: state it as a Formulation, or give a number"
+        )
     extra = [b for b in problem.blocks if b != "theta"]
     if extra:
         raise TypeError(

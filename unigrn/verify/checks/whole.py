@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from unigrn.ladder import PlanError, select
+from unigrn.probes import Profile
 from unigrn.spec import Spec
 from unigrn.status import FAILED, Status
 from unigrn.terms import AXES, Blocks
-from unigrn.tracing import Profile
 from unigrn.verify.checks.report import Absent, Fault, Skip
 from unigrn.verify.checks.world import (
     POINTS,

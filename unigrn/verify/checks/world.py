@@ -14,9 +14,9 @@ import numpy as np
 
 from unigrn.binding import Names, bind, bind_extra, laid, names_of
 from unigrn.ladder import PlanError, select
+from unigrn.probes import Profile
 from unigrn.spec import Slots, Spec
 from unigrn.terms import AXES, Along, Blocks, PriorView, Term, View, local
-from unigrn.tracing import Profile
 from unigrn.verify.checks.report import Fault, Skip
 from unigrn.verify.instances import CELLS, REGULATORS, TARGETS, Instance
 
