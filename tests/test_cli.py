@@ -637,16 +637,32 @@ def test_warnings_are_lines_on_stderr(run: Run, folder: Path, tmp_path: Path, mo
     assert ran.err == "unigrn: warning: the data look like counts\n"
 
 
-@pytest.mark.parametrize("problem", [KeyError("x"), RuntimeError("y"), AssertionError()])
+@pytest.mark.parametrize(
+    "broken, problem",
+    [("{x}".format, "KeyError"), ("{0.x}".format, "AttributeError"), (None, "TypeError")],
+)
 def test_a_defect_says_so_and_how_to_report_it(
-    run: Run, folder: Path, tmp_path: Path, monkeypatch, problem: Exception
+    run: Run, folder: Path, tmp_path: Path, monkeypatch, broken: Any, problem: str
 ) -> None:
-    def broken(**_):
-        raise problem
-
-    monkeypatch.setattr("unigrn.api.infer", broken)
+    monkeypatch.setattr("unigrn.api.run", broken)  # called from the package's own line
     ran = run(*infer_argv(folder, tmp_path))
-    refused(ran, type(problem).__name__, "--debug", code=70)
+    refused(ran, problem, "--debug", code=70)
+
+
+def test_what_a_file_of_the_users_own_raises_is_told_as_theirs(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from unigrn import Spec, least_squares, ridge\n"
+        "def column(params, data, prior):\n"
+        "    raise RuntimeError('no such thing')\n"
+        "def method(prior):\n"
+        "    return Spec(least_squares(), ridge(1.0), prior=prior, columns=column)\n"
+    )
+    ran = run(*infer_argv(folder, tmp_path, method=f"{file}:method", param=None))
+    refused(ran, "own.py, line 3, in column", "RuntimeError: no such thing")
+    assert "defect" not in ran.err
 
 
 @pytest.mark.parametrize("how", ["option", "variable"])
