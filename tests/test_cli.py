@@ -642,7 +642,7 @@ def test_warnings_are_lines_on_stderr(run: Run, folder: Path, tmp_path: Path, mo
     [("{x}".format, "KeyError"), ("{0.x}".format, "AttributeError"), (None, "TypeError")],
 )
 def test_a_defect_says_so_and_how_to_report_it(
-    run: Run, folder: Path, tmp_path: Path, monkeypatch, broken: Any, problem: str
+    run: Run, folder: Path, tmp_path: Path, monkeypatch, broken: object, problem: str
 ) -> None:
     monkeypatch.setattr("unigrn.api.run", broken)  # called from the package's own line
     ran = run(*infer_argv(folder, tmp_path))

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "unigrn"
 LEVELS = [
     ["check", "status", "progress", "backend"],
+    ["containers"],
     ["views", "tables"],
     ["kernels", "names"],
     ["joint"],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unigrn.check import listed
+from unigrn.containers import check_sparse, native, open_expression
 from unigrn.views import Along, along
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ class Data:
                 raise ValueError(f"expression must hold numbers, got dtype {expression.dtype}")
         if getattr(expression, "format", None) not in (None, "csr", "csc"):
             expression = expression.tocsr()
+        expression = native(expression)
         return cls._checked(
             expression, expression.shape[0], expression.shape[1], genes, groups, weights, dtype, {}
         )
@@ -157,13 +159,15 @@ class Data:
         *,
         weights: str | None = None,
         dtype: str = "float32",
+        names: str | None = None,
+        raw: bool = False,
     ) -> Data:
-        """Take expression, gene names and groups from an AnnData object or an ``.h5ad`` file.
+        """Take expression, gene names and groups from an AnnData object or a file of one.
 
         Parameters
         ----------
         adata
-            AnnData, also backed, or the path of an h5ad file (opened backed where anndata can).
+            AnnData, also backed, or a path: see `unigrn.containers.open_expression`.
         layer
             Name of the layer; None is ``X``.
         groupby
@@ -172,6 +176,10 @@ class Data:
             Column of ``obs`` with a weight >= 0 for each cell.
         dtype
             "float32" or "float64": precision of everything that follows.
+        names
+            Column of ``var`` with the names of the genes; None is its index.
+        raw
+            Take matrix and genes from ``.raw``, where scanpy keeps all genes.
 
         Raises
         ------
@@ -180,21 +188,27 @@ class Data:
         """
         _check_dtype(dtype)
         origin: dict[str, Any] = {"layer": layer, "groupby": groupby}
+        if raw and layer is not None:
+            raise ValueError(f"raw has no layers, and layer={layer!r} was asked for; give one")
         if isinstance(adata, str | os.PathLike):
             origin["file"] = Path(adata).name
-            adata = read_h5ad(adata)
-        if layer is None:
-            matrix = adata.X
-            if matrix is None:
-                raise ValueError(
-                    "the data has no X; name one of its layers: " + listed(adata.layers, 12)
-                )
+            adata = open_expression(adata, layer, raw)
+        if raw and adata.raw is None:
+            raise ValueError("the data has no .raw; leave it out to use X")
+        if raw:
+            matrix, var = adata.raw.X, adata.raw.var
+        elif layer is None:
+            matrix, var = adata.X, adata.var
         elif layer in adata.layers:
-            matrix = adata.layers[layer]
+            matrix, var = adata.layers[layer], adata.var
         else:
             raise ValueError(
                 f"there is no layer {layer!r}; the layers are: "
-                f"{listed(adata.layers, 12)} (leave the layer out to use X)"
+                f"{listed(_layers(adata), 12)} (leave the layer out to use X)"
+            )
+        if matrix is None:
+            raise ValueError(
+                "the data has no X; name one of its layers: " + listed(_layers(adata), 12)
             )
         columns = {}
         for role, name in (("groupby", groupby), ("weights", weights)):
@@ -209,11 +223,15 @@ class Data:
         groups = columns.get("groupby")
         if groups is not None and groups.isna().all():
             raise ValueError(f"obs column {groupby!r} has no value for any cell")
+        origin |= {"raw": True} if raw else {}
+        genes = var.index
+        if names is not None:
+            genes, origin["names"] = _named(var, names), names
         return cls._checked(
-            matrix,
+            native(matrix),
             adata.n_obs,
-            adata.n_vars,
-            adata.var_names,
+            len(var),
+            genes,
             groups,
             columns.get("weights"),
             dtype,
@@ -230,6 +248,9 @@ class Data:
             raise ValueError("a gene has an empty name; name every gene")
         if cells < 1 or columns < 1:
             raise ValueError(f"the data is empty: {cells} cells x {columns} genes")
+        if hasattr(matrix, "tocsr") and hasattr(matrix, "indices"):
+            minor = matrix.shape[1] if matrix.format == "csr" else matrix.shape[0]
+            check_sparse(matrix.indptr, len(matrix.data), [matrix.indices], minor, "the matrix")
         unique, counts = np.unique(names, return_counts=True)
         if len(unique) < len(names):
             twice = unique[counts > 1]
@@ -347,31 +368,6 @@ def aligned(blocks: Iterable[Block], sizes: np.ndarray, stretch: int) -> Iterato
         waiting[block.group] = [] if last else [Block(block.group, cut, values[cut - start :])]
 
 
-def read_h5ad(path: str | os.PathLike) -> anndata.AnnData:
-    """Open an h5ad file, backed where anndata can, with one clear error where it cannot be read."""
-    import anndata
-
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; give an .h5ad file")
-    if not path.exists():
-        raise ValueError(f"there is no file {path}")
-    try:
-        with open(path, "rb") as handle:
-            magic = handle.read(8)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    if magic != b"\x89HDF\r\n\x1a\n":
-        raise ValueError(f"{path} is not an h5ad (HDF5) file; write one with adata.write_h5ad()")
-    try:
-        return anndata.read_h5ad(path, backed="r")
-    except Exception as error:  # h5py and anndata raise many kinds for a damaged file
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"{path} is damaged or not an AnnData file ({reason[:160]}); copy or write it again"
-        ) from error
-
-
 def _is_callable(matrix: Any) -> bool:
     return callable(matrix) and not hasattr(matrix, "shape")
 
@@ -379,6 +375,27 @@ def _is_callable(matrix: Any) -> bool:
 def _check_dtype(dtype: str) -> None:
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+
+
+def _layers(adata: Any) -> list[str]:
+    """Names of the layers; newest anndata has X among them, as None."""
+    return [name for name in adata.layers if name is not None]
+
+
+def _named(var: Any, column: str) -> list[str]:
+    """Return the names of the genes that a column of var holds."""
+    if column not in var.columns:
+        raise ValueError(
+            f"there is no var column {column!r} for names; the columns are: "
+            f"{listed(var.columns, 12)}"
+        )
+    lacking = int(var[column].isna().sum())
+    if lacking:
+        raise ValueError(
+            f"var column {column!r} has no name for {lacking:,} of {len(var):,} genes; leave them "
+            "out, or name them"
+        )
+    return [str(name) for name in var[column]]
 
 
 def _grouping(groups: Any, cells: int) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
@@ -390,10 +407,10 @@ def _grouping(groups: Any, cells: int) -> tuple[tuple[str, ...], np.ndarray, lis
     missing = series.isna().to_numpy()
     if missing.all():
         raise ValueError("no cell has a group; give a label for at least one cell")
-    text = series.astype(str).to_numpy(dtype=str)
-    names, codes = np.unique(text[~missing], return_inverse=True)
+    places, values = pd.factorize(series[~missing])
+    names, codes = np.unique(np.array([str(v) for v in values]), return_inverse=True)
     full = np.full(cells, -1, np.int32)
-    full[~missing] = codes
+    full[~missing] = codes[places]
     known = getattr(series.dtype, "categories", None)
     empty = [] if known is None else sorted({str(c) for c in known} - set(names.tolist()))
     return tuple(names.tolist()), full, empty

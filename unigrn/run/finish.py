@@ -230,6 +230,11 @@ def suspicions(spec: Any, seen: GeneStatistics, genes: int) -> list[str]:
             f"{spec.name} expects log-scale expression, but values reach {high:,.0f}: "
             "this looks unlogged; take log1p of normalised counts"
         )
+    elif "log" in spec.expects and low < 0:
+        out.append(
+            f"{spec.name} expects log-normalised expression, but values go down to {low:.3g}: these "
+            "look scaled, integrated or like log ratios; name a layer (--layer), or take .raw (--raw)"
+        )
     if "imputed" in spec.expects and zeros > 0.5:
         out.append(
             f"{100 * zeros:.0f} % of the values are zero: far sparser than the imputed "
