@@ -232,8 +232,9 @@ def suspicions(spec: Any, seen: GeneStatistics, genes: int) -> list[str]:
         )
     elif "log" in spec.expects and low < 0:
         out.append(
-            f"{spec.name} expects log-normalised expression, but values go down to {low:.3g}: these "
-            "look scaled, integrated or like log ratios; name a layer (--layer), or take .raw (--raw)"
+            f"{spec.name} expects log-normalised expression, but values go down to {low:.3g}: "
+            "they look scaled, integrated or like log ratios; name a layer (--layer), or take "
+            ".raw (--raw)"
         )
     if "imputed" in spec.expects and zeros > 0.5:
         out.append(
