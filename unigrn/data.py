@@ -52,6 +52,9 @@ class Data:
         Group of each cell (-1: none), or None.
     weights
         Weight of each cell, or None.
+    other_names
+        Names that could have been asked for, by the arguments that take them: columns of ``var``,
+        and the genes of ``.raw``.
     """
 
     genes: np.ndarray
@@ -63,6 +66,7 @@ class Data:
     weights: np.ndarray | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Along] = field(default_factory=dict)
+    other_names: dict[str, np.ndarray] = field(default_factory=dict)
 
     def with_extra(self, **arrays: Any) -> Data:
         """Bring external data: a term finds them by name in ``data.extra``.
@@ -227,7 +231,7 @@ class Data:
         genes = var.index
         if names is not None:
             genes, origin["names"] = _named(var, names), names
-        return cls._checked(
+        data = cls._checked(
             native(matrix),
             adata.n_obs,
             len(var),
@@ -237,6 +241,7 @@ class Data:
             dtype,
             origin,
         )
+        return replace(data, other_names=_other_names(adata, var, names, raw))
 
     @classmethod
     def _checked(cls, matrix, cells, columns, genes, groups, weights, dtype, origin) -> Data:
@@ -396,6 +401,17 @@ def _named(var: Any, column: str) -> list[str]:
             "out, or name them"
         )
     return [str(name) for name in var[column]]
+
+
+def _other_names(adata: Any, var: Any, names: str | None, raw: bool) -> dict[str, np.ndarray]:
+    """Collect the names that genes have elsewhere."""
+    found = {} if names is None else {"no --names": var.index}
+    for column in var.columns:
+        if column != names and getattr(var[column].dtype, "kind", "O") == "O":
+            found[f"--names {column}"] = var[column].dropna()
+    if not raw and adata.raw is not None:
+        found["--raw"] = adata.raw.var_names
+    return {how: np.array([str(name) for name in found[how]], dtype=str) for how in found}
 
 
 def _grouping(groups: Any, cells: int) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
