@@ -6,6 +6,8 @@ pyproject.toml turns warnings into errors.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 
 # Before JAX is imported: the suite gives the same numbers beside an accelerator as without one.
@@ -13,7 +15,7 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,6 +62,7 @@ def x64() -> Iterator[None]:
 # JAX's own event around each call of the compiler.
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 HELD = 300  # programs that a process keeps; each maps about ninety regions, and Linux allows 65,530
+FEW, LARGE = 60, 1.1e9  # a process larger than so many bytes drops them sooner, past so few
 _held = 0
 
 
@@ -73,12 +76,23 @@ jax.monitoring.register_event_duration_secs_listener(_count)
 
 @pytest.fixture(autouse=True)
 def few_programs() -> Iterator[None]:
-    """Drop what was compiled before a process runs out of room for more."""
+    """Drop what was compiled before a process grows large, or runs out of room for more."""
     global _held
     yield
-    if _held > HELD:
+    if _held > HELD or (_held > FEW and _resident() > LARGE):
         jax.clear_caches()
+        gc.collect()
+        with suppress(OSError, AttributeError):  # give what is free back: glibc only
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
         _held = 0
+
+
+def _resident() -> float:
+    """Bytes of memory that the process holds; 0 where the system does not say."""
+    with suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return 0.0
 
 
 @dataclass

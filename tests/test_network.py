@@ -646,6 +646,12 @@ def test_text_tables_are_plain(tmp_path):
     )
 
 
+def as_objects(table):
+    """Text as objects, None where there is none: pandas 3 reads it as a type of its own."""
+    texts = [n for n in table if not pd.api.types.is_numeric_dtype(table[n])]
+    return table.assign(**{n: table[n].astype(object).where(table[n].notna(), None) for n in texts})
+
+
 @pytest.mark.parametrize("suffix", TEXT)
 def test_pandas_reads_the_text_tables(suffix, tmp_path):
     network = build(names=["NA", "a,b", "c\td", 'e"f', "g\nh", "1"])
@@ -656,10 +662,8 @@ def test_pandas_reads_the_text_tables(suffix, tmp_path):
         keep_default_na=False,
         na_values={name: [""] for name in ("p", "note")},
         dtype={"target": str, "source": str},
-        float_precision="round_trip",
     ).astype({"weight": np.float32, "variance": np.float32})
-    got["note"] = got["note"].where(got["note"].notna(), None)
-    pd.testing.assert_frame_equal(got, network.edges)
+    pd.testing.assert_frame_equal(as_objects(got), network.edges, rtol=1e-12)
 
 
 def test_gzip_is_of_any_time_and_name(tmp_path):
@@ -716,7 +720,7 @@ def test_parquet_is_a_plain_table(tmp_path):
     network = build()
     network.write(tmp_path / "x.parquet")
     got = pd.read_parquet(tmp_path / "x.parquet")
-    pd.testing.assert_frame_equal(got, network.edges)
+    pd.testing.assert_frame_equal(as_objects(got), network.edges)
     column = pyarrow.parquet.read_table(tmp_path / "x.parquet")["p"]
     assert column.null_count == network.edges["p"].isna().sum() > 0
 
