@@ -355,6 +355,42 @@ def test_filter_by_another_column():
     assert got == sorted(network.edges["bags_drawn"], reverse=True)[:2]
 
 
+@pytest.mark.parametrize("by", ["p", "fdr", "variance", "score_sd"])
+def test_filter_keeps_the_smallest_of_what_is_best_small(by):
+    edges = pd.DataFrame(
+        {"source": list("aaa"), "target": list("xyz"), "weight": 1.0, by: [0.5, 0.1, np.nan]}
+    )
+    network = Network(edges, ["a"], list("xyz"))
+    assert network.filter(top=1, by=by).edges["target"].tolist() == ["y"]
+    assert network.filter(by=by).edges["target"].tolist() == ["y", "x", "z"]
+
+
+def test_filter_has_a_threshold_for_what_a_method_may_give():
+    edges = pd.DataFrame({"source": list("aaa"), "target": list("xyz"), "weight": [3.0, 2, 1]})
+    edges = edges.assign(fdr=[0.5, 0.01, np.nan], score=[1.0, 2, 3], probability=[0.1, 0.9, 0.8])
+    network = Network(edges, ["a"], list("xyz"))
+    assert network.filter(fdr=0.05).edges["target"].tolist() == ["y"]
+    assert network.filter(score=2).edges["target"].tolist() == ["y", "z"]
+    kept = network.filter(probability=0.8, fdr=1.0)
+    assert kept.edges["target"].tolist() == ["y"]
+    assert kept.provenance["filters"][-1]["fdr"] == 1.0
+
+
+def test_a_filtered_network_can_drop_genes_without_an_edge(tmp_path):
+    import networkx
+
+    network = build(groups=None)
+    kept = network.filter(top=1)
+    assert kept.targets.tolist() == network.targets.tolist()
+    used = set(kept.edges["source"]) | set(kept.edges["target"])
+    kept.write(tmp_path / "x.graphml")
+    assert set(networkx.read_graphml(tmp_path / "x.graphml")) == used != set(network.genes())
+    assert_same(kept, Network.read(tmp_path / "x.graphml"), partial=True)
+    bare = network.filter(top=1, connected=True)
+    assert set(bare.genes()) == used
+    assert set(bare.certificate["target"]) <= used
+
+
 def test_filters_add_up_in_the_provenance():
     twice = build().filter(p=0.5, top=None).filter(p=None, top=1, sources=["A"])
     assert [step["p"] for step in twice.provenance["filters"]] == [0.5, None]
@@ -369,7 +405,8 @@ def test_filters_add_up_in_the_provenance():
         ({"top": -1}, "whole number"),
         ({"top": 1.5}, "whole number"),
         ({"by": "x"}, "needed one of"),
-        ({"by": "p"}, "largest first"),
+        ({"fdr": 0.05}, "gives no fdr.*permutations=2"),
+        ({"score": 1}, "gives no score"),
         ({"by": "note"}, "needed numbers"),
         ({"sources": "A"}, "needed a list"),
         ({"sources": ["x"]}, "none of the 1 names in sources"),
@@ -991,12 +1028,12 @@ def test_an_interrupt_leaves_the_old_files(suffix, error, tmp_path, monkeypatch)
     before = contents(tmp_path)
     original = atomic._write_new
 
-    def interrupted(temporary, old, pieces):
+    def interrupted(temporary, old, pieces, locks):
         def some():
             yield next(iter(pieces))
             raise error
 
-        return original(temporary, old, some())
+        return original(temporary, old, some(), locks)
 
     monkeypatch.setattr(atomic, "_write_new", interrupted)
     with pytest.raises(error):
@@ -1040,7 +1077,7 @@ def test_a_full_device(tmp_path, monkeypatch):
     path = tmp_path / "x.tsv"
     build().write(path)
     before = contents(tmp_path)
-    monkeypatch.setattr(atomic, "_open_new", lambda _: os.open("/dev/full", os.O_WRONLY))
+    monkeypatch.setattr(atomic, "_open_new", lambda *_: open("/dev/full", "wb"))
     with pytest.raises(WriteError, match="No space left.*free some space"):
         build(seed=1).write(path)
     assert contents(tmp_path) == before
