@@ -10,8 +10,10 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,7 +29,7 @@ from unigrn.prior import AlignmentReport
 from unigrn.status import FAILED, Status
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXT = (".tsv", ".tsv.gz", ".csv", ".csv.gz")
+TEXT = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz")
 ALL = (*TEXT, ".parquet", ".graphml", ".h5ad")
 NASTY = [
     *("NA", "nan", "NaN", "null", "None", "1", "1.0", "-0", "true", "1e5", "inf", "#N/A", "#x"),
@@ -689,7 +691,7 @@ def test_pandas_reads_the_text_tables(suffix, tmp_path):
     network.write(tmp_path / f"x{suffix}")
     got = pd.read_csv(
         tmp_path / f"x{suffix}",
-        sep="\t" if suffix.startswith(".tsv") else ",",
+        sep="," if suffix.startswith(".csv") else "\t",
         keep_default_na=False,
         na_values={name: [""] for name in ("p", "note")},
         dtype={"target": str, "source": str},
@@ -944,7 +946,7 @@ ENTITIES = (
         ("x.graphml", b'<graphml><graph><edge source="a"/></graph></graphml>', "'target'"),
         ("x.graphml", ENTITIES, "entities"),
         ("x.h5ad", b"HDF", "cannot read"),
-        ("x.txt", b"source\ttarget\n", "no known suffix.*.tsv.gz"),
+        ("x.xlsx", b"source\ttarget\n", "no known suffix.*.tsv.gz"),
         ("x", b"", "no known suffix"),
     ],
 )
@@ -1189,3 +1191,80 @@ def test_text_is_rendered_in_pieces(monkeypatch):
     monkeypatch.setattr(delimited, "ROWS", 3)
     assert b"".join(delimited.rendered(network.edges, "\t")) == whole
     assert len(pd.read_csv(stdio.BytesIO(whole), sep="\t")) == len(network.edges)
+
+
+# Other files, and whose they are
+
+
+def test_sif_says_what_each_edge_does(tmp_path):
+    edges = pd.DataFrame({"source": list("ab"), "target": ["x y", "z"], "weight": [1.0, -2.0]})
+    network = Network(edges, list("ab"), ["x y", "z"])
+    network.write(tmp_path / "x.sif")
+    assert (tmp_path / "x.sif").read_text() == "a\tactivates\tx y\nb\trepresses\tz\n"
+    grouped = Network(edges.assign(group="g"), list("ab"), ["x y", "z"], ("g",))
+    grouped.write(tmp_path / "x.sif")
+    assert (tmp_path / "x.sif").read_text().splitlines()[0] == "a\tactivates in g\tx y"
+    with pytest.raises(ValueError, match="tab or a line break.*rename"):
+        Network(edges.replace("z", "z\t"), list("ab"), ["x y", "z\t"]).write(tmp_path / "y.sif")
+    assert not (tmp_path / "y.sif").exists()
+    with pytest.raises(ValueError, match="no known suffix"):
+        read_edges(tmp_path / "x.sif")
+
+
+@pytest.mark.parametrize("suffix", [*ALL, ".sif"])
+def test_own_files_are_known_and_others_are_not(suffix, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    assert not files.is_own(path)
+    path.write_bytes(b"mine\n")
+    assert not files.is_own(path)
+    build().write(path)
+    assert files.is_own(path)
+    if suffix not in (".parquet", ".graphml", ".h5ad"):
+        path.write_bytes(path.read_bytes() + b"a line of the user's own\n")
+        assert not files.is_own(path)
+
+
+def test_data_that_hold_a_network_are_not_a_file_of_ours(tmp_path):
+    network = build()
+    cells = anndata.AnnData(
+        np.ones((3, network.genes().size), np.float32), var=pd.DataFrame(index=network.genes())
+    )
+    network.to_anndata(cells).write_h5ad(tmp_path / "x.h5ad")
+    assert not files.is_own(tmp_path / "x.h5ad")
+
+
+@pytest.mark.skipif(atomic.fcntl is None, reason="locks of files are a Unix thing")
+def test_a_kill_at_any_moment_leaves_whole_files_and_the_next_run_tidies_up(tmp_path):
+    path, generator = tmp_path / "x.tsv", np.random.default_rng(0)
+    build().write(path)
+    code = (
+        "import sys; from unigrn.network import Network; n = Network.read(sys.argv[1]);"
+        "print(flush=True)\nwhile True: n.write(sys.argv[1])"
+    )
+    for _ in range(4):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", code, str(path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+        )
+        with writer:
+            assert writer.stdout is not None and writer.stdout.readline()
+            time.sleep(generator.uniform(0.02, 0.2))
+            writer.kill()
+        assert len(read_edges(path)) == len(build().edges)
+        build().write(path)
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["x.tsv", "x.tsv.meta.json"]
+    (tmp_path / ".unigrn-0123456789abcdef.tmp").write_bytes(b"half")
+    build().write(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.tsv", "x.tsv.meta.json"]
+
+
+def test_what_another_process_writes_is_not_a_leftover(tmp_path):
+    other = tmp_path / "other.tsv"
+
+    def contents(_):
+        build().write(other)  # another writer, in the middle of this one
+        yield b"whole\n"
+
+    atomic.write_whole([(str(tmp_path / "x.txt"), contents)])
+    assert (tmp_path / "x.txt").read_bytes() == b"whole\n"

@@ -318,9 +318,10 @@ class Network:
     def write(self, path: str | os.PathLike) -> None:
         """Write the network; the suffix decides the format.
 
-        `.tsv`, `.csv` (optionally `.gz`): a plain table, its first line the header, undefined
+        `.tsv`, `.txt`, `.csv` (optionally `.gz`): a plain table, its first line the header, undefined
         values empty, and `path + ".meta.json"` with the provenance. `.parquet`, `.graphml`,
-        `.h5ad`: one file that holds both. `unigrn.files` describes the layouts. The same network
+        `.h5ad`: one file that holds both. `.sif`: for Cytoscape, without numbers, not to be read
+        back. `unigrn.files` describes the layouts. The same network
         gives the same bytes. The old file stays whole until the new one is complete.
 
         Raises
