@@ -34,7 +34,7 @@ LEVELS = [
     ["solution"],
     ["run"],
     ["methods", "evaluate", "datasets"],
-    ["plot"],
+    ["plot", "exchange"],
     ["api"],
     ["verify"],
     ["cli"],

@@ -21,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import read_recorded
 
-from unigrn import files
+from unigrn import exchange, files
 from unigrn.files import WriteError, atomic, delimited, graphml
 from unigrn.methods.celloracle import filter_links, to_celloracle
 from unigrn.network import Network, edge_score, plain, read_edges, varp_key
@@ -1268,3 +1268,64 @@ def test_what_another_process_writes_is_not_a_leftover(tmp_path):
 
     atomic.write_whole([(str(tmp_path / "x.txt"), contents)])
     assert (tmp_path / "x.txt").read_bytes() == b"whole\n"
+
+
+# As other programs read it
+
+
+def test_tables_of_other_programs(tmp_path):
+    edges = pd.DataFrame(
+        {"source": list("abc"), "target": list("xxy"), "weight": [1.0, -3.0, 0.0]}
+    )
+    network = Network(edges, list("abc"), list("xy"))
+    want = {
+        "cytoscape": [["b", "represses", "x", -3.0], ["a", "activates", "x", 1.0]]
+        + [["c", "regulates", "y", 0.0]],
+        "pyscenic": [["b", "x", 3.0], ["a", "x", 1.0]],
+        "decoupler": [["b", "x", -3.0], ["a", "x", 1.0], ["c", "y", 0.0]],
+        "genernib": [["b", "x", -3.0], ["a", "x", 1.0], ["c", "y", 0.0]],
+        "beeline": [["b", "x", -3.0], ["a", "x", 1.0], ["c", "y", 0.0]],
+    }
+    columns = {
+        "cytoscape": ["source", "interaction", "target", "weight"],
+        "pyscenic": ["TF", "target", "importance"],
+        "decoupler": ["source", "target", "weight"],
+        "genernib": ["source", "target", "weight"],
+        "beeline": ["Gene1", "Gene2", "EdgeWeight"],
+    }
+    assert set(exchange.TOOLS) == {*want, "celloracle"}
+    for name, rows in want.items():
+        table = exchange.convert(network, name)
+        assert list(table.columns) == columns[name]
+        assert table.to_numpy().tolist() == rows, name
+        exchange.write(network, name, tmp_path / f"{name}.csv")
+        assert files.is_own(tmp_path / f"{name}.csv")
+        back = pd.read_csv(tmp_path / f"{name}.csv")
+        assert back.to_numpy().tolist() == rows
+    with pytest.raises(ValueError, match="no CellOracle form"):
+        exchange.convert(network, "celloracle")
+    with pytest.raises(ValueError, match="did you mean cytoscape"):
+        exchange.convert(network, "cytoscap")
+
+
+def test_a_score_ranks_the_tables_of_other_programs():
+    edges = pd.DataFrame({"source": list("ab"), "target": list("xx"), "weight": [1.0, -3.0]})
+    network = Network(edges.assign(score=[0.9, 0.2]), list("ab"), ["x"])
+    assert exchange.convert(network, "pyscenic")["importance"].tolist() == [0.9, 0.2]
+    assert exchange.convert(network, "beeline")["EdgeWeight"].tolist() == [0.9, -0.2]
+    assert exchange.convert(network, "decoupler")["weight"].tolist() == [1.0, -3.0]
+    negative = Network(edges.assign(score=[0.9, -0.2]), list("ab"), ["x"])
+    with pytest.raises(ValueError, match="negative"):
+        exchange.convert(negative, "pyscenic")
+
+
+def test_groups_stay_where_the_program_has_a_place_for_them():
+    network = build()
+    assert set(exchange.convert(network, "cytoscape")["group"]) == set(network.edges["group"])
+    links = exchange.convert(network, "celloracle")
+    assert list(links.columns[:3]) == ["cluster", "source", "target"]
+    assert len(links) == len(network.edges)
+    with pytest.raises(ValueError, match="no place for groups.*--group"):
+        exchange.convert(network, "beeline")
+    group = network.groups[0]
+    assert len(exchange.convert(network.subset(group), "beeline"))
