@@ -1274,9 +1274,7 @@ def test_what_another_process_writes_is_not_a_leftover(tmp_path):
 
 
 def test_tables_of_other_programs(tmp_path):
-    edges = pd.DataFrame(
-        {"source": list("abc"), "target": list("xxy"), "weight": [1.0, -3.0, 0.0]}
-    )
+    edges = pd.DataFrame({"source": list("abc"), "target": list("xxy"), "weight": [1.0, -3.0, 0.0]})
     network = Network(edges, list("abc"), list("xy"))
     want = {
         "cytoscape": [["b", "represses", "x", -3.0], ["a", "activates", "x", 1.0]]

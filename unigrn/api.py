@@ -64,8 +64,9 @@ def infer(
         AnnData (cells x genes), the path of an h5ad file, a DataFrame of numbers (cells x genes,
         its columns the genes), or `unigrn.Data`.
     prior
-        None where the method needs none; else `unigrn.Prior`, a DataFrame of edges or a base GRN table, a dict {target: regulators}, the
-        path of a prior file, or a list of paths (one layer of evidence each).
+        None where the method needs none; else `unigrn.Prior`, a DataFrame of edges or a base GRN
+        table, a dict {target: regulators}, the path of a prior file, or a list of paths (one layer
+        of evidence each).
     method
         Name of a method (`unigrn methods` lists them), a function ``(prior, **hyper) -> Spec``, or
         a `Spec`.
@@ -216,7 +217,7 @@ def _from_table(table: Any, dtype: str) -> Data:
     wrong = [name for name in table.columns if not isinstance(name, str)]
     if wrong:
         raise ValueError(
-            f"the DataFrame has a column {wrong[0]!r}; needed cells x genes with the names of genes "
+            f"the DataFrame has a column {wrong[0]!r}; needed cells x genes, the genes' names "
             "as columns: turn it with .T where genes are its rows"
         )
     texts = [n for n, kind in table.dtypes.items() if getattr(kind, "kind", "O") not in "fiub"]

@@ -27,7 +27,7 @@ def cytoscape(network: Network) -> pd.DataFrame:
 
 
 def pyscenic(network: Network) -> pd.DataFrame:
-    """pySCENIC's adjacencies: TF, target, importance (what edges rank by, >= 0)."""
+    """PySCENIC's adjacencies: TF, target, importance (what edges rank by, >= 0)."""
     table = network.rank()
     score = edge_score(table)
     if (score < 0).any():
@@ -57,7 +57,7 @@ def celloracle(network: Network) -> pd.DataFrame:
 
 
 def genernib(network: Network) -> pd.DataFrame:
-    """geneRNIB's prediction: source, target, weight, the edges that rank first on top."""
+    """GeneRNIB's prediction: source, target, weight, the edges that rank first on top."""
     return network.rank()[["source", "target", "weight"]]
 
 

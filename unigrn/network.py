@@ -318,11 +318,11 @@ class Network:
     def write(self, path: str | os.PathLike) -> None:
         """Write the network; the suffix decides the format.
 
-        `.tsv`, `.txt`, `.csv` (optionally `.gz`): a plain table, its first line the header, undefined
-        values empty, and `path + ".meta.json"` with the provenance. `.parquet`, `.graphml`,
-        `.h5ad`: one file that holds both. `.sif`: for Cytoscape, without numbers, not to be read
-        back. `unigrn.files` describes the layouts. The same network
-        gives the same bytes. The old file stays whole until the new one is complete.
+        `.tsv`, `.txt`, `.csv` (optionally `.gz`): a plain table, its first line the header,
+        undefined values empty, and `path + ".meta.json"` with the provenance. `.parquet`,
+        `.graphml`, `.h5ad`: one file that holds both. `.sif`: for Cytoscape, without numbers, not
+        to be read back. `unigrn.files` describes the layouts. The same network gives the same
+        bytes. The old file stays whole until the new one is complete.
 
         Raises
         ------

@@ -210,8 +210,8 @@ class Plan:
             most = max(parts, key=parts.__getitem__)
             raise ValueError(
                 f"this needs about {need / 1e9:,.1f} GB of memory, mostly for {most}, and "
-                f"{free / 1e9:,.1f} GB are free; give fewer bags, permutations, factors, targets or "
-                "groups, or go on all the same with --force (in Python force=True)"
+                f"{free / 1e9:,.1f} GB are free; give fewer bags, permutations, factors or targets, "
+                "or go on all the same: --force, in Python force=True"
             )
 
     def _peak(self, groups: int) -> str:

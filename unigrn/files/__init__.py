@@ -79,9 +79,7 @@ def write(parts: Parts, path: str | os.PathLike) -> None:
         write_table(parts.edges, path, parts.document)
 
 
-def write_table(
-    table: pd.DataFrame, path: str | os.PathLike, document: Mapping[str, Any]
-) -> None:
+def write_table(table: pd.DataFrame, path: str | os.PathLike, document: Mapping[str, Any]) -> None:
     """Write a table as `.tsv`, `.txt` or `.csv` (also `.gz`), and the document beside it.
 
     Raises
@@ -158,9 +156,9 @@ def read_edges(path: str | os.PathLike) -> pd.DataFrame:
     Parameters
     ----------
     path : path
-        `.tsv`, `.txt`, `.csv` (optionally `.gz`), `.parquet`, `.graphml` or `.h5ad`. Regulators are in a
-        column `source` (or `tf`, `TF`, `regulator`), genes in `target`, groups, where there are
-        some, in `group`; `weight` and `score` are numbers.
+        `.tsv`, `.txt`, `.csv` (optionally `.gz`), `.parquet`, `.graphml` or `.h5ad`. Regulators are
+        in a column `source` (or `tf`, `TF`, `regulator`), genes in `target`, groups, where there
+        are some, in `group`; `weight` and `score` are numbers.
 
     Returns
     -------
