@@ -205,13 +205,15 @@ class Plan:
             With the largest part, and what the machine has.
         """
         parts, free = self.memory(), free_memory()
-        need = sum(parts.values()) + (self.start_peak if self.solver.reads == "network" else 0)
+        need = sum(parts.values())
+        if self.solver.reads == "network":  # a sweep holds several copies of each block
+            need += self.start_peak + 6 * self.footprint[2]
         if free is not None and need > free:
             most = max(parts, key=parts.__getitem__)
             raise ValueError(
                 f"this needs about {need / 1e9:,.1f} GB of memory, mostly for {most}, and "
-                f"{free / 1e9:,.1f} GB are free; give fewer bags, permutations, factors or targets, "
-                "or go on all the same: --force, in Python force=True"
+                f"{free / 1e9:,.1f} GB are free; give fewer bags, permutations, factors or "
+                "targets, or go on all the same: --force, in Python force=True"
             )
 
     def _peak(self, groups: int) -> str:

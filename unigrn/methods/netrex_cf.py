@@ -19,6 +19,7 @@ from unigrn.terms import Array, Blocks, PriorView, Squares, View
 
 STEPS = ("safe", "released")
 RANKS = ("factors", "confidence")
+MOST_FACTORS = 1000  # or as many as there are regulators or targets
 NOTES = {
     "weight": "coefficient of the regulator's hidden activity, signed so that activity and "
     "expression of the regulator correlate positively",
@@ -252,6 +253,12 @@ class Start:
             raise ValueError(
                 "the start of netrex_cf needs a term collaborative(...) that is not "
                 "multiplied by a number: give it another strength instead"
+            )
+        most = max(MOST_FACTORS, *prior.valid.shape)
+        if self.factors > most:
+            raise ValueError(
+                f"factors is {self.factors:,}; needed {most:,} at most: more than there are "
+                "regulators or targets say nothing new"
             )
         u, v = self.factorise(filtering, prior, key)
         # Before they are balanced, which leaves rounding where V'U is 0.
