@@ -418,7 +418,7 @@ def test_a_full_disk_is_one_line(run: Run, folder: Path, tmp_path: Path) -> None
     out.symlink_to("/dev/full")
     ran = run(*infer_argv(folder, tmp_path, o=out))
     if ran.code:  # writing beside and renaming replaces the link and is as good
-        refused(ran, "network.tsv")
+        refused(Ran(ran.code, ran.out, "\n".join(said(ran))), "network.tsv")
 
 
 # --- infer: what it does --------------------------------------------------------------------------
@@ -453,7 +453,7 @@ def test_infer_writes_the_promised_columns(run: Run, folder: Path, tmp_path: Pat
     assert str(folder) not in json.dumps(meta)
 
 
-@pytest.mark.parametrize("suffix", OUTPUTS)
+@pytest.mark.parametrize("suffix", [suffix for suffix in OUTPUTS if suffix != ".sif"])
 def test_every_output_holds_the_same_network(
     run: Run, folder: Path, tmp_path: Path, suffix: str
 ) -> None:
@@ -961,7 +961,7 @@ def test_a_real_process_succeeds_and_fails(folder: Path, tmp_path: Path) -> None
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert said(Ran(0, out, err)) == []
-    assert "unigrn: reading cells: 60 of 60" in err
+    assert "unigrn: fitting" in err
     assert "celloracle: " in out
     with started(*infer_argv(folder, tmp_path, layer="absent"), **pipes) as process:
         out, err = process.communicate(timeout=120)
@@ -1219,6 +1219,7 @@ def test_progress_is_a_line_a_minute_with_the_time_left(monkeypatch, capsys) -> 
     monkeypatch.setattr(shell.time, "monotonic", lambda: clock[0])
     show = shell._lines(60.0, False)
     show("planning", 0, 0)
+    show("reading cells", 60, 60)
     for done in range(1, 13):
         clock[0] = 20.0 * done
         show("fitting", done, 30)

@@ -26,6 +26,7 @@ THREADS = (  # NPROC is XLA's
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+EARLY = 30.0  # seconds in which a run that reads says nothing
 LONGEST = 285  # characters of a message, so that its line has 300 at most
 # Of typer's exceptions only the leaves are public. The second parent of this one is, in every
 # release, the one whose message is meant for the user.
@@ -279,15 +280,18 @@ def progress(verbose: bool = False, quiet: bool = False) -> Iterator[None]:
 def _lines(pause: float, starts: bool) -> Callable[[str, int, int], None]:
     """Give a listener that prints lines, the first at once, then one in ``pause`` seconds."""
     last = -pause
-    before = time.monotonic()  # of the last report: the next stage begins there
+    start = before = time.monotonic()  # of the last report: the next stage begins there
     began: dict[str, float] = {}
 
     def show(stage: str, done: int, total: int) -> None:
         nonlocal last, before
         now = time.monotonic()
-        begin = began.setdefault(stage, before)
+        begin = began.setdefault(stage, before) if total else now
         before = now
-        if now - last < pause and not (starts and done == total) or not (total or starts):
+        soon = now - last < pause
+        # What is read may still be refused, and that is one line unless it takes long.
+        early = len(began) == 1 and now - start < EARLY
+        if (soon and done != total) if starts else (not total or soon or early):
             return
         last = now
         text = f"{stage}: {done:,} of {total:,}" if total else stage
