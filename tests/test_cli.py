@@ -6,8 +6,10 @@ Almost all tests call ``main(argv)`` in process; a few start a real process.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -66,6 +68,14 @@ def refused(ran: Ran, *words: str, code: int = 2) -> None:
     for word in words:
         assert word in lines[0], f"{word!r} not in {lines[0]!r}"
     assert ran.out == ""
+
+
+PROGRESS = re.compile(r"unigrn: (reading cells|planning|fitting|sweeps|claims)")
+
+
+def said(ran: Ran) -> list[str]:
+    """Lines on stderr that are not progress."""
+    return [line for line in ran.err.splitlines() if not PROGRESS.match(line)]
 
 
 def succeeded(ran: Ran) -> Ran:
@@ -232,14 +242,14 @@ def table(path: Path) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "demo", "infer", "explain", "methods", "verify", "evaluate"]
+    "command", "demo infer explain evaluate filter convert plot methods verify".split() + [""]
 )
 def test_help(run: Run, command: str) -> None:
     ran = succeeded(run(*command.split(), "--help"))
     assert ran.out.startswith("Usage: unigrn")
     assert ran.err == ""
     if not command:
-        for name in ("demo", "infer", "explain", "methods", "verify", "evaluate"):
+        for name in "demo infer explain evaluate filter convert plot methods verify".split():
             assert f"  {name} " in ran.out
 
 
@@ -257,14 +267,15 @@ def test_version(run: Run) -> None:
         (["infer", "x.h5ad", "--pror", "p.tsv"], ["--pror", "did you mean --prior?"]),
         (["infer", "x.h5ad", "--xyzzy"], ["no option --xyzzy", "unigrn infer --help"]),
         (["infer"], ["DATA", "unigrn infer --help"]),
-        (["infer", "x.h5ad"], ["--prior"]),
+        (["infer", "x.h5ad"], ["--method"]),
         (["infer", "x.h5ad", "--prior"], ["--prior", "requires an argument"]),
         (["infer", "x.h5ad", "y.h5ad", "--prior", "p", "--method", "m", "-o", "o.tsv"], ["y.h5ad"]),
         (["infer", "x.h5ad", "--prior", "p", "--method", "m"], ["-o"]),
         (["explain", "x.h5ad", "--prior", "p"], ["--method"]),
         (["explain", "x.h5ad", "--prior", "p", "--method", "m", "-o", "o.tsv"], ["-o"]),
         (["evaluate", "n.tsv"], ["--gold"]),
-        (["methods", "extra"], ["extra"]),
+        (["methods", "extra"], ["'extra'", "celloracle"]),
+        (["methods", "celoracle"], ["did you mean celloracle?"]),
         (["demo", "--seed", "abc"], ["--seed"]),
         (["demo", "--seed", "-1"], ["--seed"]),
         (["demo", "--seed", "4294967296"], ["--seed"]),
@@ -360,7 +371,6 @@ def test_infer_refuses(run: Run, folder: Path, tmp_path: Path, case: str) -> Non
     [
         ("network.xlsx", ["network.xlsx", ".parquet"]),
         ("network", [".parquet"]),
-        ("network.txt", [".tsv"]),
         ("absent/network.tsv", ["absent", "does not exist"]),
         ("a_file/network.tsv", ["a_file"]),
         ("a_folder.tsv", ["a_folder.tsv", "folder"]),
@@ -408,7 +418,7 @@ def test_a_full_disk_is_one_line(run: Run, folder: Path, tmp_path: Path) -> None
     out.symlink_to("/dev/full")
     ran = run(*infer_argv(folder, tmp_path, o=out))
     if ran.code:  # writing beside and renaming replaces the link and is as good
-        refused(ran, "network.tsv")
+        refused(Ran(ran.code, ran.out, "\n".join(said(ran))), "network.tsv")
 
 
 # --- infer: what it does --------------------------------------------------------------------------
@@ -416,7 +426,7 @@ def test_a_full_disk_is_one_line(run: Run, folder: Path, tmp_path: Path) -> None
 
 def test_infer_says_what_it_did(run: Run, folder: Path, tmp_path: Path) -> None:
     ran = succeeded(run(*infer_argv(folder, tmp_path)))
-    assert ran.err == ""
+    assert said(ran) == []
     lines = ran.out.splitlines()
     assert lines[0].startswith("celloracle: ")
     assert "4 of 4 regulators and 8 of 8 targets are measured" in ran.out
@@ -443,7 +453,7 @@ def test_infer_writes_the_promised_columns(run: Run, folder: Path, tmp_path: Pat
     assert str(folder) not in json.dumps(meta)
 
 
-@pytest.mark.parametrize("suffix", OUTPUTS)
+@pytest.mark.parametrize("suffix", [suffix for suffix in OUTPUTS if suffix != ".sif"])
 def test_every_output_holds_the_same_network(
     run: Run, folder: Path, tmp_path: Path, suffix: str
 ) -> None:
@@ -589,7 +599,7 @@ def test_odd_groups_and_genes_are_reported(
 ) -> None:
     ran = succeeded(run(*infer_argv(folder, tmp_path, data=folder / f"{name}.h5ad")))
     assert word in ran.out + ran.err
-    for line in ran.err.splitlines():
+    for line in said(ran):
         assert line.startswith("unigrn: warning: ")
     found = table(tmp_path / "network.tsv")
     assert groups <= set(found["group"])
@@ -634,7 +644,7 @@ def test_warnings_are_lines_on_stderr(run: Run, folder: Path, tmp_path: Path, mo
 
     monkeypatch.setattr("unigrn.api.infer", warning_infer)
     ran = succeeded(run(*infer_argv(folder, tmp_path)))
-    assert ran.err == "unigrn: warning: the data look like counts\n"
+    assert said(ran) == ["unigrn: warning: the data look like counts"]
 
 
 @pytest.mark.parametrize(
@@ -966,7 +976,8 @@ def test_a_real_process_succeeds_and_fails(folder: Path, tmp_path: Path) -> None
     with started(*infer_argv(folder, tmp_path), **pipes) as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert err == ""
+    assert said(Ran(0, out, err)) == []
+    assert "unigrn: fitting" in err
     assert "celloracle: " in out
     with started(*infer_argv(folder, tmp_path, layer="absent"), **pipes) as process:
         out, err = process.communicate(timeout=120)
@@ -1050,3 +1061,299 @@ def test_interrupting_a_real_process(folder: Path, tmp_path: Path) -> None:
         stop.cancel()
         os.close(writer)
     assert (process.returncode, out, err) == (130, "", "unigrn: interrupted\n")
+
+
+# --- whose files are replaced ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv.gz", ".parquet", ".graphml", ".h5ad", ".sif"])
+def test_an_output_that_is_not_ours_stays(
+    run: Run, folder: Path, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"results{suffix}"
+    out.write_bytes(b"mine\n")
+    refused(run(*infer_argv(folder, tmp_path, o=out)), "not as unigrn wrote it", "--force")
+    assert out.read_bytes() == b"mine\n"
+    argv = infer_argv(folder, tmp_path, o=out, method="masked_ridge", param=None)
+    succeeded(run(*argv, "--force"))
+    written = out.read_bytes()
+    succeeded(run(*argv))  # that one is ours
+    assert out.read_bytes() == written
+
+
+def test_demo_replaces_its_own_files_only(run: Run, tmp_path: Path, monkeypatch) -> None:
+    from unigrn.datasets import simulate
+
+    def small(**_) -> object:
+        return simulate(60, 8, 20, 2, parents=(1, 2), prior_false=2)
+
+    monkeypatch.setattr("unigrn.datasets.simulate", small)
+    mine = tmp_path / "prior.tsv"
+    mine.write_text("my own prior\n")
+    refused(run("demo", "--out", tmp_path), "prior.tsv", "--force")
+    assert [path.name for path in tmp_path.iterdir()] == ["prior.tsv"]
+    assert mine.read_text() == "my own prior\n"
+    succeeded(run("demo", "--out", tmp_path, "--force"))
+    succeeded(run("demo", "--out", tmp_path))
+    mine.write_text(mine.read_text() + "G\tH\n")
+    refused(run("demo", "--out", tmp_path), "prior.tsv")
+
+
+def test_a_table_on_stdout(run: Run, folder: Path, tmp_path: Path) -> None:
+    argv = infer_argv(folder, tmp_path, method="masked_ridge", param=None)
+    succeeded(run(*argv))
+    ran = succeeded(run(*argv[:-1], "-"))
+    assert ran.out == (tmp_path / "network.tsv").read_text()
+    assert "certificate: " in ran.err
+
+
+# --- without a prior, from a network on -----------------------------------------------------------
+
+
+def test_a_prior_is_asked_for_where_a_method_needs_one(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    refused(run(*infer_argv(folder, tmp_path, prior=None)), "celloracle", "give a prior", "--prior")
+    argv = infer_argv(folder, tmp_path, prior=None, method="full_ridge", param=None)
+    succeeded(run(*argv, "--regulators", folder / "regulators.txt"))
+    found = table(tmp_path / "network.tsv")
+    assert set(found["source"]) == {"G00", "G02"}
+    assert set(found["target"]) == set(GENES)
+
+
+@pytest.fixture
+def inferred(run: Run, folder: Path, tmp_path: Path) -> Path:
+    succeeded(run(*infer_argv(folder, tmp_path, param=["bags=3", "permutations=2"])))
+    return tmp_path / "network.tsv"
+
+
+def test_filter_convert_and_plot(run: Run, folder: Path, inferred: Path) -> None:
+    import networkx
+
+    out, whole = inferred.parent / "small.graphml", table(inferred)
+    succeeded(run("filter", inferred, "--group", "A", "--top", 3, "-o", out))
+    assert networkx.read_graphml(out).number_of_edges() == 3
+    best = whole[whole["group"] == "A"].nlargest(3, "fdr")["fdr"].min()
+    ran = succeeded(run("filter", inferred, "--by", "fdr", "--top", 3, "--group", "A", "-o", "-"))
+    assert pd.read_csv(io.StringIO(ran.out), sep="\t")["fdr"].max() <= best
+    ran = succeeded(run("filter", inferred, "--fdr", 0.5, "--source", "G00", "-o", "-", "--quiet"))
+    kept = pd.read_csv(io.StringIO(ran.out), sep="\t")
+    assert ran.err == "" and set(kept["source"]) <= {"G00"} and (kept["fdr"] <= 0.5).all()
+    want = whole[(whole["source"] == "G00") & (whole["fdr"] <= 0.5)]
+    assert len(kept) == len(want)
+
+    refused(
+        run("convert", inferred, "--to", "beeline", "-o", "-"), "no place for groups", "--group"
+    )
+    ran = succeeded(run("convert", inferred, "--to", "beeline", "--group", "A", "-o", "-"))
+    assert ran.out.splitlines()[0] == "Gene1\tGene2\tEdgeWeight"
+    links = inferred.parent / "links.csv"
+    for _ in range(2):
+        succeeded(run("convert", inferred, "--to", "celloracle", "-o", links))
+    assert list(pd.read_csv(links).columns[:4]) == ["cluster", "source", "target", "coef_mean"]
+
+    figure = inferred.parent / "network.png"
+    succeeded(run("plot", inferred, "-o", figure))
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+    figure.write_bytes(b"mine")
+    refused(run("plot", inferred, "-o", figure), "--force")
+    succeeded(run("plot", inferred, "--gold", folder / "gold.tsv", "-o", figure, "--force"))
+    succeeded(run("plot", inferred, "-o", figure))
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["filter", "absent.tsv", "-o", "-"], ["does not exist"]),
+        (["filter", "NETWORK", "-o", "NETWORK"], ["also an input"]),
+        (["filter", "NETWORK", "--p", 2, "-o", "-"], ["p is 2.0", "0 to 1"]),
+        (["filter", "NETWORK", "--by", "x", "-o", "-"], ["'x'", "weight"]),
+        (["filter", "NETWORK", "--score", 1, "-o", "-"], ["gives no score"]),
+        (["filter", "NETWORK", "--group", "Z", "-o", "-"], ["'Z'", "'A'"]),
+        (["filter", "NETWORK", "--target", "Z", "-o", "-"], ["none of the 1 names in targets"]),
+        (["convert", "NETWORK", "--to", "cytoscap", "-o", "-"], ["did you mean cytoscape?"]),
+        (["convert", "NETWORK", "--to", "cytoscape", "-o", "x.graphml"], [".tsv"]),
+        (["plot", "NETWORK", "-o", "x.txt"], [".png"]),
+    ],
+)
+def test_what_is_refused_of_a_network(
+    run: Run, inferred: Path, monkeypatch, argv: list[object], words: list[str]
+) -> None:
+    monkeypatch.chdir(inferred.parent)
+    refused(run(*[inferred if word == "NETWORK" else word for word in argv]), *words)
+
+
+# --- what parameters mean, what is said when ------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["celloracle", "netrex_cf", "full_ridge"])
+def test_methods_explains_every_parameter(run: Run, name: str) -> None:
+    from unigrn.methods import registry
+
+    text = succeeded(run("methods", name)).out
+    method = registry()[name]
+    for parameter, meaning in method.meanings.items():
+        assert f"  {parameter}=" in text and meaning
+        assert " ".join(meaning.split()) in " ".join(text.split())
+    assert "Take it " in text and " expects " in text
+    assert ("permutations=2" in text) == ("permutations" in method.parameters)
+    (row,) = json.loads(succeeded(run("methods", name, "--json")).out)
+    assert row["meanings"] == method.meanings and row["notes"]
+
+
+def test_every_method_says_what_its_parameters_mean_and_when_to_take_it() -> None:
+    from unigrn.methods import registry
+
+    for name, method in registry().items():
+        assert all(method.meanings.values()), name
+        assert "Take it " in method.notes and "expects " in method.notes, name
+
+
+def test_the_way_to_an_fdr_is_said_where_there_is_none(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    ran = succeeded(run(*infer_argv(folder, tmp_path)))
+    assert "--param permutations=2" in ran.out
+    ran = succeeded(run(*infer_argv(folder, tmp_path, param=["bags=3", "permutations=2"])))
+    assert "--param permutations=2" not in ran.out
+
+
+def test_verbose_and_quiet(run: Run, folder: Path, tmp_path: Path) -> None:
+    argv = infer_argv(folder, tmp_path)
+    ran = succeeded(run(*argv, "--quiet"))
+    assert (ran.out, ran.err) == ("", "")
+    ran = succeeded(run(*argv, "--verbose"))
+    assert "unigrn: planning\n" in ran.err and "unigrn: reading cells: " in ran.err
+    refused(run(*argv, "--verbose", "--quiet"), "contradict")
+    refused(run(*argv, "--threads", 0), "--threads")
+
+
+def test_progress_is_a_line_a_minute_with_the_time_left(monkeypatch, capsys) -> None:
+    from unigrn.cli import shell
+
+    clock = [0.0]
+    monkeypatch.setattr(shell.time, "monotonic", lambda: clock[0])
+    show = shell._lines(60.0, False)
+    show("planning", 0, 0)
+    show("reading cells", 60, 60)
+    for done in range(1, 13):
+        clock[0] = 20.0 * done
+        show("fitting", done, 30)
+    assert capsys.readouterr().err.splitlines() == [
+        "unigrn: fitting: 1 of 30, about 10 min left",
+        "unigrn: fitting: 4 of 30, about 9 min left",
+        "unigrn: fitting: 7 of 30, about 8 min left",
+        "unigrn: fitting: 10 of 30, about 7 min left",
+    ]
+
+
+def test_threads_are_limited_before_jax_loads(folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from unigrn.cli import main; code = main(sys.argv[1:]);"
+        "from unigrn.backend import cores; print(code, cores(), os.environ['OMP_NUM_THREADS'])"
+    )
+    argv = [*infer_argv(folder, tmp_path), "--threads", 1, "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, argv)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout == "0 1 1\n", done.stderr
+
+
+# --- what is no defect ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"param": "alpha=" + "9" * 400}, ["alpha", "finite number"]),
+        ({"param": "alpha=" + "9" * 5000}, ["alpha", "digits"]),
+        ({"param": "alpha=" + "[" * 100_000}, ["alpha", "nested"]),
+        ({"method": "x" * 100_000}, ["no method", "module:function"]),
+        ({"param": "bags=1e9"}, ["GB", "bags", "--force"]),
+        ({"method": "netrex_cf", "param": "factors=1000000"}, ["factors", "1,000 at most"]),
+    ],
+)
+def test_absurd_values_are_refused_in_one_short_line(
+    run: Run, folder: Path, tmp_path: Path, changes: dict[str, object], words: list[str]
+) -> None:
+    ran = run(*infer_argv(folder, tmp_path, **changes))
+    refused(ran, *words)
+    assert len(ran.err.rstrip("\n")) <= 300
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_checked_before_the_fit_and_force_goes_on(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("unigrn.planner.free_memory", lambda: 1000)
+    argv = infer_argv(folder, tmp_path)
+    refused(run(*argv), "0.0 GB are free", "--force")
+    assert list(tmp_path.iterdir()) == []
+    succeeded(run(*argv, "--force"))
+
+
+@pytest.mark.parametrize("problem", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 9 GB")])
+def test_out_of_memory_says_what_to_do(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch, problem: Exception
+) -> None:
+    def broken(**_):
+        raise problem
+
+    monkeypatch.setattr("unigrn.api.infer", broken)
+    refused(run(*infer_argv(folder, tmp_path)), "out of memory", "fewer")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("JAX_PLATFORMS", "cuda", ["JAX_PLATFORMS asks for cuda", "jax[cuda12]"]),
+        ("PYTHONOPTIMIZE", "2", ["anndata", "PYTHONOPTIMIZE"]),
+    ],
+)
+def test_an_environment_that_cannot_work_is_named(
+    folder: Path, tmp_path: Path, variable: str, value: str, words: list[str]
+) -> None:
+    import jax
+
+    if variable == "JAX_PLATFORMS" and jax.default_backend() != "cpu":
+        pytest.skip("there is a GPU")
+    done = subprocess.run(
+        [sys.executable, "-m", "unigrn", *map(str, infer_argv(folder, tmp_path))],
+        env={**os.environ, "PYTHONPATH": str(ROOT), variable: value},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    refused(Ran(done.returncode, done.stdout, done.stderr), *words)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are a Unix thing")
+def test_sigterm_tidies_up_as_an_interrupt_does(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, unigrn.api\n"
+        "from unigrn.cli import main\n"
+        "from unigrn.files.atomic import write_whole\n"
+        "def pieces(_):\n"
+        "    yield b'half'\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    yield b'whole'\n"
+        "unigrn.api.explain = lambda **_: write_whole([(sys.argv.pop(), pieces)])\n"
+        "sys.exit(main(sys.argv[1:-1]))\n"
+    )
+    (tmp_path / "prior.tsv").write_text("source\ttarget\nA\tB\n")
+    expression(9).write_h5ad(tmp_path / "data.h5ad")
+    argv = ["explain", "data.h5ad", "--prior", "prior.tsv", "--method", "celloracle", "out.tsv"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (143, "unigrn: terminated\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.h5ad", "prior.tsv"]

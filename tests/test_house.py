@@ -36,7 +36,7 @@ LEVELS = [
     ["solution"],
     ["run"],
     ["methods", "evaluate", "datasets"],
-    ["plot"],
+    ["plot", "exchange"],
     ["api"],
     ["verify"],
     ["cli"],

@@ -10,8 +10,10 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import read_recorded
 
-from unigrn import files
+from unigrn import exchange, files
 from unigrn.files import WriteError, atomic, delimited, graphml
 from unigrn.methods.celloracle import filter_links, to_celloracle
 from unigrn.network import Network, edge_score, plain, read_edges, varp_key
@@ -27,7 +29,7 @@ from unigrn.prior import AlignmentReport
 from unigrn.status import FAILED, Status
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXT = (".tsv", ".tsv.gz", ".csv", ".csv.gz")
+TEXT = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz")
 ALL = (*TEXT, ".parquet", ".graphml", ".h5ad")
 NASTY = [
     *("NA", "nan", "NaN", "null", "None", "1", "1.0", "-0", "true", "1e5", "inf", "#N/A", "#x"),
@@ -355,6 +357,42 @@ def test_filter_by_another_column():
     assert got == sorted(network.edges["bags_drawn"], reverse=True)[:2]
 
 
+@pytest.mark.parametrize("by", ["p", "fdr", "variance", "score_sd"])
+def test_filter_keeps_the_smallest_of_what_is_best_small(by):
+    edges = pd.DataFrame(
+        {"source": list("aaa"), "target": list("xyz"), "weight": 1.0, by: [0.5, 0.1, np.nan]}
+    )
+    network = Network(edges, ["a"], list("xyz"))
+    assert network.filter(top=1, by=by).edges["target"].tolist() == ["y"]
+    assert network.filter(by=by).edges["target"].tolist() == ["y", "x", "z"]
+
+
+def test_filter_has_a_threshold_for_what_a_method_may_give():
+    edges = pd.DataFrame({"source": list("aaa"), "target": list("xyz"), "weight": [3.0, 2, 1]})
+    edges = edges.assign(fdr=[0.5, 0.01, np.nan], score=[1.0, 2, 3], probability=[0.1, 0.9, 0.8])
+    network = Network(edges, ["a"], list("xyz"))
+    assert network.filter(fdr=0.05).edges["target"].tolist() == ["y"]
+    assert network.filter(score=2).edges["target"].tolist() == ["y", "z"]
+    kept = network.filter(probability=0.8, fdr=1.0)
+    assert kept.edges["target"].tolist() == ["y"]
+    assert kept.provenance["filters"][-1]["fdr"] == 1.0
+
+
+def test_a_filtered_network_can_drop_genes_without_an_edge(tmp_path):
+    import networkx
+
+    network = build(groups=None)
+    kept = network.filter(top=1)
+    assert kept.targets.tolist() == network.targets.tolist()
+    used = set(kept.edges["source"]) | set(kept.edges["target"])
+    kept.write(tmp_path / "x.graphml")
+    assert set(networkx.read_graphml(tmp_path / "x.graphml")) == used != set(network.genes())
+    assert_same(kept, Network.read(tmp_path / "x.graphml"), partial=True)
+    bare = network.filter(top=1, connected=True)
+    assert set(bare.genes()) == used
+    assert set(bare.certificate["target"]) <= used
+
+
 def test_filters_add_up_in_the_provenance():
     twice = build().filter(p=0.5, top=None).filter(p=None, top=1, sources=["A"])
     assert [step["p"] for step in twice.provenance["filters"]] == [0.5, None]
@@ -369,7 +407,8 @@ def test_filters_add_up_in_the_provenance():
         ({"top": -1}, "whole number"),
         ({"top": 1.5}, "whole number"),
         ({"by": "x"}, "needed one of"),
-        ({"by": "p"}, "largest first"),
+        ({"fdr": 0.05}, "gives no fdr.*permutations=2"),
+        ({"score": 1}, "gives no score"),
         ({"by": "note"}, "needed numbers"),
         ({"sources": "A"}, "needed a list"),
         ({"sources": ["x"]}, "none of the 1 names in sources"),
@@ -658,7 +697,7 @@ def test_pandas_reads_the_text_tables(suffix, tmp_path):
     network.write(tmp_path / f"x{suffix}")
     got = pd.read_csv(
         tmp_path / f"x{suffix}",
-        sep="\t" if suffix.startswith(".tsv") else ",",
+        sep="," if suffix.startswith(".csv") else "\t",
         keep_default_na=False,
         na_values={name: [""] for name in ("p", "note")},
         dtype={"target": str, "source": str},
@@ -911,7 +950,7 @@ ENTITIES = (
         ("x.graphml", b'<graphml><graph><edge source="a"/></graph></graphml>', "'target'"),
         ("x.graphml", ENTITIES, "entities"),
         ("x.h5ad", b"HDF", "cannot read"),
-        ("x.txt", b"source\ttarget\n", "no known suffix.*.tsv.gz"),
+        ("x.xlsx", b"source\ttarget\n", "no known suffix.*.tsv.gz"),
         ("x", b"", "no known suffix"),
     ],
 )
@@ -995,12 +1034,12 @@ def test_an_interrupt_leaves_the_old_files(suffix, error, tmp_path, monkeypatch)
     before = contents(tmp_path)
     original = atomic._write_new
 
-    def interrupted(temporary, old, pieces):
+    def interrupted(temporary, old, pieces, locks):
         def some():
             yield next(iter(pieces))
             raise error
 
-        return original(temporary, old, some())
+        return original(temporary, old, some(), locks)
 
     monkeypatch.setattr(atomic, "_write_new", interrupted)
     with pytest.raises(error):
@@ -1044,7 +1083,7 @@ def test_a_full_device(tmp_path, monkeypatch):
     path = tmp_path / "x.tsv"
     build().write(path)
     before = contents(tmp_path)
-    monkeypatch.setattr(atomic, "_open_new", lambda _: os.open("/dev/full", os.O_WRONLY))
+    monkeypatch.setattr(atomic, "_open_new", lambda *_: open("/dev/full", "wb"))
     with pytest.raises(WriteError, match="No space left.*free some space"):
         build(seed=1).write(path)
     assert contents(tmp_path) == before
@@ -1156,3 +1195,139 @@ def test_text_is_rendered_in_pieces(monkeypatch):
     monkeypatch.setattr(delimited, "ROWS", 3)
     assert b"".join(delimited.rendered(network.edges, "\t")) == whole
     assert len(pd.read_csv(stdio.BytesIO(whole), sep="\t")) == len(network.edges)
+
+
+# Other files, and whose they are
+
+
+def test_sif_says_what_each_edge_does(tmp_path):
+    edges = pd.DataFrame({"source": list("ab"), "target": ["x y", "z"], "weight": [1.0, -2.0]})
+    network = Network(edges, list("ab"), ["x y", "z"])
+    network.write(tmp_path / "x.sif")
+    assert (tmp_path / "x.sif").read_text() == "a\tactivates\tx y\nb\trepresses\tz\n"
+    grouped = Network(edges.assign(group="g"), list("ab"), ["x y", "z"], ("g",))
+    grouped.write(tmp_path / "x.sif")
+    assert (tmp_path / "x.sif").read_text().splitlines()[0] == "a\tactivates in g\tx y"
+    with pytest.raises(ValueError, match="tab or a line break.*rename"):
+        Network(edges.replace("z", "z\t"), list("ab"), ["x y", "z\t"]).write(tmp_path / "y.sif")
+    assert not (tmp_path / "y.sif").exists()
+    with pytest.raises(ValueError, match="no known suffix"):
+        read_edges(tmp_path / "x.sif")
+
+
+@pytest.mark.parametrize("suffix", [*ALL, ".sif"])
+def test_own_files_are_known_and_others_are_not(suffix, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    assert not files.is_own(path)
+    path.write_bytes(b"mine\n")
+    assert not files.is_own(path)
+    build().write(path)
+    assert files.is_own(path)
+    if suffix not in (".parquet", ".graphml", ".h5ad"):
+        path.write_bytes(path.read_bytes() + b"a line of the user's own\n")
+        assert not files.is_own(path)
+
+
+def test_data_that_hold_a_network_are_not_a_file_of_ours(tmp_path):
+    network = build()
+    cells = anndata.AnnData(
+        np.ones((3, network.genes().size), np.float32), var=pd.DataFrame(index=network.genes())
+    )
+    network.to_anndata(cells).write_h5ad(tmp_path / "x.h5ad")
+    assert not files.is_own(tmp_path / "x.h5ad")
+
+
+@pytest.mark.skipif(atomic.fcntl is None, reason="locks of files are a Unix thing")
+def test_a_kill_at_any_moment_leaves_whole_files_and_the_next_run_tidies_up(tmp_path):
+    path, generator = tmp_path / "x.tsv", np.random.default_rng(0)
+    build().write(path)
+    code = (
+        "import sys; from unigrn.network import Network; n = Network.read(sys.argv[1]);"
+        "print(flush=True)\nwhile True: n.write(sys.argv[1])"
+    )
+    for _ in range(4):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", code, str(path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+        )
+        with writer:
+            assert writer.stdout is not None and writer.stdout.readline()
+            time.sleep(generator.uniform(0.02, 0.2))
+            writer.kill()
+        assert len(read_edges(path)) == len(build().edges)
+        build().write(path)
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["x.tsv", "x.tsv.meta.json"]
+    (tmp_path / ".unigrn-0123456789abcdef.tmp").write_bytes(b"half")
+    build().write(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.tsv", "x.tsv.meta.json"]
+
+
+def test_what_another_process_writes_is_not_a_leftover(tmp_path):
+    other = tmp_path / "other.tsv"
+
+    def contents(_):
+        build().write(other)  # another writer, in the middle of this one
+        yield b"whole\n"
+
+    atomic.write_whole([(str(tmp_path / "x.txt"), contents)])
+    assert (tmp_path / "x.txt").read_bytes() == b"whole\n"
+
+
+# As other programs read it
+
+
+def test_tables_of_other_programs(tmp_path):
+    edges = pd.DataFrame({"source": list("abc"), "target": list("xxy"), "weight": [1.0, -3.0, 0.0]})
+    network = Network(edges, list("abc"), list("xy"))
+    want = {
+        "cytoscape": [["b", "represses", "x", -3.0], ["a", "activates", "x", 1.0]]
+        + [["c", "regulates", "y", 0.0]],
+        "pyscenic": [["b", "x", 3.0], ["a", "x", 1.0]],
+        "decoupler": [["b", "x", -3.0], ["a", "x", 1.0], ["c", "y", 0.0]],
+        "genernib": [["b", "x", -3.0], ["a", "x", 1.0], ["c", "y", 0.0]],
+        "beeline": [["b", "x", -3.0], ["a", "x", 1.0], ["c", "y", 0.0]],
+    }
+    columns = {
+        "cytoscape": ["source", "interaction", "target", "weight"],
+        "pyscenic": ["TF", "target", "importance"],
+        "decoupler": ["source", "target", "weight"],
+        "genernib": ["source", "target", "weight"],
+        "beeline": ["Gene1", "Gene2", "EdgeWeight"],
+    }
+    assert set(exchange.TOOLS) == {*want, "celloracle"}
+    for name, rows in want.items():
+        table = exchange.convert(network, name)
+        assert list(table.columns) == columns[name]
+        assert table.to_numpy().tolist() == rows, name
+        exchange.write(network, name, tmp_path / f"{name}.csv")
+        assert files.is_own(tmp_path / f"{name}.csv")
+        back = pd.read_csv(tmp_path / f"{name}.csv")
+        assert back.to_numpy().tolist() == rows
+    with pytest.raises(ValueError, match="no CellOracle form"):
+        exchange.convert(network, "celloracle")
+    with pytest.raises(ValueError, match="did you mean cytoscape"):
+        exchange.convert(network, "cytoscap")
+
+
+def test_a_score_ranks_the_tables_of_other_programs():
+    edges = pd.DataFrame({"source": list("ab"), "target": list("xx"), "weight": [1.0, -3.0]})
+    network = Network(edges.assign(score=[0.9, 0.2]), list("ab"), ["x"])
+    assert exchange.convert(network, "pyscenic")["importance"].tolist() == [0.9, 0.2]
+    assert exchange.convert(network, "beeline")["EdgeWeight"].tolist() == [0.9, -0.2]
+    assert exchange.convert(network, "decoupler")["weight"].tolist() == [1.0, -3.0]
+    negative = Network(edges.assign(score=[0.9, -0.2]), list("ab"), ["x"])
+    with pytest.raises(ValueError, match="negative"):
+        exchange.convert(negative, "pyscenic")
+
+
+def test_groups_stay_where_the_program_has_a_place_for_them():
+    network = build()
+    assert set(exchange.convert(network, "cytoscape")["group"]) == set(network.edges["group"])
+    links = exchange.convert(network, "celloracle")
+    assert list(links.columns[:3]) == ["cluster", "source", "target"]
+    assert len(links) == len(network.edges)
+    with pytest.raises(ValueError, match="no place for groups.*--group"):
+        exchange.convert(network, "beeline")
+    group = network.groups[0]
+    assert len(exchange.convert(network.subset(group), "beeline"))

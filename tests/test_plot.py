@@ -13,6 +13,7 @@ from unigrn import plot  # noqa: E402
 from unigrn.datasets import linear, simulate  # noqa: E402
 from unigrn.evaluate import precision_recall, ranking_metrics  # noqa: E402
 from unigrn.evaluate.judged import judge  # noqa: E402
+from unigrn.network import Network  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +199,20 @@ def test_network_figure_of_one_hub_and_of_plain_edges():
     np.testing.assert_allclose(figure.axes[0].collections[0].get_offsets(), [[0, 0]], atol=1e-12)
     titled = plot.network_figure(data.truth, title="What drives what")
     assert titled.axes[0].get_title(loc="left") == "What drives what"
+
+
+def test_figures_take_a_network_as_well_as_its_table(data, network, tmp_path):
+    whole = Network(
+        network,
+        network["source"].unique(),
+        network["target"].unique(),
+        tuple(network["group"].unique()) if "group" in network else None,
+    )
+    plot.network_figure(whole, path=tmp_path / "a.png")
+    plot.network_figure(network, path=tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    plot.evaluation_figure(whole, data.truth, {"itself": whole}, path=tmp_path / "c.svg")
+    assert "unigrn" in (tmp_path / "c.svg").read_text()
 
 
 def test_edges_rank_by_score_where_there_is_one():

@@ -83,7 +83,17 @@ _HOME = {
     "permuted": "ensembles",
     "stability": "ensembles",
 }
-_MODULES = ("datasets", "evaluate", "methods", "plot", "progress", "verify", "solvers", "ensembles")
+_MODULES = (
+    "datasets",
+    "ensembles",
+    "evaluate",
+    "exchange",
+    "methods",
+    "plot",
+    "progress",
+    "solvers",
+    "verify",
+)
 
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]  # of one table, lazily
     "UnigrnWarning",

@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from unigrn import UnigrnWarning
+from unigrn import UnigrnWarning, progress
+from unigrn.backend import check_device
 from unigrn.data import Data
 from unigrn.methods import bind
 from unigrn.names import read_names
@@ -51,6 +52,8 @@ def infer(
     targets: Iterable[str] | str | os.PathLike | None = None,
     seed: int = 0,
     dtype: str = "float32",
+    *,
+    force: bool = False,
     **hyperparameters: Any,
 ) -> Network:
     """Infer a gene regulatory network.
@@ -58,10 +61,12 @@ def infer(
     Parameters
     ----------
     adata
-        AnnData (cells x genes), the path of an h5ad file, or `unigrn.Data`.
+        AnnData (cells x genes), the path of an h5ad file, a DataFrame of numbers (cells x genes,
+        its columns the genes), or `unigrn.Data`.
     prior
-        `unigrn.Prior`, a DataFrame of edges or a base GRN table, a dict {target: regulators}, the
-        path of a prior file, or a list of paths (one layer of evidence each).
+        None where the method needs none; else `unigrn.Prior`, a DataFrame of edges or a base GRN
+        table, a dict {target: regulators}, the path of a prior file, or a list of paths (one layer
+        of evidence each).
     method
         Name of a method (`unigrn methods` lists them), a function ``(prior, **hyper) -> Spec``, or
         a `Spec`.
@@ -75,6 +80,8 @@ def infer(
         Whole number >= 0; the same seed gives the same network.
     dtype
         "float32" or "float64"; `unigrn.Data` has its own.
+    force
+        Go on where the plan needs more memory than there is.
     **hyperparameters
         Passed to the method; and, where it has no parameter of that name, ``tolerance``,
         ``max_iterations`` and ``solver`` of `unigrn.plan`.
@@ -92,6 +99,8 @@ def infer(
     prepared = _prepare(
         adata, prior, method, groupby, layer, regulators, targets, dtype, hyperparameters
     )
+    if not force:
+        prepared.check_memory()
     solution = run(prepared, seed)
     failed = int((~solution.converged).sum())
     for text in solution.warnings:
@@ -126,6 +135,8 @@ def explain(
 
 
 def _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype, hyper) -> Plan:
+    check_device()
+    progress.report("planning", 0, 0)
     build, name, options = bind(method, hyper)
     spec = _built(build, _prior(prior), method) if build is not None else method
     if build is not None and spec.name == "spec":
@@ -134,6 +145,11 @@ def _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype, h
         if spec.prior is not None and prior is not spec.prior:
             raise ValueError("the Spec has a prior of its own; pass prior=None, or a Spec without")
         spec = spec.replace(prior=_prior(prior))
+    if spec.prior is None and any(term.needs_prior for term in spec.terms):
+        raise ValueError(
+            f"method {spec.name} needs prior edges and got none; give a prior: edges with the "
+            "columns source, target (--prior FILE), or take a method that needs none (full_ridge)"
+        )
     data = _data(adata, layer, groupby, dtype)
     return plan(
         spec,
@@ -186,7 +202,31 @@ def _data(adata: Any, layer: str | None, groupby: str | None, dtype: str) -> Dat
                 f"with dtype={dtype!r}"
             )
         return adata  # it has its own precision
+    if hasattr(adata, "columns"):
+        if layer is not None or groupby is not None:
+            raise ValueError(
+                "layer and groupby belong to AnnData, got a DataFrame; give AnnData, or the rows "
+                "and values that are meant"
+            )
+        return _from_table(adata, dtype)
     return Data.from_anndata(adata, layer=layer, groupby=groupby, dtype=dtype)
+
+
+def _from_table(table: Any, dtype: str) -> Data:
+    """Take a DataFrame of cells x genes."""
+    wrong = [name for name in table.columns if not isinstance(name, str)]
+    if wrong:
+        raise ValueError(
+            f"the DataFrame has a column {wrong[0]!r}; needed cells x genes, the genes' names "
+            "as columns: turn it with .T where genes are its rows"
+        )
+    texts = [n for n, kind in table.dtypes.items() if getattr(kind, "kind", "O") not in "fiub"]
+    if texts:
+        raise ValueError(
+            f"the column {texts[0]!r} of the DataFrame holds {table.dtypes[texts[0]]}; needed "
+            "numbers only: take cell names as its index, and leave out what is no gene"
+        )
+    return Data.from_arrays(table.to_numpy(dtype=dtype), list(table.columns), dtype=dtype)
 
 
 def _names(names: Any, what: str) -> list[str] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -33,14 +35,82 @@ LAPACK = {
 }
 
 
+def cores() -> int:
+    """Count the cores to use: those that the process may, or NPROC, which XLA reads too."""
+    own = hasattr(os, "sched_getaffinity")
+    allowed = len(os.sched_getaffinity(0)) if own else os.cpu_count() or 1
+    asked = os.environ.get("NPROC", "")
+    return min(allowed, int(asked)) if asked.isdecimal() and int(asked) else allowed
+
+
+def check_device() -> None:
+    """Refuse where JAX is told to use a device that this machine does not offer.
+
+    Raises
+    ------
+    ValueError
+        Where JAX_PLATFORMS names one that JAX cannot start.
+    """
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    if not asked:
+        return
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"JAX_PLATFORMS asks for {asked}, this machine offers cpu only as far as JAX can see; "
+            'unset it, or install JAX for that device, such as pip install "jax[cuda12]"'
+        ) from error
+
+
+def free_memory() -> int | None:
+    """Bytes that this process may still take; None where that is not known.
+
+    On a GPU what JAX may take there; else what is available, within the limits of the process
+    (ulimit -v) and of its control group (containers, batch systems).
+    """
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        limit = (device.memory_stats() or {}).get("bytes_limit")
+        return None if limit is None else int(limit)
+    bounds = []
+    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/meminfo") as file:
+        facts = dict(line.split(":") for line in file)
+        bounds.append(1024 * int(facts["MemAvailable"].split()[0]))
+    with contextlib.suppress(OSError, ValueError):
+        limit, used = (
+            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current")
+        )
+        bounds.append(limit - used)
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            bounds.append(limit - pages * resource.getpagesize())
+    return max(0, min(bounds)) if bounds else None
+
+
+def largest_array(program: Any) -> int:
+    """Bytes of the largest array that a program (a jaxpr) makes on its way, in loops too."""
+    most = 0
+    for step in program.eqns:
+        for made in step.outvars:
+            shape = getattr(made.aval, "shape", ())
+            most = max(most, math.prod(shape) * getattr(made.aval.dtype, "itemsize", 8))
+        for inner in _inner(step):
+            most = max(most, largest_array(inner))
+    return most
+
+
 def side_by_side(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
     """Run compiled calls, on CPU one a core.
 
     XLA's CPU backend runs the small steps of a loop on one core; calls from other threads take the
     other cores. The first call goes ahead, so that each shape is compiled once.
     """
-    own = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if own else os.cpu_count() or 1
+    many = cores()
     if jax.default_backend() != "cpu":
         return [call() for call in calls]
     promotion = _CONFIG.jax_numpy_dtype_promotion
@@ -52,10 +122,10 @@ def side_by_side(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
 
     # LAPACK's own threads would only wait for each other on systems as small as these.
     with threadpool_limits(1, "blas"):
-        if len(calls) < 2 or cores < 2:
+        if len(calls) < 2 or many < 2:
             return [call() for call in calls]
         first = calls[0]()
-        with ThreadPoolExecutor(cores) as pool:
+        with ThreadPoolExecutor(many) as pool:
             return [first, *pool.map(one, calls[1:])]
 
 
@@ -108,13 +178,19 @@ def uses_lapack(program: Any) -> bool:
     for step in program.eqns:
         if step.primitive.name in LAPACK:
             return True
-        for value in jax.tree.leaves(
-            tuple(step.params.values()), is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")
-        ):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns") and uses_lapack(inner):
-                return True
+        if any(uses_lapack(inner) for inner in _inner(step)):
+            return True
     return False
+
+
+def _inner(step: Any) -> Iterator[Any]:
+    """Give the programs inside a step: of loops, of branches."""
+    for value in jax.tree.leaves(
+        tuple(step.params.values()), is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")
+    ):
+        inner = getattr(value, "jaxpr", value)
+        if hasattr(inner, "eqns"):
+            yield inner
 
 
 def over_starts(solve: Any, *arguments: Any) -> Any:

@@ -17,7 +17,7 @@ def check_number(name: str, value: Any, *, low: float = 0.0, strict: bool = Fals
         if isinstance(value, str | bytes):
             raise TypeError
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be {bound}, got {value!r}") from None
     if not math.isfinite(number) or number < low or (strict and number == low):
         raise ValueError(f"{name} must be {bound}, got {value!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from unigrn.status import FAILED, Status
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+SMALLEST = ("p", "q", "fdr", "variance", "score_sd")  # of these the smallest are the best
 
 
 def edge_score(edges: pd.DataFrame) -> np.ndarray:
@@ -47,6 +50,107 @@ def edge_score(edges: pd.DataFrame) -> np.ndarray:
     raise ValueError(
         f"cannot rank edges with the columns {listed(edges.columns)}; needed 'score' or 'weight'"
     )
+
+
+def ordered(
+    edges: pd.DataFrame,
+    score: np.ndarray,
+    regulators: np.ndarray,
+    targets: np.ndarray,
+    groups: tuple[str, ...] | None,
+) -> pd.DataFrame:
+    """Sort edges by group, then score downwards (NaN last), then source and target.
+
+    Parameters
+    ----------
+    edges : DataFrame of e rows
+    score : (e,) float array
+    regulators, targets, groups
+        As `unigrn.Network` has them.
+    """
+    order = np.lexsort(
+        (
+            codes(edges["target"], targets),
+            codes(edges["source"], regulators),
+            -score,
+            group_codes(edges, groups),
+        )
+    )
+    return edges.iloc[order].reset_index(drop=True)
+
+
+def filtered(
+    edges: pd.DataFrame,
+    groups: tuple[str, ...] | None,
+    named: Mapping[str, tuple[Iterable[str] | None, np.ndarray]],
+    thresholds: Mapping[str, float | None],
+    by: str,
+    top: int | None,
+    method: str,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Keep some edges, best first, and say how; see `unigrn.Network.filter`.
+
+    Parameters
+    ----------
+    edges : DataFrame
+    groups : tuple of str, or None
+    named : dict
+        "source" and "target" to the names to keep (None: all) and all that there are.
+    thresholds : dict
+        Column to its threshold, or None.
+    by, top
+        Column to sort by, and number of edges per group.
+    method : str
+        For messages.
+
+    Raises
+    ------
+    ValueError
+        See `unigrn.Network.filter`.
+    """
+    table: Any = edges
+    step: dict[str, Any] = {"p": thresholds.get("p"), "top": top, "by": by}
+    for column, (wanted, known) in named.items():
+        if wanted is None:
+            continue
+        if isinstance(wanted, str):
+            raise ValueError(f"{column}s is the text {wanted!r}; needed a list: [{wanted!r}]")
+        names = step[f"{column}s"] = sorted({str(name) for name in wanted})
+        chosen = np.isin(known, np.array(names, dtype=str))
+        if not chosen.any():
+            raise ValueError(
+                f"none of the {len(names)} names in {column}s is in the network "
+                f"({listed(names)}); it has {listed(known)}"
+            )
+        table = table[chosen[codes(table[column], known)]]
+    for column, bound in thresholds.items():
+        if bound is None:
+            continue
+        step[column] = bound
+        if column not in edges.columns:
+            ask = "ask infer for permutations=2, or " if column == "fdr" else ""
+            raise ValueError(
+                f"method {method} gives no {column}, and {column}={bound!r} asks for it; "
+                f"{ask}pass {column}=None; there are {listed(edges.columns)}"
+            )
+        smallest = column in SMALLEST
+        if isinstance(bound, bool) or not (0 <= bound <= 1 if smallest else np.isfinite(bound)):
+            needed = "from 0 to 1" if smallest else "that is finite"
+            raise ValueError(f"{column} is {bound!r}; needed a threshold {needed}, or None")
+        values = numbers(table[column], column)
+        table = table[values <= bound if smallest else values >= bound]
+    if by not in table.columns:
+        raise ValueError(f"by is {by!r}; needed one of {listed(edges.columns)}")
+    keys = numbers(table[by], by)
+    keys = np.abs(keys) if by == "weight" else -keys if by in SMALLEST else keys
+    table = ordered(table, keys, named["source"][1], named["target"][1], groups)
+    if top is not None:
+        if isinstance(top, bool) or not isinstance(top, int | np.integer) or top < 0:
+            raise ValueError(f"top is {top!r}; needed a whole number of edges, or None")
+        code = group_codes(table, groups)
+        start = np.searchsorted(code, code)  # first row of the group: the table is sorted
+        table = table[np.arange(code.size) - start < top]
+    return table, step
 
 
 def checked_names(given: Iterable[str], what: str) -> np.ndarray:

@@ -18,9 +18,11 @@ from unigrn.edges import (
     codes,
     edge_score,
     failed,
+    filtered,
     group_codes,
     numbers,
     of_one_group,
+    ordered,
     summarize,
 )
 from unigrn.files import h5ad, read_edges
@@ -37,12 +39,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Network", "edge_score", "plain", "read_edges", "varp_key"]
 
+FDR_ADVICE = (
+    "not asked for; permutations=2 (--param permutations=2) gives a calibrated one to cut edges by"
+)
 _NOTES = {
     "group": "group of cells",
     "source": "regulator",
     "target": "gene that it drives",
     "weight": "estimated effect of the regulator on the target",
     "p": "as the method writes it, uncalibrated",
+    "fdr": "share of the edges at least as strong that permuted targets would give",
     "score": "edges rank by it, the largest first",
     "variance": "posterior variance of the weight",
     "bags_drawn": "number of bags that drew the regulator",
@@ -178,7 +184,8 @@ class Network:
         Ties are in the order of (source, target), so that the order does not depend on that of
         the rows.
         """
-        return self._ordered(self.edges, edge_score(self.edges))
+        names = self.regulators, self.targets, self.groups
+        return ordered(self.edges, edge_score(self.edges), *names)
 
     def subset(self, group: str) -> Network:
         """Give the network of one group; its table keeps the column `group`.
@@ -200,83 +207,60 @@ class Network:
         by: str = "weight",
         sources: Iterable[str] | None = None,
         targets: Iterable[str] | None = None,
+        *,
+        fdr: float | None = None,
+        score: float | None = None,
+        probability: float | None = None,
+        connected: bool = False,
     ) -> Network:
         """Keep the strongest edges; all of them by default.
 
-        In this order: keep the listed sources, then the listed targets; keep p <= `p`; sort by
-        `by` and keep the first `top` of each group. Ties are decided by (source, target).
+        In this order: keep the listed sources, then the listed targets; keep what meets every
+        threshold; sort by `by` and keep the first `top` of each group. Ties are decided by
+        (source, target).
 
         Parameters
         ----------
-        p : float in [0, 1], optional
-            Threshold; an edge whose p is undefined is dropped. None: skip the step.
+        p, fdr : float in [0, 1], optional
+            Keep edges whose value is at most this; one that is undefined is dropped. None: skip.
         top : int >= 0, optional
             Edges per group. None: keep all.
         by : str
-            "weight" sorts by |weight|; any other column of numbers sorts the largest first, NaN
-            last.
+            "weight" sorts by |weight|. Of other columns of numbers the best come first, NaN last:
+            the smallest of p, fdr and what measures spread (`unigrn.edges.SMALLEST`), the largest
+            of any other.
         sources : names, optional
             Names that the network does not have are ignored.
         targets : names, optional
             Likewise.
+        score, probability : float, optional
+            Keep edges whose value is at least this.
+        connected : bool
+            Keep only the regulators and targets that still have an edge. Otherwise they stay as
+            they were, and only .graphml leaves out the genes without an edge.
 
         Returns
         -------
         Network
-            Its edges in the order of the filter; regulators and targets stay as they were, and
-            `provenance["filters"]` has one more entry.
+            Its edges in the order of the filter; `provenance["filters"]` has one more entry.
 
         Raises
         ------
         ValueError
-            Where `p` is given and the method has no p, a list names nothing that the network has,
-            or a value is out of its range.
+            Where a threshold is given for a column that the method does not give, a list names
+            nothing that the network has, or a value is out of its range.
         """
-        table: Any = self.edges
-        used = {}
-        for column, wanted, known in (
-            ("source", sources, self.regulators),
-            ("target", targets, self.targets),
-        ):
-            if wanted is None:
-                continue
-            if isinstance(wanted, str):
-                raise ValueError(f"{column}s is the text {wanted!r}; needed a list: [{wanted!r}]")
-            used[column] = sorted({str(name) for name in wanted})
-            chosen = np.isin(known, np.array(used[column], dtype=str))
-            if not chosen.any():
-                raise ValueError(
-                    f"none of the {len(used[column])} names in {column}s is in the network "
-                    f"({listed(used[column])}); it has {listed(known)}"
-                )
-            table = table[chosen[codes(table[column], known)]]
-        if p is not None:
-            if "p" not in table.columns:
-                raise ValueError(
-                    f"method {self._method()} gives no p, and p={p:g} asks for it; "
-                    "pass p=None to keep all, and rank by weight or score"
-                )
-            if not 0 <= p <= 1:
-                raise ValueError(f"p is {p!r}; needed a threshold from 0 to 1, or None")
-            table = table[table["p"].to_numpy() <= p]
-        if by == "p":
-            raise ValueError("by is 'p'; edges are kept largest first, so sort by weight or score")
-        if by not in table.columns:
-            raise ValueError(f"by is {by!r}; needed one of {listed(self.edges.columns)}")
-        keys = numbers(table[by], by)
-        table = self._ordered(table, np.abs(keys) if by == "weight" else keys)
-        if top is not None:
-            if isinstance(top, bool) or not isinstance(top, int | np.integer) or top < 0:
-                raise ValueError(f"top is {top!r}; needed a whole number of edges, or None")
-            code = group_codes(table, self.groups)
-            start = np.searchsorted(code, code)  # first row of the group: the table is sorted
-            table = table[np.arange(code.size) - start < top]
-        step = {"p": p, "top": top, "by": by}
-        step |= {f"{column}s": names for column, names in used.items()}
+        thresholds = {"p": p, "fdr": fdr, "score": score, "probability": probability}
+        named = {"source": (sources, self.regulators), "target": (targets, self.targets)}
+        table, step = filtered(self.edges, self.groups, named, thresholds, by, top, self._method())
         filters = [*self.provenance.get("filters", []), step]
-        return dataclasses.replace(
-            self, edges=table, provenance={**self.provenance, "filters": filters}
-        )
+        parts: dict[str, Any] = {"provenance": {**self.provenance, "filters": filters}}
+        if connected:
+            parts["regulators"] = np.unique(table["source"].to_numpy(dtype=str))
+            parts["targets"] = np.unique(table["target"].to_numpy(dtype=str))
+            rows = self.certificate["target"].isin(parts["targets"]).to_numpy(bool)
+            parts["certificate"] = self.certificate[rows]
+        return dataclasses.replace(self, edges=table, **parts)
 
     def certificate_summary(self) -> dict[str, Any]:
         """Count the certificate's rows.
@@ -305,6 +289,9 @@ class Network:
         lines = [f"{self._method()}: {self._sizes()}"]
         if "p" in self.edges.columns:
             lines.append(f"p: {self.undefined_p()} undefined; {self.columns['p']}")
+            known = self.provenance.get("hyperparameters") or {}
+            if "permutations" in known and "fdr" not in self.edges.columns:
+                lines.append(f"fdr: {FDR_ADVICE}")
         shown, count = "none", self.certificate_summary()
         if count["rows"]:
             shown = ", ".join(f"{n} {status}" for status, n in count["counts"].items())
@@ -331,10 +318,11 @@ class Network:
     def write(self, path: str | os.PathLike) -> None:
         """Write the network; the suffix decides the format.
 
-        `.tsv`, `.csv` (optionally `.gz`): a plain table, its first line the header, undefined
-        values empty, and `path + ".meta.json"` with the provenance. `.parquet`, `.graphml`,
-        `.h5ad`: one file that holds both. `unigrn.files` describes the layouts. The same network
-        gives the same bytes. The old file stays whole until the new one is complete.
+        `.tsv`, `.txt`, `.csv` (optionally `.gz`): a plain table, its first line the header,
+        undefined values empty, and `path + ".meta.json"` with the provenance. `.parquet`,
+        `.graphml`, `.h5ad`: one file that holds both. `.sif`: for Cytoscape, without numbers, not
+        to be read back. `unigrn.files` describes the layouts. The same network gives the same
+        bytes. The old file stays whole until the new one is complete.
 
         Raises
         ------
@@ -435,15 +423,3 @@ class Network:
         if group not in self.groups:
             raise ValueError(f"no group {group!r}; there are {listed(self.groups, 20)}")
         return self.edges[group_codes(self.edges, self.groups) == self.groups.index(group)]
-
-    def _ordered(self, table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
-        """Sort by group, then score downwards, then source and target."""
-        order = np.lexsort(
-            (
-                codes(table["target"], self.targets),
-                codes(table["source"], self.regulators),
-                -score,
-                group_codes(table, self.groups),
-            )
-        )
-        return table.iloc[order].reset_index(drop=True)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unigrn import __version__
-from unigrn.backend import precision
+from unigrn.backend import free_memory, largest_array, precision
 from unigrn.binding import laid, places
 from unigrn.check import check_number, check_whole
 from unigrn.data import Data
@@ -196,6 +196,26 @@ class Plan:
             "the table of edges": float(EDGE * entries * groups),
         }
 
+    def check_memory(self) -> None:
+        """Refuse what needs more memory than there is, before the machine runs out of it.
+
+        Raises
+        ------
+        ValueError
+            With the largest part, and what the machine has.
+        """
+        parts, free = self.memory(), free_memory()
+        need = sum(parts.values())
+        if self.solver.reads == "network":  # a sweep holds several copies of each block
+            need += self.start_peak + 6 * self.footprint[2]
+        if free is not None and need > free:
+            most = max(parts, key=parts.__getitem__)
+            raise ValueError(
+                f"this needs about {need / 1e9:,.1f} GB of memory, mostly for {most}, and "
+                f"{free / 1e9:,.1f} GB are free; give fewer bags, permutations, factors or "
+                "targets, or go on all the same: --force, in Python force=True"
+            )
+
     def _peak(self, groups: int) -> str:
         parts = self.memory()
         shown = ", ".join(f"{k} {v / 1e6:,.0f}" for k, v in parts.items() if v >= 5e5)
@@ -253,9 +273,18 @@ class Plan:
         q, p = len(self.problem.regulators), len(self.problem.targets)
         return (q, p, cells) if self.exact else (padded(q), padded(p), padded(cells))
 
-    @cached_property
+    @property
     def footprint(self) -> tuple[int, int, int]:
         """Bytes that a whole network takes: data and prior, prepared terms, and each start."""
+        return self._traced[:3]
+
+    @property
+    def start_peak(self) -> int:
+        """Bytes of the largest array on the way to the start of a whole network."""
+        return self._traced[3]
+
+    @cached_property
+    def _traced(self) -> tuple[int, int, int, int]:
         q, p, cells = self.widths(int(self.data.group_sizes.max()))
         item = np.dtype(self.dtype).itemsize
 
@@ -277,8 +306,7 @@ class Plan:
 
         whole = self.network_terms(np.arange(int(self.data.group_sizes.max())))[0]
         with precision(self.dtype):
-            held = jax.eval_shape(
-                begin,
+            program, held = jax.make_jaxpr(begin, return_shape=True)(
                 array(cells, q),
                 array(cells, p),
                 array(cells),
@@ -291,7 +319,8 @@ class Plan:
             sum(v.size * v.dtype.itemsize for v in jax.tree.leaves(part)) for part in held
         )
         # A sweep holds about a dozen arrays of the network's size, and one piece of a product.
-        return inputs, terms, each + 12 * q * p * item + min(p * p, columns.CHUNK) * item
+        each += 12 * q * p * item + min(p * p, columns.CHUNK) * item
+        return inputs, terms, each, largest_array(program.jaxpr)
 
     def network_terms(self, cells: np.ndarray) -> tuple[tuple, dict[str, Any]]:
         """Terms and external arrays as a whole network takes them, cut to the given cells."""

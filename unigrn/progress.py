@@ -12,7 +12,7 @@ _listener: ContextVar[Listener | None] = ContextVar("unigrn_progress", default=N
 
 
 def report(stage: str, done: int, total: int) -> None:
-    """Say that ``done`` of ``total`` steps of ``stage`` are finished."""
+    """Say that ``done`` of ``total`` steps of ``stage`` are finished; a total of 0 is not known."""
     listener = _listener.get()
     if listener is not None:
         listener(stage, done, total)

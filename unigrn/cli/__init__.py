@@ -5,11 +5,12 @@ every mistake that can be seen without the data answer at once; JAX, pandas and 
 when a command needs them.
 
 Exit codes: 0 success; 1 a verification that failed; 2 bad usage or bad input, with one line on
-stderr; 70 a defect of unigrn itself; 130 interrupted; 141 the reader of stdout went away.
+stderr; 70 a defect of unigrn itself; 130 interrupted; 143 terminated; 141 the reader of stdout went
+away.
 """
 
+from unigrn.cli import commands, networks, reports
 from unigrn.cli.arguments import OUTPUTS
-from unigrn.cli.commands import app
-from unigrn.cli.shell import main
+from unigrn.cli.shell import app, main
 
-__all__ = ["OUTPUTS", "app", "main"]
+__all__ = ["OUTPUTS", "app", "commands", "main", "networks", "reports"]

@@ -13,16 +13,19 @@ import typer
 from unigrn.cli.shell import Refusal, meant
 
 # The suffixes that Network.write knows; kept here so that a wrong one is refused before the fit.
-OUTPUTS = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".parquet", ".graphml", ".h5ad")
+OUTPUTS = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz", ".parquet", ".graphml", ".h5ad", ".sif")
+TABLES = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz")
+FIGURES = (".png", ".pdf", ".svg")
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help="Expression: an .h5ad file.")]
 Priors = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--prior",
         metavar="[NAME=]PRIOR",
         help="Prior edges: .tsv, .csv (also .gz) or .parquet with columns source,target[,weight"
-        "[,sign]] or tf,target[,score], or a base GRN table. Repeat for several sources.",
+        "[,sign]] or tf,target[,score], or a base GRN table. Repeat for several sources. Not "
+        "needed by a method that takes all pairs (full_ridge): give --regulators there.",
     ),
 ]
 Method = Annotated[
@@ -43,7 +46,8 @@ Regulators = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Regulators to consider: one name per line. Default: the prior's that are measured.",
+        help="Regulators to consider: one name per line. Default: the prior's that are measured, "
+        "or every gene where there is no prior.",
     ),
 ]
 Targets = Annotated[
@@ -65,6 +69,29 @@ Params = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
 Dtype = Annotated[str, typer.Option(metavar="float32|float64", help="Precision of the fit.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Replace an output that unigrn did not write; go on where memory looks too small.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Use at most so many cores. Default: those allowed."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Say on stderr what is being done.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")]
+Output = Annotated[
+    str,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="Where to write: .tsv, .txt, .csv (also .gz), .parquet, .graphml, .h5ad, .sif; - for "
+        "a table on stdout.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -104,10 +131,14 @@ def check_priors(priors: Sequence[str]) -> list[str]:
     return paths
 
 
-def _output_file(path: str, inputs: Sequence[str | None]) -> None:
+def check_output(
+    path: str, inputs: Sequence[str | None], suffixes: Sequence[str] = OUTPUTS
+) -> None:
     """Refuse an output that could not be written, before the work rather than after."""
-    if not path.lower().endswith(OUTPUTS):
-        raise Refusal(f"output {path!r} has no known suffix; choose one of {', '.join(OUTPUTS)}")
+    if path == "-":
+        return
+    if not path.lower().endswith(tuple(suffixes)):
+        raise Refusal(f"output {path!r} has no known suffix; choose one of {', '.join(suffixes)}")
     if os.path.isdir(path):
         raise Refusal(f"output {path!r} is a folder; give the name of a file")
     folder = os.path.dirname(path) or "."
@@ -152,6 +183,11 @@ def _parameters(pairs: Sequence[str], method: str) -> dict[str, Any]:
             value = json.loads(text)
         except json.JSONDecodeError:
             value = text
+        except (ValueError, RecursionError):
+            raise Refusal(
+                f"--param {key} is a number of {len(text):,} digits, or nested as deep; needed a "
+                f"value such as {_shown(known.get(key))}"
+            ) from None
         default = known.get(key)
         if default is inspect.Parameter.empty:
             default = None
@@ -182,7 +218,7 @@ def _shown(value: Any) -> str:
 
 def infer_arguments(
     data: str,
-    prior: Sequence[str],
+    prior: Sequence[str] | None,
     method: str,
     groupby: str | None,
     layer: str | None,
@@ -197,16 +233,16 @@ def infer_arguments(
     if dtype not in {"float32", "float64"}:
         raise Refusal(f"--dtype is {dtype!r}; needed float32 or float64")
     check_expression(data)
-    prior_files = check_priors(prior)
+    prior_files = check_priors(prior or ())
     for path, what in ((regulators, "--regulators"), (targets, "--targets")):
         if path is not None:
             check_file(path, what)
     if output is not None:
-        _output_file(output, [data, regulators, targets, *prior_files])
+        check_output(output, [data, regulators, targets, *prior_files])
     hyperparameters = _parameters(param or (), method)
     return {
         "adata": data,
-        "prior": list(prior),
+        "prior": list(prior) if prior else None,
         "method": method,
         "groupby": groupby,
         "layer": layer,

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,26 +15,39 @@ import typer
 from unigrn.cli.arguments import (
     Data,
     Dtype,
+    Force,
     Groupby,
     Json,
     Layer,
     Method,
+    Output,
     Params,
     Priors,
+    Quiet,
     Regulators,
     Seed,
     Targets,
+    Threads,
+    Verbose,
     check_expression,
     check_file,
     check_priors,
-    defaults,
     infer_arguments,
 )
-from unigrn.cli.shell import FAILED, Refusal, app, meant, progress, say
+from unigrn.cli.printing import check_replaceable, deliver, indent, summarize, written_files
+from unigrn.cli.shell import Refusal, app, limit_threads, meant, progress, say
 
 if TYPE_CHECKING:
     from unigrn.datasets import Simulation
     from unigrn.network import Network
+
+
+DEMO = "demo.json"  # the digests of the files that a demo wrote
+DEMO_FILES = ("data.h5ad", "prior.tsv", "gold.tsv", "network.tsv", "network.parquet") + (
+    "network.tsv.meta.json",
+    "scores.png",
+    "network.png",
+)
 
 
 def _version(wanted: bool) -> None:
@@ -66,6 +80,7 @@ def _program(
 def demo(
     out: Annotated[str, typer.Option(metavar="DIR", help="Folder to write to.")] = "demo-output",
     seed: Seed = 0,
+    force: Force = False,
 ) -> None:
     """Simulate cells with a known network, infer and score it.
 
@@ -78,12 +93,12 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise Refusal(f"--out {out!r} cannot be written: permission denied")
+    _check_demo(folder, force)
 
     from unigrn.api import infer as infer_network
     from unigrn.datasets import simulate
 
-    names = ("data.h5ad", "prior.tsv", "gold.tsv", "network.tsv", "network.parquet")
-    data, prior, gold, network_tsv, network_parquet = (str(folder / name) for name in names)
+    data, prior, gold, network_tsv, network_parquet = (str(folder / n) for n in DEMO_FILES[:5])
 
     # Seconds on a laptop, and still enough edges for the scores to mean something.
     simulation = simulate(cells=900, regulators=30, genes=300, seed=seed)
@@ -103,15 +118,18 @@ def demo(
             data, prior, "celloracle", groupby="group", layer="imputed", seed=seed
         )
         scores = _evaluate(network, gold, [prior], None, data, "imputed")
-    _summarize(network)
+    summarize(network)
     network.write(network_tsv)
     network.write(network_parquet)
-    written = [data, prior, gold, *_written(network_tsv), network_parquet]
+    written = [data, prior, gold, *written_files(network_tsv), network_parquet]
     print("scores among the edges of the prior, true where any group has the edge")
-    _indent(scores.table())
+    indent(scores.table())
     written += _figures(network, simulation, folder)
+    digests = {Path(path).name: sha256(Path(path).read_bytes()).hexdigest() for path in written}
+    (folder / DEMO).write_text(json.dumps(digests, indent=2) + "\n")
+    written.append(str(folder / DEMO))
     print("written")
-    _indent(written)
+    indent(written)
     print("the same, step by step")
     first = f"--method celloracle --groupby group --layer imputed --seed {seed}".split()
     commands = (
@@ -119,23 +137,33 @@ def demo(
         ["unigrn", "evaluate", network_tsv, "--gold", gold, "--prior", prior]
         + ["--expression", data, "--layer", "imputed"],
     )
-    _indent([shlex.join(command) for command in commands])
+    indent([shlex.join(command) for command in commands])
+
+
+def _check_demo(folder: Path, force: bool) -> None:
+    """Refuse to replace files that no earlier demo wrote, or that were changed since."""
+    try:
+        known = json.loads((folder / DEMO).read_text())
+        known = known if isinstance(known, dict) else {}
+    except (OSError, ValueError):
+        known = {}
+    for name in DEMO_FILES:
+        path = folder / name
+        if path.exists() and not force:
+            whole = path.is_file() and sha256(path.read_bytes()).hexdigest()
+            if known.get(name) != whole:
+                raise Refusal(
+                    f"{str(path)!r} is there and is not as unigrn demo wrote it; give another "
+                    "--out, or --force to replace it"
+                )
 
 
 @app.command()
 def infer(
     data: Data,
-    prior: Priors,
     method: Method,
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="Where to write the network: .tsv, .csv (also .gz), .parquet, .graphml, .h5ad.",
-        ),
-    ],
+    output: Output,
+    prior: Priors = None,
     groupby: Groupby = None,
     layer: Layer = None,
     regulators: Regulators = None,
@@ -143,30 +171,35 @@ def infer(
     param: Params = None,
     seed: Seed = 0,
     dtype: Dtype = "float32",
+    force: Force = False,
+    threads: Threads = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Infer a network from expression and prior evidence.
 
     Example: unigrn infer data.h5ad --prior prior.tsv --method celloracle --groupby cluster -o
     network.tsv
     """
+    if verbose and quiet:
+        raise Refusal("--verbose and --quiet contradict each other; give one")
+    limit_threads(threads)
     request = infer_arguments(
         data, prior, method, groupby, layer, regulators, targets, param, seed, dtype, output
     )
+    check_replaceable(output, force)
     from unigrn.api import infer as infer_network
 
-    with progress():
-        network = infer_network(**request)
-    network.write(output)
-    _summarize(network)
-    print("written")
-    _indent(_written(output))
+    with progress(verbose, quiet):
+        network = infer_network(**request, force=force)
+    deliver(network, output, quiet)
 
 
 @app.command()
 def explain(
     data: Data,
-    prior: Priors,
     method: Method,
+    prior: Priors = None,
     groupby: Groupby = None,
     layer: Layer = None,
     regulators: Regulators = None,
@@ -185,101 +218,6 @@ def explain(
     from unigrn.api import explain as explain_request
 
     print(explain_request(**request))
-
-
-@app.command()
-def methods(as_json: Json = False) -> None:
-    """List the methods with their parameters and references."""
-    from unigrn.methods import registry
-
-    listed = registry()
-    if as_json:
-        print(
-            json.dumps(
-                [
-                    {
-                        "name": name,
-                        "summary": method.summary,
-                        "formula": method.formula,
-                        "parameters": dict(method.parameters),
-                        "reference": method.reference,
-                    }
-                    for name, method in listed.items()
-                ],
-                indent=2,
-                default=str,
-            )
-        )
-        return
-    for name, method in listed.items():
-        print(name)
-        _indent(
-            [
-                " ".join(method.summary.split()),
-                f"parameters: {defaults(method.parameters)}",
-                f"reference: {' '.join(method.reference.split())}",
-            ]
-        )
-
-
-@app.command()
-def verify(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Claims to check; all where none is named."),
-    ] = None,
-    examples: Annotated[
-        int | None, typer.Option(min=1, help="Examples of each search. Default: 30.")
-    ] = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    """Check that methods are what they claim to be: a search for counterexamples.
-
-    Every claim is compared with an independent formulation in plain NumPy, and wrong variants of it
-    must be refuted. Exits with 1 where a claim fails or a wrong variant passes. The proofs are in
-    the repository's folder proofs/.
-    """
-    from unigrn.verify.table import verify as check
-
-    with progress():
-        rows = check(names or (), examples, seed)
-    if as_json:
-        print(json.dumps([row.to_dict() for row in rows], indent=2, allow_nan=False))
-    else:
-        print("\n".join(_verdicts(rows)))
-    if not all(row.holds for row in rows):
-        raise typer.Exit(FAILED)
-
-
-def _verdicts(rows: Sequence[Any]) -> list[str]:
-    """One line for each claim, and what is to be said of those that failed."""
-    width = max(len("claim"), *(len(row.claim.name) for row in rows))
-    heads = f"{'evidence':14s}  examples    worst  tolerance  variants refuted"
-    lines = [f"{'claim':{width}s}  {heads}"]
-    for row in rows:
-        refuted = sum(report.refuted for report in row.variants.values())
-        lines.append(
-            f"{row.claim.name:{width}s}  {row.claim.kind:14s}  {row.report.examples:8d}  "
-            f"{row.report.deviation:7.0e}  {row.report.tolerance:9.0e}  {refuted} of "
-            f"{len(row.variants)}" + ("" if row.holds else "  FAILED")
-        )
-    for row in rows:
-        if not row.report.holds:
-            lines += ["", str(row.report)]
-        lines += [
-            f"{row.claim.name}: the wrong variant {name!r} was not refuted by {report.examples} "
-            "examples (a few can miss it: give --examples 30 or more)"
-            for name, report in row.variants.items()
-            if not report.refuted
-        ]
-    failed = sum(not row.holds for row in rows)
-    lines += [
-        "",
-        f"{len(rows)} claims, {sum(len(row.variants) for row in rows)} wrong variants: "
-        + (f"{failed} claims FAILED" if failed else "all claims hold, every variant refuted"),
-    ]
-    return lines
 
 
 @app.command()
@@ -365,13 +303,6 @@ def _evaluate(
     return score(network, gold, prior=prior or None, targets=targets, expression=values)
 
 
-def _written(output: str) -> list[str]:
-    """Return the files that writing a network to ``output`` makes."""
-    beside = f"{output}.meta.json"
-    plain_table = output.lower().endswith((".tsv", ".csv", ".gz"))
-    return [output, beside] if plain_table else [output]
-
-
 def _figures(network: Network, simulation: Simulation, folder: Path) -> list[str]:
     """Draw the demonstration's figures, as far as what draws them is there; return their paths."""
     from unigrn.plot import evaluation_figure, network_figure
@@ -379,10 +310,10 @@ def _figures(network: Network, simulation: Simulation, folder: Path) -> list[str
     baselines = {"prior alone": simulation.prior, "|Pearson|": simulation.correlations()}
 
     def draw_scores(path: str) -> None:
-        evaluation_figure(network.edges, simulation.truth, baselines, path, name="celloracle")
+        evaluation_figure(network, simulation.truth, baselines, path, name="celloracle")
 
     def draw_network(path: str) -> None:
-        network_figure(network.edges, truth=simulation.truth, path=path)
+        network_figure(network, truth=simulation.truth, path=path)
 
     drawn = []
     for name, draw in (("scores.png", draw_scores), ("network.png", draw_network)):
@@ -394,18 +325,3 @@ def _figures(network: Network, simulation: Simulation, folder: Path) -> list[str
         else:
             drawn.append(path)
     return drawn
-
-
-def _summarize(network: Network) -> None:
-    """Print what was inferred, how optimal it is, and what became of the prior's names."""
-    # Warnings stand on stderr already.
-    lines = [line for line in network.summary() if not line.startswith("warning: ")]
-    print("\n".join(lines))
-    if network.alignment is not None:
-        print("names")
-        _indent(network.alignment.lines())
-
-
-def _indent(lines: Sequence[str]) -> None:
-    for line in lines:
-        print(f"  {line}".rstrip())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import sysconfig
+import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,16 @@ from typing import Any
 import typer
 import typer.core
 
-FAILED, BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED = 1, 2, 70, 130, 141
+FAILED, BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED, TERMINATED = 1, 2, 70, 130, 141, 143
+THREADS = (  # NPROC is XLA's
+    "NPROC",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+EARLY = 30.0  # seconds in which a run that reads says nothing
+LONGEST = 285  # characters of a message, so that its line has 300 at most
 # Of typer's exceptions only the leaves are public. The second parent of this one is, in every
 # release, the one whose message is meant for the user.
 _UsageError = typer.BadParameter.__mro__[2]
@@ -25,6 +36,10 @@ assert hasattr(_UsageError, "format_message")
 
 class Refusal(ValueError):
     """Bad usage or input that the command line found by itself."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end: everything is tidied up as for an interrupt."""
 
 
 class _Commands(typer.core.TyperGroup):
@@ -75,7 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = 0
         try:
-            with _warnings_as_lines(debug), command.make_context("unigrn", arguments) as context:
+            with (
+                _terminating(),
+                _warnings_as_lines(debug),
+                command.make_context("unigrn", arguments) as context,
+            ):
                 command.invoke(context)
         except typer.Exit as stop:
             code = stop.exit_code
@@ -85,14 +104,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         return PIPE_CLOSED
+    except Terminated:
+        say("terminated")
+        return TERMINATED
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
         return INTERRUPTED
     except Exception as problem:
         if debug:
             traceback.print_exc()
-        message, code = _explain(problem)
-        say(f"error: {message}")
+        message, code = _explain(problem, any(":" in argument for argument in arguments))
+        say(f"error: {shortened(message)}")
         if isinstance(problem, OSError):
             _drop_output()
         return code
@@ -110,25 +132,59 @@ def say(text: str) -> None:
     print("unigrn:", " ".join(text.split()), file=sys.stderr)
 
 
-def _explain(problem: Exception) -> tuple[str, int]:
-    """One line for an exception, and the exit code."""
+def _explain(problem: Exception, foreign: bool) -> tuple[str, int]:
+    """One line for an exception, and the exit code; foreign: a method of the user's own ran."""
     if isinstance(problem, _UsageError):
         return _usage(problem), BAD_INPUT
     text = str(problem)
     if isinstance(problem, OSError) and problem.strerror and problem.filename is not None:
         text = f"{problem.filename}: {problem.strerror}"
+    if isinstance(problem, MemoryError) or text.startswith("RESOURCE_EXHAUSTED"):
+        return "out of memory; give fewer cells, genes, targets, bags or factors", BAD_INPUT
     # What the package itself raises, and the errors that stand for bad values and files.
     ours = type(problem).__module__.partition(".")[0] == "unigrn"
     if ours or isinstance(problem, ValueError | OSError):
         return text or type(problem).__name__, BAD_INPUT
-    if place := _outside(problem):
+    if os.environ.get("JAX_PLATFORMS"):
+        from unigrn.backend import check_device
+
+        try:
+            check_device()
+        except ValueError as error:
+            return str(error), BAD_INPUT
+    if foreign and (place := _outside(problem)):
         return f"{place} raised {type(problem).__name__}: {text}", BAD_INPUT
-    if isinstance(problem, MemoryError):
-        return "out of memory; give fewer cells, genes or targets", DEFECT
+    what = f"unexpected {type(problem).__name__}"
+    if package := _package(problem):
+        if sys.flags.optimize > 1:
+            return (
+                f"the package {package} fails where Python runs without docstrings (-OO, "
+                f"PYTHONOPTIMIZE={sys.flags.optimize}): {type(problem).__name__}; unset it, or use "
+                "-O (PYTHONOPTIMIZE=1)"
+            ), BAD_INPUT
+        what += f" in the package {package}"
     return (
-        f"unexpected {type(problem).__name__}: {text}; this is a defect of unigrn: "
+        f"{what}: {shortened(text, 120)}; this is a defect of unigrn: "
         "please report it with the traceback that --debug shows"
     ), DEFECT
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Give a message of at most so many characters: its head, and its end with the advice."""
+    text = " ".join(text.split())
+    head = most * 5 // 8
+    return text if len(text) <= most else f"{text[:head]} ... {text[head + 5 - most :]}"
+
+
+def _package(problem: Exception) -> str:
+    """Name the installed package in which an exception arose; empty where it is our own."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    for name in ("purelib", "platlib"):
+        home = Path(sysconfig.get_path(name))
+        if frames and Path(frames[-1].filename).is_relative_to(home):
+            package = Path(frames[-1].filename).relative_to(home).parts[0].removesuffix(".py")
+            return "" if package == "unigrn" else package
+    return ""
 
 
 def _outside(problem: Exception) -> str:
@@ -182,30 +238,94 @@ def _warnings_as_lines(debug: bool) -> Iterator[None]:
 
 
 @contextmanager
-def progress() -> Iterator[None]:
-    """Show the progress of long work on stderr, where that is a terminal."""
-    if not sys.stderr.isatty():
+def _terminating() -> Iterator[None]:
+    """Make SIGTERM an exception, as SIGINT is, so that half-written files are removed."""
+
+    def end(*_: Any) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread: whoever started it sees to signals
         yield
         return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def limit_threads(threads: int | None) -> None:
+    """Have XLA, BLAS and Arrow use at most so many threads; to be called before they load."""
+    if threads is not None:
+        for name in THREADS:
+            os.environ[name] = str(threads)
+
+
+@contextmanager
+def progress(verbose: bool = False, quiet: bool = False) -> Iterator[None]:
+    """Show the progress of long work on stderr: a bar on a terminal, lines elsewhere."""
+    from unigrn.progress import listening
+
+    if quiet:
+        yield
+    elif verbose or sys.stderr is None or not sys.stderr.isatty():
+        with listening(_lines(1.0 if verbose else 60.0, verbose)):
+            yield
+    else:
+        with _bar() as show, listening(show):
+            yield
+
+
+def _lines(pause: float, starts: bool) -> Callable[[str, int, int], None]:
+    """Give a listener that prints lines, the first at once, then one in ``pause`` seconds."""
+    last = -pause
+    start = before = time.monotonic()  # of the last report: the next stage begins there
+    began: dict[str, float] = {}
+
+    def show(stage: str, done: int, total: int) -> None:
+        nonlocal last, before
+        now = time.monotonic()
+        begin = began.setdefault(stage, before) if total else now
+        before = now
+        soon = now - last < pause
+        # What is read may still be refused, and that is one line unless it takes long.
+        early = len(began) == 1 and now - start < EARLY
+        if (soon and done != total) if starts else (not total or soon or early):
+            return
+        last = now
+        text = f"{stage}: {done:,} of {total:,}" if total else stage
+        left = (now - begin) / done * (total - done) if 0 < done < total else 0.0
+        if left >= 5 and now - begin >= 5:
+            text += (
+                f", about {left:.0f} s left" if left < 90 else f", about {left / 60:.0f} min left"
+            )
+        say(text)
+
+    return show
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Give a listener that draws a bar for each stage."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeElapsedColumn as Elapsed
-
-    from unigrn.progress import listening
+    from rich.progress import TimeRemainingColumn as Left
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         Elapsed(),
+        Left(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, Any] = {}
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = bar.add_task(stage, total=total or None)
+            bar.update(tasks[stage], completed=done, total=total or None)
 
-        with listening(show):
-            yield
+        yield show

@@ -11,6 +11,10 @@ the network's own scores on permuted target names (what the numbers of edges per
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+from typing import Any
+
 from unigrn.evaluate.baselines import BLOCK, LEAK_ENRICHMENT, LEAK_SHARE
 from unigrn.evaluate.evaluation import Evaluation, evaluate
 from unigrn.evaluate.gold import load_gold
@@ -28,3 +32,13 @@ __all__ = [
     "precision_recall",
     "ranking_metrics",
 ]
+
+
+class _Callable(ModuleType):
+    """``unigrn.evaluate(network, gold)`` is `unigrn.evaluate.evaluate`."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Evaluation:
+        return evaluate(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -2,7 +2,7 @@
 
 Layouts
 -------
-`.tsv`, `.csv`, and both with `.gz`
+`.tsv`, `.csv`, both also with `.gz`, and `.txt`, which is `.tsv`
     Header, then one line per edge. UTF-8, lines end in a line feed. A field is in double quotes
     only where it must be: where it holds the separator, a quote or a line break. Undefined values
     are empty; a number is the shortest decimal that gives back the same float32 or float64.
@@ -18,6 +18,10 @@ Layouts
     An AnnData without observations whose variables are all genes of the network, with `uns` and
     `varp` as `Network.to_anndata` fills them; `uns["unigrn"]["provenance"]` is the document.
 
+`.sif`
+    To be written only: source, "activates" or "represses", target; see `unigrn.files.sif`.
+    `FILE.meta.json` is as beside a table.
+
 The document is JSON: the keys of the provenance (method, hyperparameters, seed, versions, ...),
 and `alignment`; `certificates` (counts per status, the worst residual, and the rows that did not
 converge); `columns` (their meaning); `undefined_p` (the number of such edges); `network` (what
@@ -27,24 +31,38 @@ reading back needs: the types of the columns, and the names that no edge mention
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unigrn import tables
 from unigrn.check import listed
-from unigrn.files import delimited, graphml, h5ad, parquet
+from unigrn.files import delimited, graphml, h5ad, parquet, sif
 from unigrn.files.atomic import WriteError, write_whole
 from unigrn.files.document import Parts, parsed, readable, restored
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SUFFIXES", "Parts", "WriteError", "read_edges", "read_network", "suffix_of", "write"]
+__all__ = [
+    "SUFFIXES",
+    "WRITTEN",
+    "Parts",
+    "WriteError",
+    "is_own",
+    "read_edges",
+    "read_network",
+    "suffix_of",
+    "table_bytes",
+    "write",
+    "write_table",
+]
 
-SUFFIXES = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".parquet", ".graphml", ".h5ad")
+SUFFIXES = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz", ".parquet", ".graphml", ".h5ad")
+WRITTEN = (*SUFFIXES, ".sif")  # that one has no numbers to read
 
 _FORMATS = {".parquet": parquet, ".graphml": graphml, ".h5ad": h5ad}
 _SYNONYMS = {"source": ("Source", "tf", "TF", "regulator", "Regulator"), "target": ("Target",)}
@@ -52,28 +70,73 @@ _SYNONYMS = {"source": ("Source", "tf", "TF", "regulator", "Regulator"), "target
 
 def write(parts: Parts, path: str | os.PathLike) -> None:
     """Write a network; see `unigrn.Network.write`."""
-    suffix, text = suffix_of(path), os.fspath(path)
+    suffix, text = suffix_of(path, WRITTEN), os.fspath(path)
     if suffix in _FORMATS:
         write_whole([(text, lambda _: _FORMATS[suffix].rendered(parts))])
-        return
+    elif suffix == ".sif":
+        _write_with_meta(text, lambda: sif.rendered(parts.edges), parts.document)
+    else:
+        write_table(parts.edges, path, parts.document)
 
-    def table(_: list[str]) -> Iterator[bytes]:
-        lines = delimited.rendered(parts.edges, "," if suffix.startswith(".csv") else "\t")
-        return delimited.gzipped(lines) if suffix.endswith(".gz") else lines
 
+def write_table(table: pd.DataFrame, path: str | os.PathLike, document: Mapping[str, Any]) -> None:
+    """Write a table as `.tsv`, `.txt` or `.csv` (also `.gz`), and the document beside it.
+
+    Raises
+    ------
+    ValueError
+        For another suffix, or where the file cannot be written (`WriteError`).
+    """
+    suffix = suffix_of(path, [s for s in SUFFIXES if s not in _FORMATS])
+
+    def lines() -> Iterator[bytes]:
+        plain = table_bytes(table, "," if suffix.startswith(".csv") else "\t")
+        return delimited.gzipped(plain) if suffix.endswith(".gz") else plain
+
+    _write_with_meta(os.fspath(path), lines, document)
+
+
+def table_bytes(table: pd.DataFrame, separator: str = "\t") -> Iterator[bytes]:
+    """Give the bytes of a plain table, piece by piece."""
+    return delimited.rendered(table, separator)
+
+
+def _write_with_meta(
+    path: str, table: Callable[[], Iterable[bytes]], document: Mapping[str, Any]
+) -> None:
     def meta(digests: list[str]) -> Iterator[bytes]:
-        yield readable(parts.document | {"table_sha256": digests[0]})
+        yield readable({**document, "table_sha256": digests[0]})
 
-    write_whole([(text, table), (text + ".meta.json", meta)])
+    write_whole([(path, lambda _: table()), (path + ".meta.json", meta)])
 
 
-def suffix_of(path: str | os.PathLike) -> str:
+def is_own(path: str | os.PathLike) -> bool:
+    """Whether a file is a network, or a table made of one, as it was written here.
+
+    False for one that was changed since, and for an `.h5ad` with cells: to replace it would lose
+    what is not ours.
+    """
+    name = os.fspath(path)
+    suffix = next((s for s in _FORMATS if name.lower().endswith(s)), None)
+    try:
+        if suffix == ".h5ad":
+            return h5ad.is_bare(name)
+        if suffix is not None:
+            return _read(name, None)[1] is not None
+        with open(name + ".meta.json", "rb") as file:
+            about = json.load(file)
+        return about["table_sha256"] == hashlib.sha256(tables.content(name)).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def suffix_of(path: str | os.PathLike, known: Iterable[str] = SUFFIXES) -> str:
     """Give the suffix of a network file.
 
     Raises
     ------
     ValueError
-        Where it is none of `SUFFIXES`.
+        Where it is none of those known.
 
     Examples
     --------
@@ -81,12 +144,10 @@ def suffix_of(path: str | os.PathLike) -> str:
     '.tsv.gz'
     """
     name = os.path.basename(os.fspath(path)).lower()
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+    for suffix in sorted(known, key=len, reverse=True):
         if name.endswith(suffix):
             return suffix
-    raise ValueError(
-        f"{os.fspath(path)!r} has no known suffix; needed one of {', '.join(SUFFIXES)}"
-    )
+    raise ValueError(f"{os.fspath(path)!r} has no known suffix; needed one of {', '.join(known)}")
 
 
 def read_edges(path: str | os.PathLike) -> pd.DataFrame:
@@ -95,9 +156,9 @@ def read_edges(path: str | os.PathLike) -> pd.DataFrame:
     Parameters
     ----------
     path : path
-        `.tsv`, `.csv` (optionally `.gz`), `.parquet`, `.graphml` or `.h5ad`. Regulators are in a
-        column `source` (or `tf`, `TF`, `regulator`), genes in `target`, groups, where there are
-        some, in `group`; `weight` and `score` are numbers.
+        `.tsv`, `.txt`, `.csv` (optionally `.gz`), `.parquet`, `.graphml` or `.h5ad`. Regulators are
+        in a column `source` (or `tf`, `TF`, `regulator`), genes in `target`, groups, where there
+        are some, in `group`; `weight` and `score` are numbers.
 
     Returns
     -------
@@ -142,7 +203,7 @@ def read_network(path: str | os.PathLike) -> dict[str, Any]:
     """Read the parts of a network, as keywords of `Network`."""
     about = None
     suffix = suffix_of(path)
-    if suffix.startswith((".tsv", ".csv")):
+    if suffix not in _FORMATS:
         about = _read_meta(path)
     table, about, certificate = _read(path, about)
     if about is None:

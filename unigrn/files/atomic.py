@@ -8,7 +8,16 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from typing import IO, Any
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # not Unix: a file that is written cannot be told from one that was left
+    fcntl = None
+
+_PREFIX, _SUFFIX = ".unigrn-", ".tmp"
 
 
 class WriteError(ValueError):
@@ -19,7 +28,8 @@ def write_whole(files: list[tuple[str, Callable[[list[str]], Iterable[bytes]]]])
     """Write files so that each is either the old one or the complete new one.
 
     Every file is written beside its place and brought to the disk; only when all are complete do
-    they replace the old ones, one after the other.
+    they replace the old ones, one after the other. What a killed process left half written beside
+    them is removed.
 
     Parameters
     ----------
@@ -33,14 +43,17 @@ def write_whole(files: list[tuple[str, Callable[[list[str]], Iterable[bytes]]]])
         exception, and a KeyboardInterrupt stays one.
     """
     places, digests, current = [], [], files[0][0]
+    locks = ExitStack()  # held until all is in place
     try:
         for current, contents in files:
             target = _destination(current)
+            folder = os.path.dirname(target)
+            _remove_leftovers(folder)
             # Long names leave no room for a suffix, so the name does not contain the old one. It
             # is noted before the file exists: an interrupt in between must find it.
-            temporary = os.path.join(os.path.dirname(target), f".unigrn-{secrets.token_hex(8)}.tmp")
+            temporary = os.path.join(folder, f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
             places.append((current, temporary, target))
-            digests.append(_write_new(temporary, target, contents(digests)))
+            digests.append(_write_new(temporary, target, contents(digests), locks))
         # A crash between two of these leaves a new table beside the old FILE.meta.json. Reading
         # notices, because the latter holds the digest of the table that it belongs to.
         for place in places:
@@ -54,6 +67,7 @@ def write_whole(files: list[tuple[str, Callable[[list[str]], Iterable[bytes]]]])
         for _, temporary, _ in places:
             with suppress(OSError):  # replaced, or never made
                 os.unlink(temporary)
+        locks.close()
 
 
 def _destination(path: str) -> str:
@@ -71,16 +85,36 @@ def _destination(path: str) -> str:
     return target
 
 
-def _open_new(path: str) -> int:
-    """Open a file that must not exist, with the permissions that `open` gives."""
+def _remove_leftovers(folder: str) -> None:
+    """Remove what killed processes left: the files of ours that nobody holds a lock on."""
+    with suppress(OSError):
+        for entry in list(os.scandir(folder or ".")) if fcntl else ():
+            if entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX):
+                with suppress(OSError), open(entry.path, "rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(entry.path)
+
+
+def _open_new(path: str, locks: ExitStack) -> IO[bytes]:
+    """Open a file that must not exist, with the permissions that `open` gives, and lock it."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    return os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+    while True:
+        file = os.fdopen(os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666), "wb")
+        if fcntl is None:
+            return file
+        lock = os.dup(file.fileno())
+        locks.callback(os.close, lock)
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock).st_nlink:
+            return file
+        file.close()  # another process took it for a leftover before it was locked
 
 
-def _write_new(path: str, old: str, contents: Iterable[bytes]) -> str:
+def _write_new(path: str, old: str, contents: Iterable[bytes], locks: ExitStack) -> str:
     """Write a new file to the disk, with the permissions of `old` where that exists."""
     digest = hashlib.sha256()
-    with os.fdopen(_open_new(path), "wb") as file:
+    with _open_new(path, locks) as file:
         with suppress(FileNotFoundError):
             mode = stat.S_IMODE(os.stat(old).st_mode)
             with suppress(OSError, AttributeError):  # not every file system has permissions

@@ -75,6 +75,8 @@ def rendered(parts: Parts) -> Iterator[bytes]:
     yield ("\n".join(head) + "\n").encode()
 
     genes = parts.genes
+    if parts.document.get("filters"):  # what a filter left bare is in the document only
+        genes = np.union1d(edges["source"].to_numpy(str), edges["target"].to_numpy(str))
     shown = pa.array([_xml(name) for name in genes.tolist()], pa.string())
     kinds = [
         pa.array(np.isin(genes, known)).cast(pa.string())

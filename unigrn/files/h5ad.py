@@ -151,6 +151,17 @@ def read(
     return _without_categories(entry["edges"]), about, certificate
 
 
+def is_bare(path: str) -> bool:
+    """Whether a file holds a network and no cells, as `rendered` writes it."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        found: Any = file
+        if "uns/unigrn/provenance" not in found or "X" in found:
+            return False
+        return found["obs"][found["obs"].attrs["_index"]].shape == (0,)
+
+
 def _without_categories(table: pd.DataFrame) -> pd.DataFrame:
     """Turn categories into text, None where undefined."""
     import pandas as pd

@@ -32,10 +32,38 @@ class Method:
         return (inspect.getdoc(self.function) or self.name).splitlines()[0]
 
     @property
+    def sections(self) -> dict[str, str]:
+        """Text of the docstring by its headings; what stands before the first is under ""."""
+        found, name = {"": ""}, ""
+        lines = (inspect.getdoc(self.function) or "").splitlines()
+        for line, below in zip(lines, [*lines[1:], ""], strict=True):
+            if below and not below.strip("-") and len(below) == len(line):
+                name = line
+            elif line.strip("-") or not line:
+                found[name] = found.get(name, "") + line + "\n"
+        return {name: text.strip("\n") for name, text in found.items()}
+
+    @property
     def reference(self) -> str:
         """Everything under References in the docstring, as one line."""
-        text = inspect.getdoc(self.function) or ""
-        return " ".join(text.partition("References\n----------\n")[2].split())
+        return " ".join(self.sections.get("References", "").split())
+
+    @property
+    def notes(self) -> str:
+        """When to take the method and what it expects of the values: Notes of the docstring."""
+        return self.sections.get("Notes", "")
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each hyperparameter means, in one line; parameters described together share it."""
+        found: dict[str, str] = {}
+        names: list[str] = []
+        for line in self.sections.get("Parameters", "").splitlines():
+            if line and not line[0].isspace():
+                names = [name.strip() for name in line.partition(" : ")[0].split(",")]
+            else:
+                found |= {name: f"{found.get(name, '')} {line.strip()}".strip() for name in names}
+        return {name: found.get(name, "") for name in self.parameters}
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -57,11 +57,13 @@ def celloracle(
     prior
         Base GRN: candidate regulators of each target.
     alpha
-        Ridge strength.
+        Ridge strength, not scaled by the number of cells: the more cells, the less it shrinks.
+        Larger: smaller and more even weights.
     bags
-        Number of bootstrap samples.
+        Number of bootstrap samples. More steady the weights and shrink ``p``, at the same share of
+        time.
     max_features
-        Share of the candidates in each bag.
+        Share of a target's candidates in each bag, above 0 to 1.
     draws
         "shared" (one bootstrap of the cells a bag, fast) or "released" (that program's own index
         streams, whatever the seed).
@@ -71,6 +73,14 @@ def celloracle(
         group) permuted targets would give. It is calibrated for targets related to none of their
         candidates; it does not tell a regulator from one correlated with it. Cells are permuted
         within stretches of 1,024 cells of the group.
+
+    Notes
+    -----
+    Take it for single cells with a base GRN, one network per cluster (``groupby``): fast, and the
+    edges are the candidates of the prior. It expects log-normalised values smoothed over
+    neighbouring cells (the imputed layer); counts and values with many zeros are fitted too, and
+    warned of. ``p`` is not calibrated; for a calibrated fdr give ``permutations=2`` and cut edges
+    by it.
 
     References
     ----------
@@ -123,6 +133,12 @@ def celloracle_bayesian(
         Cap on the updates.
     permutations
         Number of permuted copies of every target, for the column ``fdr``; see `celloracle`.
+
+    Notes
+    -----
+    Take it for CellOracle's other fit: no bags, the ridge strength found from the data, a variance
+    for every edge. It expects log-normalised, imputed values as `celloracle` does, and more cells
+    in a group than candidates of a target. For a calibrated fdr give ``permutations=2``.
 
     References
     ----------

@@ -50,6 +50,12 @@ def linear_gaussian(
         0: the expectation in closed form. R > 0: by R draws at each step, with stochastic
         gradients.
 
+    Notes
+    -----
+    Take it where the prior is a belief, not a mask: edges off the prior are possible and shrunk
+    harder, and every weight has a variance. It expects log-normalised values or log ratios; every
+    gene is scaled.
+
     References
     ----------
     Blei, Kucukelbir and McAuliffe, J. Am. Stat. Assoc. 112 (2017) 859,

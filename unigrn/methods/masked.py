@@ -23,9 +23,15 @@ def masked_lasso(
     prior
         Candidate regulators of each target.
     strength
-        lambda; edges vanish where their slope at 0 stays below it.
+        lambda: the larger, the fewer edges; one vanishes where its slope at 0 stays below.
     noise_variance
         s^2 of every target; None takes each target's own variance in the group.
+
+    Notes
+    -----
+    Take it for short lists of regulators: weak candidates of the prior get no edge. It expects
+    log-normalised values or log ratios; every gene is scaled, so that bulk data will do. Few cells
+    and a high ``strength`` leave no edge at all.
 
     References
     ----------
@@ -56,7 +62,14 @@ def masked_ridge(prior: Prior | None, alpha: float = 0.1) -> Spec:
     prior
         Candidate regulators of each target.
     alpha
-        Ridge strength relative to the number of cells.
+        Ridge strength relative to the number of cells: larger, and weights are smaller and more
+        even.
+
+    Notes
+    -----
+    Take it as the fast, plain fit of a prior, on single cells or bulk data, and as what a more
+    elaborate method has to beat. It expects log-normalised values or log ratios; every gene is
+    scaled.
 
     References
     ----------
@@ -89,7 +102,14 @@ def full_ridge(prior: Prior | None, alpha: float = 1.0) -> Spec:
     prior
         Its measured sources are the default regulators.
     alpha
-        Ridge strength relative to the number of cells.
+        Ridge strength relative to the number of cells: larger, and weights are smaller and more
+        even.
+
+    Notes
+    -----
+    Take it without a prior (give the regulators: ``--regulators``), or to find edges that the prior
+    lacks. It expects log-normalised values or log ratios; every gene is scaled. The table has an
+    edge for every pair: cut it with ``filter(top=...)``.
 
     References
     ----------

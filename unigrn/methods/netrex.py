@@ -53,15 +53,21 @@ def netrex(
         Strength of the Laplacian, the |correlation| above which targets are kin, and whether
         targets of opposite expression are pulled to opposite coefficients.
     ridge_activity, ridge_network
-        mu and xi.
+        mu and xi: how strongly activities and coefficients are shrunk.
     bound_activity, bound_network
-        M and C.
+        M and C: the largest |activity| and |coefficient|.
     sweeps, tolerance, absolute
         At most so many sweeps; stop at a relative, or at an absolute change of the objective.
     scale
         "range": every gene within -1 to 1, which the bounds are made for: the middle of its values
         in a group of cells is 0, half its range over all cells 1. "standard": centred within each
         group and divided by its standard deviation. None: expression as it is.
+
+    Notes
+    -----
+    Take it for bulk data with a prior of which part is wrong and part is missing: edges leave and
+    enter within budgets. It expects log-normalised values or log ratios of many conditions. Whole
+    genomes take long; not convex.
 
     References
     ----------

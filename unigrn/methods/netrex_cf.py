@@ -19,6 +19,7 @@ from unigrn.terms import Array, Blocks, PriorView, Squares, View
 
 STEPS = ("safe", "released")
 RANKS = ("factors", "confidence")
+MOST_FACTORS = 1000  # or as many as there are regulators or targets
 NOTES = {
     "weight": "coefficient of the regulator's hidden activity, signed so that activity and "
     "expression of the regulator correlate positively",
@@ -64,11 +65,11 @@ def netrex_cf(
     prior
         One or more layers of evidence; the number that names an edge sets its confidence.
     factors
-        Number of latent factors.
+        Number of latent factors of the prior. 10 do for a few hundred genes, and are faster.
     evidence
         Multipliers of edges named by one, two, ... layers (the last ones, with fewer layers).
     strength
-        Lambda, weight of the collaborative filter.
+        Lambda, weight of the collaborative filter: larger, and the network keeps to the prior more.
     boost
         beta = boost x confidence on the prior.
     floor
@@ -76,7 +77,8 @@ def netrex_cf(
     per_target
         Prior edges kept for each target; the others count as edges off the prior.
     ridge_activity, ridge_network, ridge_factors
-        a, s and rho, >= 0. At 0 the least value need not be attained, or not by finite blocks.
+        a, s and rho, >= 0: how strongly activities, coefficients and factors are shrunk. At 0 the
+        least value need not be attained, or not by finite blocks.
     steps
         "safe": no step raises the objective. "released": the released step of theta, half as
         careful, which may; and prior edges beyond ``per_target`` keep the weight of their evidence,
@@ -97,6 +99,13 @@ def netrex_cf(
         "standard": every gene centred within each group of cells and divided by its standard
         deviation over all of them. None: expression as it is, as the released program takes it;
         its means then fill the first activities.
+
+    Notes
+    -----
+    Take it for bulk data or many conditions with several sources of evidence, where activities of
+    the regulators differ from their expression. It expects log-normalised values or log ratios.
+    Give ``runs=3`` or more: what is found depends on the start, and ``score_sd`` says how far.
+    "ended after the method's own number of sweeps" is its released rule, not a failure.
 
     References
     ----------
@@ -171,15 +180,20 @@ def netrex_cf_sketch(
     prior
         One or more layers of evidence.
     factors
-        Number of latent factors.
+        Number of latent factors of the prior. 10 do for a few hundred genes, and are faster.
     slope, on, off
-        a, a1 and a2; see `unigrn.collaborative_sketch`.
+        a, a1 and a2: weights of the evidence, of edges on and off the prior; see
+        `unigrn.collaborative_sketch`.
     cost
         eta, price of an edge.
     ridge_activity, ridge_network
-        kappa and lambda.
+        kappa and lambda: how strongly activities and coefficients are shrunk.
     sweeps, tolerance, runs, scale
         As in `netrex_cf`.
+
+    Notes
+    -----
+    Take it to compare with `netrex_cf` only. It expects the same values.
 
     References
     ----------
@@ -239,6 +253,12 @@ class Start:
             raise ValueError(
                 "the start of netrex_cf needs a term collaborative(...) that is not "
                 "multiplied by a number: give it another strength instead"
+            )
+        most = max(MOST_FACTORS, *prior.valid.shape)
+        if self.factors > most:
+            raise ValueError(
+                f"factors is {self.factors:,}; needed {most:,} at most: more than there are "
+                "regulators or targets say nothing new"
             )
         u, v = self.factorise(filtering, prior, key)
         # Before they are balanced, which leaves rounding where V'U is 0.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unigrn.evaluate.judged import defined_score, in_group, true_edges
-from unigrn.plot.style import BLUE, INK, RED, STYLE, check, need, one_group
+from unigrn.plot.style import BLUE, INK, RED, STYLE, check, need, one_group, save, table_of
 
 if TYPE_CHECKING:
     import os
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from unigrn.network import Network
+
 
 def network_figure(
-    edges: pd.DataFrame,
+    edges: Network | pd.DataFrame,
     top: int = 40,
     group: str | None = None,
     *,
@@ -34,7 +36,8 @@ def network_figure(
     Parameters
     ----------
     edges
-        Table [group,] source, target, weight[, score]; edges rank by score, else by |weight|.
+        A network, or a table [group,] source, target, weight[, score]; edges rank by score, else
+        by |weight|.
     top
         Number of edges.
     group
@@ -63,6 +66,7 @@ def network_figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    edges = table_of(edges)
     check(edges, "edges", "weight")
     if top < 1:
         raise ValueError(f"top is {top}; needed 1 or more")
@@ -98,7 +102,7 @@ def network_figure(
         _hubs(axes, graph, networkx)
         axes.set_title(title or f"The {len(chosen)} strongest edges{where}")
         if path is not None:
-            figure.savefig(path)
+            save(figure, path)
     return figure
 
 

@@ -9,7 +9,20 @@ import numpy as np
 
 from unigrn.evaluate.judged import judge
 from unigrn.evaluate.metrics import precision_recall, ranking_metrics
-from unigrn.plot.style import BLUE, GREY, INK, LINES, RED, STYLE, check, groups_of, need, one_group
+from unigrn.plot.style import (
+    BLUE,
+    GREY,
+    INK,
+    LINES,
+    RED,
+    STYLE,
+    check,
+    groups_of,
+    need,
+    one_group,
+    save,
+    table_of,
+)
 
 if TYPE_CHECKING:
     import os
@@ -18,11 +31,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from unigrn.network import Network
+
 
 def evaluation_figure(
-    network_edges: pd.DataFrame,
+    network_edges: Network | pd.DataFrame,
     truth: pd.DataFrame,
-    baselines: Mapping[str, pd.DataFrame] | None = None,
+    baselines: Mapping[str, Network | pd.DataFrame] | None = None,
     path: str | os.PathLike[str] | None = None,
     *,
     name: str = "network",
@@ -45,7 +60,8 @@ def evaluation_figure(
     Parameters
     ----------
     network_edges
-        Table [group,] source, target, weight[, score]; edges rank by score, else by |weight|.
+        A network, or a table [group,] source, target, weight[, score]; edges rank by score, else
+        by |weight|.
     truth
         Table [group,] source, target[, weight] of true edges, or with a column label of 0 and 1.
     baselines
@@ -81,7 +97,9 @@ def evaluation_figure(
         raise ValueError(
             f"regulators is {regulators} and targets is {targets}; needed 1 or more of each"
         )
-    tables = {name: network_edges, **(baselines or {})}
+    network_edges = table_of(network_edges)
+    tables = {name: network_edges}
+    tables |= {label: table_of(table) for label, table in (baselines or {}).items()}
     for label, table in tables.items():
         check(table, label, "weight" if label == name or "score" not in table else "score")
     check(truth, "truth")
@@ -107,7 +125,7 @@ def evaluation_figure(
         _strength(right, pairs, scores[name], name)
         _make_room(left, middle, right)
         if path is not None:
-            figure.savefig(path)
+            save(figure, path)
     return figure
 
 

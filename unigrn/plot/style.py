@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unigrn.network import Network
+
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, distinct with every common kind of colour blindness.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
@@ -55,6 +59,18 @@ STYLE = {
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
 }
+
+
+def table_of(network: Network | pd.DataFrame) -> pd.DataFrame:
+    """Give the table of edges of a network; a table is its own."""
+    return network.edges if isinstance(network, Network) else network
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Save a figure, and say in the file who drew it, where the format has a place for that."""
+    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    key = {".png": "Software", ".pdf": "Creator", ".svg": "Creator"}.get(suffix)
+    figure.savefig(path, metadata=None if key is None else {key: "unigrn"})
 
 
 def groups_of(edges: pd.DataFrame) -> list[str | None]:

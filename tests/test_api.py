@@ -1,0 +1,115 @@
+"""What people try first in Python, and the checks of the machine below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+import unigrn
+from unigrn import backend
+
+GENES = [f"G{i}" for i in range(8)]
+
+
+@pytest.fixture(scope="module")
+def table():
+    random = np.random.default_rng(0)
+    values = random.gamma(2.0, size=(40, 8))
+    values[:, 3:] += values[:, :3] @ random.uniform(size=(3, 5))
+    return pd.DataFrame(values, columns=GENES, index=[f"cell{i}" for i in range(40)])
+
+
+@pytest.fixture(scope="module")
+def prior():
+    pairs = [(s, t) for s in GENES[:3] for t in GENES[3:]]
+    return pd.DataFrame(pairs, columns=["source", "target"])
+
+
+def test_a_table_of_cells_and_genes_is_data(table, prior):
+    import anndata
+
+    one = unigrn.infer(table, prior, "masked_ridge")
+    other = unigrn.infer(anndata.AnnData(table), prior, "masked_ridge")
+    pd.testing.assert_frame_equal(one.edges, other.edges)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda t: t.T.reset_index(drop=True).T, {}, r"column 0; needed cells x genes.*\.T"),
+        (lambda t: t.assign(kind="a"), {}, "'kind'.*numbers only"),
+        (lambda t: t, {"groupby": "kind"}, "give AnnData"),
+        (lambda t: pd.concat([t, t[["G0"]]], axis=1), {}, "G0"),
+    ],
+)
+def test_a_table_that_is_none_of_cells_and_genes_is_refused(table, prior, change, options, message):
+    with pytest.raises(ValueError, match=message):
+        unigrn.infer(change(table), prior, "masked_ridge", **options)
+
+
+def test_no_prior_is_one_where_the_method_needs_none(table):
+    network = unigrn.infer(table, None, "full_ridge", regulators=GENES[:2])
+    assert network.regulators.tolist() == GENES[:2]
+    for method in ("celloracle", "netrex_cf", "linear_gaussian"):
+        with pytest.raises(ValueError, match=f"method {method} needs prior.*give a prior"):
+            unigrn.infer(table, None, method)
+
+
+def test_evaluate_is_a_call_and_a_module(table, prior):
+    network = unigrn.infer(table, prior, "masked_ridge")
+    gold = prior.assign(label=np.arange(len(prior)) % 2)
+    scores = unigrn.evaluate(network, gold)
+    assert scores.to_dict() == unigrn.evaluate.evaluate(network, gold).to_dict()
+    assert unigrn.evaluate.METRICS
+
+
+def test_a_plan_too_large_for_the_machine_is_refused(table, prior, monkeypatch):
+    with pytest.raises(ValueError, match=r"needs about .* GB of memory.*bags.*force=True"):
+        unigrn.infer(table, prior, "celloracle", bags=10**9)
+    monkeypatch.setattr("unigrn.planner.free_memory", lambda: None)  # not known: go on
+    assert len(unigrn.infer(table, prior, "celloracle", bags=2).edges)
+
+
+def test_the_memory_of_the_machine_is_known_where_the_system_says_it():
+    free = backend.free_memory()
+    assert free is None or free > 1e6
+
+
+def test_the_limit_of_the_process_counts():
+    resource = pytest.importorskip("resource")
+    if jax.default_backend() != "cpu":
+        pytest.skip("memory is that of the GPU")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("the system does not show what a process takes")
+    pages = int(statm.read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (pages + (1 << 28), before[1]))
+    try:
+        free = backend.free_memory()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert free is not None and free <= 1 << 28
+
+
+def test_the_largest_array_of_a_program_is_found_in_its_loops():
+    def program(x):
+        return jax.lax.fori_loop(0, 3, lambda _, y: jnp.outer(y, y).sum(0), x)
+
+    closed = jax.make_jaxpr(program)(jnp.ones(100, jnp.float32))
+    assert backend.largest_array(closed.jaxpr) == 100 * 100 * 4
+
+
+@pytest.mark.parametrize(("value", "want"), [("1", 1), ("", None), ("0", None), ("x", None)])
+def test_cores_follow_what_was_asked_for(monkeypatch, value, want):
+    monkeypatch.delenv("NPROC", raising=False)
+    allowed = backend.cores()
+    monkeypatch.setenv("NPROC", value)
+    assert backend.cores() == (want or allowed)
+    monkeypatch.setenv("NPROC", "100000")
+    assert backend.cores() == allowed

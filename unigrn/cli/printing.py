@@ -1,0 +1,78 @@
+"""What the commands print of a network, and how they deliver it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from unigrn.cli.shell import Refusal
+
+if TYPE_CHECKING:
+    from unigrn.network import Network
+
+STDOUT = "-"
+
+
+def written_files(output: str) -> list[str]:
+    """Return the files that writing a network to ``output`` makes."""
+    whole = output.lower().endswith((".parquet", ".graphml", ".h5ad"))
+    return [output] if whole else [output, f"{output}.meta.json"]
+
+
+def check_replaceable(output: str, force: bool) -> None:
+    """Refuse an existing output that is not one of ours, unless it is to be replaced."""
+    import os
+
+    if force or output == STDOUT or not os.path.exists(output):
+        return
+    from unigrn.files import is_own
+
+    if os.path.isfile(output) and not is_own(output):
+        raise Refusal(
+            f"output {output!r} exists, and is not as unigrn wrote it; give another name, or "
+            "--force to replace it"
+        )
+
+
+def deliver(network: Network, output: str, quiet: bool = False) -> None:
+    """Write a network, to stdout where asked for, and print what it is on the other stream."""
+    if output == STDOUT:
+        from unigrn.files import table_bytes
+
+        with printing_to_stderr():
+            if not quiet:
+                summarize(network)
+        sys.stdout.flush()
+        for piece in table_bytes(network.edges):
+            sys.stdout.buffer.write(piece)
+        return
+    network.write(output)
+    if not quiet:
+        summarize(network)
+        print("written")
+        indent(written_files(output))
+
+
+@contextlib.contextmanager
+def printing_to_stderr() -> Iterator[None]:
+    """Print on stderr inside the block: stdout is taken by a table."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def summarize(network: Network) -> None:
+    """Print what was inferred, how optimal it is, and what became of the prior's names."""
+    # Warnings stand on stderr already.
+    lines = [line for line in network.summary() if not line.startswith("warning: ")]
+    print("\n".join(lines))
+    if network.alignment is not None:
+        print("names")
+        indent(network.alignment.lines())
+
+
+def indent(lines: Sequence[str]) -> None:
+    """Print lines two blanks in."""
+    for line in lines:
+        print(f"  {line}".rstrip())

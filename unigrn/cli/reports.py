@@ -1,0 +1,135 @@
+"""The commands that tell what there is and whether it holds: methods, verify."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unigrn.cli.arguments import Json, Seed, defaults
+from unigrn.cli.printing import indent
+from unigrn.cli.shell import FAILED, app, progress
+
+if TYPE_CHECKING:
+    from unigrn.methods import Method
+
+
+@app.command()
+def methods(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A method to explain; all are listed otherwise."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the methods, or say of one what its parameters mean and when to take it."""
+    from unigrn.methods import get, registry
+
+    chosen = {name: get(name)} if name is not None else registry()
+    if as_json:
+        rows = [_row(name, method) for name, method in chosen.items()]
+        print(json.dumps(rows, indent=2, default=str))
+    elif name is not None:
+        print("\n".join(_explained(name, chosen[name])))
+    else:
+        for name, method in chosen.items():
+            print(name)
+            indent(
+                [
+                    " ".join(method.summary.split()),
+                    f"parameters: {defaults(method.parameters)}",
+                    f"reference: {method.reference}",
+                ]
+            )
+
+
+def _row(name: str, method: Method) -> dict[str, Any]:
+    return {
+        "name": name,
+        "summary": method.summary,
+        "formula": method.formula,
+        "parameters": dict(method.parameters),
+        "meanings": method.meanings,
+        "notes": " ".join(method.notes.split()),
+        "reference": method.reference,
+    }
+
+
+def _explained(name: str, method: Method) -> list[str]:
+    """Give what the docstring of a method says, for a reader of the terminal."""
+    lines = [f"{name}: {method.sections['']}"]
+    if method.notes:
+        lines += ["", "when, and on what values", textwrap.indent(method.notes, "  ")]
+    lines += ["", "parameters (--param NAME=VALUE)"]
+    for parameter, value in method.parameters.items():
+        lines.append(f"  {defaults({parameter: value})}")
+        text = method.meanings[parameter] or "not described"
+        lines += textwrap.wrap(text, 92, initial_indent="      ", subsequent_indent="      ")
+    if "permutations" in method.parameters:
+        lines += ["", "for a calibrated fdr: --param permutations=2 (targets permuted twice)"]
+    if method.reference:
+        lines += ["", *textwrap.wrap(f"reference: {method.reference}", 98)]
+    return lines
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Claims to check; all where none is named."),
+    ] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="Examples of each search. Default: 30.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Check that methods are what they claim to be: a search for counterexamples.
+
+    Every claim is compared with an independent formulation in plain NumPy, and wrong variants of it
+    must be refuted. Exits with 1 where a claim fails or a wrong variant passes. The proofs are in
+    the repository's folder proofs/.
+    """
+    from unigrn.verify.table import verify as check
+
+    with progress():
+        rows = check(names or (), examples, seed)
+    if as_json:
+        print(json.dumps([row.to_dict() for row in rows], indent=2, allow_nan=False))
+    else:
+        print("\n".join(_verdicts(rows)))
+    if not all(row.holds for row in rows):
+        raise typer.Exit(FAILED)
+
+
+def _verdicts(rows: Sequence[Any]) -> list[str]:
+    """One line for each claim, and what is to be said of those that failed."""
+    width = max(len("claim"), *(len(row.claim.name) for row in rows))
+    heads = f"{'evidence':14s}  examples    worst  tolerance  variants refuted"
+    lines = [f"{'claim':{width}s}  {heads}"]
+    for row in rows:
+        refuted = sum(report.refuted for report in row.variants.values())
+        lines.append(
+            f"{row.claim.name:{width}s}  {row.claim.kind:14s}  {row.report.examples:8d}  "
+            f"{row.report.deviation:7.0e}  {row.report.tolerance:9.0e}  {refuted} of "
+            f"{len(row.variants)}" + ("" if row.holds else "  FAILED")
+        )
+    for row in rows:
+        if not row.report.holds:
+            lines += ["", str(row.report)]
+        lines += [
+            f"{row.claim.name}: the wrong variant {name!r} was not refuted by {report.examples} "
+            "examples (a few can miss it: give --examples 30 or more)"
+            for name, report in row.variants.items()
+            if not report.refuted
+        ]
+    failed = sum(not row.holds for row in rows)
+    lines += [
+        "",
+        f"{len(rows)} claims, {sum(len(row.variants) for row in rows)} wrong variants: "
+        + (f"{failed} claims FAILED" if failed else "all claims hold, every variant refuted"),
+    ]
+    return lines
