@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1] / "unigrn"
 LEVELS = [
     ["check", "status", "progress", "backend"],
     ["views", "tables"],
+    ["edgelists"],
     ["kernels", "names"],
     ["joint"],
     ["terms"],
