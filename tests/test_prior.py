@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unigrn import UnigrnWarning
 from unigrn.prior import AlignmentError, AlignmentReport, Prior, read_prior, resolve
 
 TRICKY = ["NA", "nan", "null", "None", "1", "1-Mar", "1e5", "é", "a b", 'q"q', "x,y", "5'-ND", "-"]
@@ -781,8 +782,10 @@ def test_foreign_vocabularies_are_explained(prior_names, genes, message):
         resolve(wide(prior_names[:5], prior_names[5:]), genes)
     text = one_line(error)
     assert text.startswith("no regulator of the prior is measured: 0 of 5 regulators and 0 of 95")
-    for name in [*sorted(prior_names)[:3], *sorted(genes)[:3]]:
+    shown = 1 if "would match" in text and len(genes[0]) > 12 else 3
+    for name in [*sorted(prior_names)[:shown], *sorted(genes)[:shown]]:
         assert name in text
+    assert len(text) <= 300
 
 
 def test_overlap_is_judged_by_the_larger_share():
@@ -806,11 +809,18 @@ def test_a_hard_mask_needs_a_measured_target():
 
 def test_swapped_columns_are_noticed():
     swapped = wide([f"g{i}" for i in range(60)], ["TF1", "TF2"])
-    report = resolve(swapped, ["TF1", "TF2", *(f"g{i}" for i in range(60))])[2]
+    genes = ["TF1", "TF2", *(f"g{i}" for i in range(60))]
+    with pytest.warns(UnigrnWarning, match="source and target columns look swapped"):
+        report = resolve(swapped, genes)[2]
     hints = [entry.message for entry in report.entries if entry.kind == "hint"]
     assert hints == [
-        "the prior has 60 regulators for 2 targets: its source and target columns look swapped"
+        "the prior has 60 regulators for 2 targets: its source and target columns look swapped "
+        "(a dictionary is {target: regulators})"
     ]
+    with pytest.warns(UnigrnWarning, match="8 regulators for 4 targets"):
+        resolve(wide([f"g{i}" for i in range(8)], ["TF1", "TF2", "g1", "g2"]), genes)
+    assert not resolve(wide([f"g{i}" for i in range(8)], ["TF1"]), genes)[2].count("hint")
+    assert not resolve(wide(["g1", "g2"], ["TF1", "TF2"]), genes)[2].count("hint")
     with pytest.raises(AlignmentError, match="columns look swapped"):
         resolve(swapped, ["TF1", "TF2"])
 
@@ -818,7 +828,8 @@ def test_swapped_columns_are_noticed():
 def test_partial_overlap_gives_a_hint():
     prior = wide(SYMBOLS[:10], SYMBOLS[10:])
     genes = [name if i % 4 else name.lower() for i, name in enumerate(SYMBOLS)]
-    report = resolve(prior, genes)[2]
+    with pytest.warns(UnigrnWarning, match="a further 25 of 100 names"):
+        report = resolve(prior, genes)[2]
     (hint,) = [entry for entry in report.entries if entry.kind == "hint"]
     assert (hint.count, hint.examples[0]) == (25, "GENEAA / geneaa")
     assert (
@@ -827,6 +838,50 @@ def test_partial_overlap_gives_a_hint():
     )
     nearly = [SYMBOLS[0].lower(), *SYMBOLS[1:]]  # one in a hundred is not worth a word
     assert resolve(prior, nearly)[2].count("hint") == 0
+    hardly = [name.lower() if i > 10 else name for i, name in enumerate(SYMBOLS)]
+    with pytest.warns(UnigrnWarning, match="now 10 of 900 prior edges are usable"):
+        resolve(prior, hardly)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda name: name.replace("-", "."), "and a leading X. did not count"),
+        (lambda name: "X" + name.replace("-", "."), "and a leading X. did not count"),
+        (lambda name: name.replace("-", "_"), "and a leading X. did not count"),
+        (lambda name: f" {name}", "without the blanks around them"),
+        (lambda name: name.replace("-", ".").lower(), "blanks and letter case did not count"),
+    ],
+)
+@pytest.mark.parametrize("half", [False, True])
+def test_names_that_another_program_changed(change, words, half):
+    written = [f"{i}HLA-{i}" for i in range(40)]
+    genes = [name if half and i % 2 else change(name) for i, name in enumerate(written)]
+    prior = wide(written[:4], written[4:])
+    if half:
+        with pytest.warns(UnigrnWarning, match=words):
+            report = resolve(prior, genes)[2]
+        assert report.count("hint") == 20
+    else:
+        with pytest.raises(AlignmentError, match=words) as error:
+            resolve(prior, genes)
+        assert len(one_line(error)) <= 300
+
+
+def test_dates_that_were_genes():
+    names = [f"g{i}" for i in range(40)]
+    prior = wide(["g0", "g1"], [*names[2:], "1-Sep", "2-Mar"])
+    with pytest.warns(UnigrnWarning, match=r"2 names look like dates .*\(1-Sep, 2-Mar\)"):
+        resolve(prior, [*names, "SEPT1", "MARCH2"])
+    assert resolve(prior, names)[2].count("hint") == 0  # no such gene is measured
+    assert resolve(prior, [*names, "1-Sep", "2-Mar", "SEPT1"])[2].count("hint") == 0
+
+
+def test_names_that_do_not_print_are_escaped_where_they_are_shown():
+    prior = wide(["a"], ["X", "b\x1b[31m", "c" * 500])
+    lines = resolve(prior, ["a", "X"])[2].lines()
+    assert all(line.isprintable() and len(line) < 300 for line in lines)
+    assert any("b\\x1b[31m" in line for line in lines)
 
 
 def test_digits_after_a_dot_may_tell_genes_apart():

@@ -116,7 +116,8 @@ def _check_lines(data: bytes, before: int) -> int:
                 f"it has a line of more than {LINE // 2**20} MiB; needed lines of rows"
             )
         start = end + 1
-    return len(data) - max(data.rfind(b"\n"), data.rfind(b"\r"), start - 1) - 1
+    last = max(data.rfind(b"\n"), data.rfind(b"\r"))
+    return len(data) - (start if last < 0 else max(last + 1, start))
 
 
 def text(path: str | os.PathLike) -> str:
