@@ -895,7 +895,7 @@ ENTITIES = (
     ("name", "data", "message"),
     [
         ("x.tsv", b"", "empty"),
-        ("x.tsv", b"a\tb\n1\t2\n", "needed source and target"),
+        ("x.tsv", b"a\tb\n1\t2\n", "needs source and target"),
         ("x.tsv", b"source\ttarget\tweight\na\tb\n", "Expected 3 columns"),
         ("x.tsv", b"source\ttarget\tweight\na\tb\tmany\n", "many"),
         ("x.tsv", b"source\ttarget\tweight\n\tb\t1\n", "1 rows without a source.*row 1"),
@@ -907,7 +907,7 @@ ENTITIES = (
         ("x.graphml", b'<graphml><graph><edge source="a"/></graph></graphml>', "'target'"),
         ("x.graphml", ENTITIES, "entities"),
         ("x.h5ad", b"HDF", "cannot read"),
-        ("x.txt", b"source\ttarget\n", "no known suffix.*.tsv.gz"),
+        ("x.xlsx", b"source\ttarget\n", "no known suffix.*.tsv.gz"),
         ("x", b"", "no known suffix"),
     ],
 )

@@ -172,3 +172,21 @@ def test_broken_parquet_is_no_table(tmp_path):
     pq.write_table(pa.table({"a": [[1], [2]]}), path)
     with pytest.raises(tables.TableError, match="column 'a' holds list.*one value a row"):
         tables.read(path)
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv.gz"])
+def test_names_of_a_network_that_are_formulas_are_written_harmless(tmp_path, suffix):
+    from unigrn import Network
+    from unigrn.files import read_edges
+
+    edges = pd.DataFrame(
+        {"source": ["=cmd()", "-1"], "target": ["@x", "'+y"], "weight": [1.0, 2.0]}
+    )
+    network = Network(edges, regulators=["-1", "=cmd()"], targets=["'+y", "@x"])
+    path = tmp_path / f"n{suffix}"
+    network.write(path)
+    text = tables.text(path)
+    assert all(name in text for name in ("'=cmd()", "'@x", "''+y"))
+    for table in (Network.read(path).edges, read_edges(path)):
+        assert set(table["source"]) == {"=cmd()", "-1"}
+        assert set(table["target"]) == {"@x", "'+y"}

@@ -33,9 +33,11 @@ Headerless = Callable[[list[str]], list[str] | None]
 Column = Any
 
 _UNDEFINED = ("", "NA", "NaN", "nan", "None", "null")
-_SIGNS = dict.fromkeys(("+", "activation", "activates", "stimulation", "positive"), 1.0)
-_SIGNS |= dict.fromkeys(("-", "repression", "represses", "inhibition", "negative"), -1.0)
-_SIGNS |= {"unknown": 0.0}
+_SIGNS: dict[str, float] = {
+    **dict.fromkeys(("+", "activation", "activates", "stimulation", "positive"), 1.0),
+    **dict.fromkeys(("-", "repression", "represses", "inhibition", "negative"), -1.0),
+    "unknown": 0.0,
+}
 _FLAGS = {"true": 1.0, "false": 0.0}
 
 LINE = 2**24  # bytes of a line

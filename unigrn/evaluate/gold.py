@@ -72,7 +72,7 @@ def read_gold(gold: str | Path | pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
         if not wrong.any() and (weight == 0).any():
             if np.isin(weight, (0, 1)).all():
                 at["label"] = at["weight"]
-                notes.append(f"labels are the 0 and 1 of {shown(table.columns[at['weight']])}")
+                notes.append(f"labels are the 0 and 1 of {shown(str(table.columns[at['weight']]))}")
             else:
                 table = table[weight != 0]
                 notes.append(f"{counted(int((weight == 0).sum()), 'row')} of weight 0 dropped")

@@ -371,7 +371,7 @@ def _other_spelling(
             examples = []
             for i in np.flatnonzero(new)[:_EXAMPLES]:
                 match = genes[np.argmax(theirs == ours[i])]
-                examples.append(f"{_plain(names[i])} / {_plain(match)}")
+                examples.append(f"{_plain(str(names[i]))} / {_plain(str(match))}")
             best, best_gain = (int(new.sum()), how, tuple(examples)), gain
     return best
 
