@@ -272,7 +272,7 @@ def matrix_of(table: pd.DataFrame) -> tuple[str, int] | None:
         for meaning in ("target", "source")
     }
     target, source = found["target"], found["source"]
-    if "gene_short_name" in at and target == at["gene_short_name"]:
+    if target is not None and target == at.get("gene_short_name"):
         if source is None or _is_numbers(table.iloc[:, source]):
             return "target", target
         known = {name for names in SYNONYMS.values() for name in names} | set(ASIDE)

@@ -66,7 +66,7 @@ def prior_alone(
     n_negative = int(metrics["n_universe"] or 0) - n_positive
     share = positives / n_positive
     other = negatives / n_negative if n_negative else None
-    into = int(known["target"].isin(universe.targets).sum())
+    into = int(known["target"].isin(list(universe.targets)).sum())
     overlap = {"positives": share, "negatives": other, "scored_targets": into}
     if not into:
         notes.append("leak check: the prior holds no edge of the scored targets")
