@@ -611,8 +611,9 @@ def test_load_gold_keeps_names_as_written(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"regulator": ["A"], "target": ["x"]}, "columns 'regulator', 'target'; it needs 'tf'"),
-        ({"tf": ["A"], "gene": ["x"]}, "it needs 'tf'"),
+        ({"factor": ["A"], "target": ["x"]}, "columns 'factor', 'target'; needs 'tf'"),
+        ({"tf": ["A"], "aim": ["x"]}, "columns 'tf', 'aim'; needs source,target"),
+        ({"tf": ["A"], "TF": ["A"], "gene": ["x"]}, "column 'tf' occurs 2 times"),
         ({"tf": [], "target": []}, "no positive edge"),
         ({"tf": ["A"], "target": ["x"], "label": [0]}, "no positive edge .*every label 0"),
         ({"tf": ["A"], "target": ["x"], "label": ["yes"]}, "'label' is not a number.*'yes'"),
@@ -629,13 +630,118 @@ def test_load_gold_refuses(columns, message):
         load_gold(pd.DataFrame(columns))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "labels", "signs"),
+    [
+        ("g.csv", "Gene1,Gene2,Type\nA,x,+\nB,y,-\n", None, [1, -1]),
+        ("g.tsv", "A\tx\t1\nB\ty\t0\n", [1, 0], None),
+        ("g.tsv", "TF\ttarget\tmor\nA\tx\t1\nB\ty\t-1\n", None, [1, -1]),
+        ("g.txt", "A\tx\tActivation\t1\nB\ty\tUnknown\t2\n", None, [1, 0]),
+        ("g.sif", "A pp x\nB pp y\n", None, None),
+        ("g.gmt", "A\t\tx\nB\t\ty\n", None, [0, 0]),
+        ("g.tsv", "target\tA\tB\nx\t1\t0\ny\t0\t1\n", None, None),
+    ],
+)
+def test_golds_in_the_forms_of_other_programs(tmp_path, name, text, labels, signs):
+    (tmp_path / name).write_text(text)
+    gold = load_gold(tmp_path / name)
+    assert gold[["source", "target"]].to_numpy().tolist() == [["A", "x"], ["B", "y"]]
+    assert (gold["label"].tolist() if "label" in gold else None) == labels
+    assert (gold["sign"].tolist() if "sign" in gold else None) == signs
+
+
+@pytest.mark.parametrize(
+    ("header", "score", "said"),
+    [
+        (["TF", "target", "importance"], None, "ranked by importance"),
+        (["source", "target", "coef_mean"], None, "ranked by |coef_mean|"),
+        (["Gene1", "Gene2", "EdgeWeight"], None, "ranked by |EdgeWeight|"),
+        (["regulator", "target", "weight"], None, ""),
+        (["tf", "gene", "confidence"], "confidence", "ranked by confidence"),
+        (["from", "to", "fdr"], "fdr", "ranked by fdr, the least first"),
+    ],
+)
+def test_networks_of_other_programs(tmp_path, header, score, said):
+    values = [0.9, 0.5, 0.1]
+    rows = [("A", "x"), ("A", "y"), ("B", "x")]
+    frame = pd.DataFrame(
+        [(*row, value) for row, value in zip(rows, values, strict=True)], columns=header
+    )
+    gold = pd.DataFrame({"tf": list("AAB"), "target": list("xyx"), "label": [1, 0, 0]})
+    frame.to_csv(tmp_path / "n.csv", index=False)
+    for network in (frame, tmp_path / "n.csv"):
+        result = evaluate(network, gold, score=score)
+        assert result.metrics["auprc"] == pytest.approx(1 / 3 if score == "fdr" else 1.0)
+        assert any(said in note for note in result.notes)
+    with pytest.raises(ValueError, match="no column 'nowhere'; its columns are"):
+        evaluate(frame, gold, score="nowhere")
+
+
+def test_the_influence_of_a_name_is_the_derivative_of_the_average_precision():
+    from unigrn.evaluate.comparison import influence
+    from unigrn.evaluate.gold import Universe
+    from unigrn.evaluate.metrics import rank
+
+    rng = np.random.default_rng(0)
+    q, p = 5, 7
+    state = rng.choice(np.array([0, 1, 2], np.uint8), (q, p), p=[0.1, 0.5, 0.4])
+    universe = Universe(np.arange(q).astype(object), np.arange(p).astype(object), state, None)
+    row, col = np.nonzero(rng.random((q, p)) < 0.7)
+    score = rng.integers(0, 6, row.size).astype(float)
+    whole = np.full((q, p), -1.0)
+    whole[row, col] = score
+    for by_target in (True, False):
+        value, slope = influence(rank(row, col, score), universe, by_target)
+        listed = state != 0
+
+        def precision(weight, listed=listed, by_target=by_target):
+            pairs = np.broadcast_to(weight[None, :] if by_target else weight[:, None], (q, p))
+            label, scores, w = state[listed] == 2, whole[listed], pairs[listed]
+            at = [
+                w[i] * w[label & (scores >= scores[i])].sum() / w[scores >= scores[i]].sum()
+                for i in np.flatnonzero(label)
+            ]
+            return sum(at) / w[label].sum()
+
+        ones = np.ones(p if by_target else q)
+        assert value == pytest.approx(precision(ones))
+        for name in range(ones.size):
+            step = np.zeros(ones.size)
+            step[name] = 1e-5
+            numeric = (precision(ones + step) - precision(ones - step)) / 2e-5
+            assert slope[name] == pytest.approx(numeric, abs=1e-8)
+
+
+@pytest.mark.parametrize(("quality", "prior_quality"), [(0.0, 2.0), (2.0, 0.0), (-2.0, 2.0)])
+def test_a_sentence_says_whether_the_network_beats_its_baselines(quality, prior_quality):
+    rng = np.random.default_rng(1)
+    pairs = [(f"r{i}", f"t{j}") for i in range(12) for j in range(60)]
+    gold = pd.DataFrame(pairs, columns=["tf", "target"])
+    gold["label"] = (rng.random(len(pairs)) < 0.1).astype(int)
+
+    def network(strength):
+        weight = rng.random(len(pairs)) + strength * gold["label"] + 3.0
+        return gold[["tf", "target"]].assign(weight=weight)
+
+    result = evaluate(network(quality), gold, prior=network(prior_quality))
+    (said,) = [note for note in result.notes if note.startswith("verdict: ")]
+    words = {0.0: "no better", 2.0: "better", -2.0: "worse"}
+    assert f"edges {words[quality]} than permuted targets" in said
+    assert f"{'better' if quality > prior_quality else 'worse'} than the prior alone" in said
+    gaps = result.to_dict()["differences"]
+    for name, row in gaps.items():
+        mean = result.metrics["auprc"] - result.baselines[name]["auprc"]
+        assert row["auprc"] == pytest.approx(mean, abs=0.02)
+        assert row["low"] < row["auprc"] < row["high"]
+
+
 NETWORK = pd.DataFrame({"source": ["A"], "target": ["x"], "weight": [1.0]})
 
 
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (NETWORK.drop(columns="source"), "it needs 'source'"),
+        (NETWORK.drop(columns="source"), "needs 'source'"),
         (NETWORK.drop(columns="weight"), "cannot rank edges"),
         (NETWORK.iloc[:0], "no edge"),
         (NETWORK.assign(weight=np.nan), "No edge of the network has a defined score"),

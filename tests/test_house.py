@@ -16,6 +16,7 @@ LEVELS = [
     ["check", "status", "progress", "backend"],
     ["containers"],
     ["views", "tables"],
+    ["edgelists"],
     ["kernels", "names"],
     ["joint"],
     ["terms"],

@@ -938,7 +938,7 @@ ENTITIES = (
     ("name", "data", "message"),
     [
         ("x.tsv", b"", "empty"),
-        ("x.tsv", b"a\tb\n1\t2\n", "needed source and target"),
+        ("x.tsv", b"a\tb\n1\t2\n", "needs source and target"),
         ("x.tsv", b"source\ttarget\tweight\na\tb\n", "Expected 3 columns"),
         ("x.tsv", b"source\ttarget\tweight\na\tb\tmany\n", "many"),
         ("x.tsv", b"source\ttarget\tweight\n\tb\t1\n", "1 rows without a source.*row 1"),

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unigrn import UnigrnWarning
 from unigrn.prior import AlignmentError, AlignmentReport, Prior, read_prior, resolve
 
 TRICKY = ["NA", "nan", "null", "None", "1", "1-Mar", "1e5", "é", "a b", 'q"q', "x,y", "5'-ND", "-"]
@@ -87,7 +88,7 @@ def test_sign_column(written, sign):
     assert prior.edges["sign"].tolist() == [sign]
 
 
-@pytest.mark.parametrize("written", ["activation", "2", 2, 0.5, "", None, "++"])
+@pytest.mark.parametrize("written", ["up", "2", 2, 0.5, "", None, "++"])
 def test_other_signs_are_refused(written):
     with pytest.raises(ValueError, match=r"sign in data row 2 is .* write -1, 0 or 1") as error:
         Prior.from_edges(table(("b", "X", 1.0, 1), ("a", "X", 1.0, written)))
@@ -140,8 +141,10 @@ def test_names_may_be_categories_or_whole_numbers():
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (table(("a", "X"), columns=("from", "to")), "found columns 'from', 'to'; needs source"),
-        (table(("a", "X"), columns=("source", "gene")), "found columns 'source', 'gene'"),
+        (table(("a", "X"), columns=("up", "down")), "found columns 'up', 'down'; needs source"),
+        (table(("a", "X"), columns=("source", "weight")), "found columns 'source', 'weight'"),
+        (table(("a", "X"), columns=("source", "aim")), "found columns 'source', 'aim'"),
+        (table(("a", "b", "X"), columns=("TF", "tf", "gene")), "column 'tf' occurs 2 times"),
         (table(("a", "X")).iloc[:0], "has no rows"),
         (table(("a", "X"), ("b", "  ")), "the target name in data row 2 is empty"),
         (table(("a", "X"), (None, "X")), "the source name in data row 2 is empty"),
@@ -214,9 +217,10 @@ def test_from_base_grn_is_an_or_over_peaks(dtype):
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (base_grn().assign(b=[0, 2, 0, 0]), "column 'b' holds"),
+        (base_grn().assign(b=[0, np.inf, 0, 0]), "column 'b' holds inf"),
         (base_grn().assign(b=[0, np.nan, 0, 0]), "column 'b' holds"),
-        (base_grn().assign(chrom="chr1"), "column 'chrom' holds 'chr1' in data row 1"),
+        (base_grn().assign(b=["yes", "no", "no", "no"]), "column 'b' holds 'yes' in data row 1"),
+        (base_grn().assign(b=["0", "?", "0", "1"]), "column 'b' holds '?' in data row 2"),
         (base_grn().assign(NA=0, b=0), "every TF column is 0"),
         (base_grn().iloc[:0], "has no rows"),
         (base_grn()[["peak_id", "gene_short_name"]], "has no TF column"),
@@ -253,6 +257,108 @@ def test_combine_keeps_every_layer():
 def test_layer_names_are_text(name):
     with pytest.raises(ValueError, match="name of a prior layer"):
         Prior.from_edges(table(("a", "X")), name=name)
+
+
+def test_a_base_grn_of_counts_with_other_columns():
+    frame = base_grn(int).assign(b=[0, 3, 0, 0], chrom="chr1", start=7, gene_id="E1")
+    prior = Prior.from_base_grn(frame, name="base")
+    assert edges_of(prior) == edges_of(Prior.from_base_grn(base_grn(), name="base"))
+    assert prior.notes == (
+        "base: 3 other columns ignored (chrom, start, gene_id)",
+        "base: numbers other than 0 count as 1",
+        "base: 1 TF and 1 gene without a 1 left out",
+    )
+
+
+# What other programs write: columns, a row, the edge that it is, and what is said.
+FOREIGN = [
+    (["TF", "target", "importance"], ["a", "X", 2.5], ("a", "X", 2.5, 0),
+     "read weight from importance"),
+    (["source", "confidence", "target", "mor"], ["a", "A", "X", -0.5], ("a", "X", 0.5, -1),
+     "read weight from mor"),
+    (["source", "target", "mor"], ["a", "X", 1], ("a", "X", 1.0, 1), "signs taken from"),
+    (["source", "target", "coef_mean", "coef_abs", "p", "-logp"], ["a", "X", -3, 3, 0.1, 1],
+     ("a", "X", 3.0, -1), "3 other columns ignored (coef_abs, p, -logp)"),
+    (["Gene1", "Gene2", "EdgeWeight"], ["a", "X", 4], ("a", "X", 4.0, 0),
+     "read source from Gene1, target from Gene2, weight from EdgeWeight"),
+    (["Gene1", "Gene2", "Type"], ["a", "X", "-"], ("a", "X", 1.0, -1), "sign from Type"),
+    (["TF", "Target", "Mode", "PMID"], ["a", "X", "Activation", "7"], ("a", "X", 1.0, 1),
+     "read sign from Mode"),
+    (["source", "target", "source_genesymbol", "target_genesymbol", "type"],
+     ["P1", "P2", "a", "X", "transcriptional"], ("a", "X", 1.0, 0),
+     "source from source_genesymbol, not from source, target from target_genesymbol, not from"),
+    (["source", "target", "source_genesymbol"], ["a", "X", "P1"], ("a", "X", 1.0, 0),
+     "1 other column ignored (source_genesymbol)"),
+    (["source", "target", "weight", "mor"], ["a", "X", 2, -1], ("a", "X", 2.0, 0),
+     "weight from weight, not from mor"),
+    (["TF", "Gene"], ["a", "X"], ("a", "X", 1.0, 0), "read target from Gene"),
+    (["regulator", "gene"], ["a", "X"], ("a", "X", 1.0, 0), "read source from regulator"),
+    (["Regulator", "Target"], ["a", "X"], ("a", "X", 1.0, 0), "read source from Regulator"),
+    (["from", "to"], ["a", "X"], ("a", "X", 1.0, 0), "read source from from, target from to"),
+    (["TF", "TG"], ["a", "X"], ("a", "X", 1.0, 0), "read target from TG"),
+    (["tf_name", "gene_short_name"], ["a", "X"], ("a", "X", 1.0, 0), "read source from tf_name"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("columns", "row", "edge", "note"), FOREIGN)
+@pytest.mark.parametrize("suffix", [None, ".csv", ".txt", ".parquet"])
+def test_tables_of_other_programs(tmp_path, columns, row, edge, note, suffix):
+    frame = pd.DataFrame([row], columns=columns)
+    if suffix is None:
+        prior = Prior.from_edges(frame)
+    else:
+        prior = read_prior(f"prior={write(frame, tmp_path / f'p{suffix}')}")
+    assert edges_of(prior) == {("prior", *edge)}
+    assert note in " ".join(prior.notes)
+    assert Prior.from_base_grn(frame).notes == Prior.from_edges(frame).notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "edges"),
+    [
+        ("m.tsv", "a\tX\t1\nb\tY\t0.5\n", {("a", "X", 1.0, 0), ("b", "Y", 0.5, 0)}),
+        ("m.txt.gz", "a\tX\t1\nb\tY\t0\n", {("a", "X", 1.0, 0)}),
+        ("m.csv", "a,X,-1\n", {("a", "X", 1.0, -1)}),
+        ("t.tsv", "a\tX\tRepression\t1;2\na\tY\tUnknown\t3\n",
+         {("a", "X", 1.0, -1), ("a", "Y", 1.0, 0)}),
+        ("s.sif", "a activates X Y\nlonely\nb represses X\n",
+         {("a", "X", 1.0, 1), ("a", "Y", 1.0, 1), ("b", "X", 1.0, -1)}),
+        ("s.sif.gz", "a b\tpp\tX\n", {("a b", "X", 1.0, 0)}),
+        ("r.gmt", "a(+)\tmotif\tX\tY\nb\t\tX\t\n",
+         {("a", "X", 1.0, 1), ("a", "Y", 1.0, 1), ("b", "X", 1.0, 0)}),
+        ("w.tsv", "target\ta\tb\nX\t1\t0\nY\t-2\t0.5\n",
+         {("a", "X", 1.0, 1), ("a", "Y", 2.0, -1), ("b", "Y", 0.5, 1)}),
+        ("w.csv", "tf,X,Y\na,1,0\nb,0,1\n", {("a", "X", 1.0, 0), ("b", "Y", 1.0, 0)}),
+        ("w.csv", "tf,TG,X,Y,Z,V,W\na,1,0,0,0,0,0\nb,0,0,0,0,0,3\n",
+         {("a", "TG", 1.0, 0), ("b", "W", 3.0, 0)}),
+        ("b.csv", "gene_short_name,tf_name,a,b\nX,x,True,False\n", {("a", "X", 1.0, 0)}),
+    ],
+)  # fmt: skip
+def test_files_without_a_header_and_matrices(tmp_path, name, content, edges):
+    data = content.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert {row[1:] for row in edges_of(read_prior(tmp_path / name))} == edges
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("w.tsv", "\ta\tb\tc\nX\t1\t0\t0\n", "call the first column target where its rows"),
+        ("s.sif", "a\tX\n", "line 1 has two fields; needed source, relation, target"),
+        ("s.sif", "\n", "is empty"),
+        ("r.gmt", "a\tX\n", "line 1 names no gene"),
+        ("p.tsv", "source\ttarget\na\t" + "x" * 2000 + "\n", "has 2,000 characters, names may"),
+        ("p.tsv", "source\ttarget\t" + "w" * 9000 + "\x1b\na\n", "cannot be read"),
+        ("p.csv", "q\x1b[31m,r\na,b\n", r"columns 'q\x1b[31m', 'r'"),
+        ("p.csv", '"q' + "q," * 9000 + "\n", "cannot be read|found columns"),
+    ],
+)
+def test_errors_are_short_and_print(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError) as error:
+        read_prior(tmp_path / name)
+    assert any(part in one_line(error) for part in message.split("|"))
+    assert len(str(error.value)) <= 300 and str(error.value).isprintable()
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -327,8 +433,8 @@ def test_doubled_tf_columns_are_joined(tmp_path):
 
 
 def test_bad_base_grn_file_names_the_column(tmp_path):
-    (tmp_path / "base.csv").write_text("gene_short_name,a,score\nX,1,0.5\nY,0,1\n")
-    with pytest.raises(ValueError, match=r"base\.csv': column 'score' holds .*0\.5.* data row 1"):
+    (tmp_path / "base.csv").write_text("gene_short_name,a,note\nX,1,0\nY,0,high\n")
+    with pytest.raises(ValueError, match=r"base\.csv': column 'note' holds 'high' in data row 2"):
         read_prior(tmp_path / "base.csv")
     (tmp_path / "base.csv").write_text("gene_short_name,a\nX,1\nY,\n")
     with pytest.raises(ValueError, match="column 'a' holds '' in data row 2"):
@@ -396,7 +502,7 @@ def test_notes_carry_the_layer(tmp_path):
             "cannot be read as",
         ),
         ("p.parquet", b"source\ttarget\n", "cannot be read as .parquet"),
-        ("p.pkl", b"x", "wrong suffix; needs .tsv, .csv (also .gz) or .parquet"),
+        ("p.pkl", b"x", "wrong suffix; needs .tsv, .csv, .txt, .sif, .gmt (also"),
         ("p", b"x", "wrong suffix"),
     ],
 )
@@ -676,8 +782,10 @@ def test_foreign_vocabularies_are_explained(prior_names, genes, message):
         resolve(wide(prior_names[:5], prior_names[5:]), genes)
     text = one_line(error)
     assert text.startswith("no regulator of the prior is measured: 0 of 5 regulators and 0 of 95")
-    for name in [*sorted(prior_names)[:3], *sorted(genes)[:3]]:
+    shown = 1 if "would match" in text and len(genes[0]) > 12 else 3
+    for name in [*sorted(prior_names)[:shown], *sorted(genes)[:shown]]:
         assert name in text
+    assert len(text) <= 300
 
 
 def test_overlap_is_judged_by_the_larger_share():
@@ -701,11 +809,18 @@ def test_a_hard_mask_needs_a_measured_target():
 
 def test_swapped_columns_are_noticed():
     swapped = wide([f"g{i}" for i in range(60)], ["TF1", "TF2"])
-    report = resolve(swapped, ["TF1", "TF2", *(f"g{i}" for i in range(60))])[2]
+    genes = ["TF1", "TF2", *(f"g{i}" for i in range(60))]
+    with pytest.warns(UnigrnWarning, match="source and target columns look swapped"):
+        report = resolve(swapped, genes)[2]
     hints = [entry.message for entry in report.entries if entry.kind == "hint"]
     assert hints == [
-        "the prior has 60 regulators for 2 targets: its source and target columns look swapped"
+        "the prior has 60 regulators for 2 targets: its source and target columns look swapped "
+        "(a dictionary is {target: regulators})"
     ]
+    with pytest.warns(UnigrnWarning, match="8 regulators for 4 targets"):
+        resolve(wide([f"g{i}" for i in range(8)], ["TF1", "TF2", "g1", "g2"]), genes)
+    assert not resolve(wide([f"g{i}" for i in range(8)], ["TF1"]), genes)[2].count("hint")
+    assert not resolve(wide(["g1", "g2"], ["TF1", "TF2"]), genes)[2].count("hint")
     with pytest.raises(AlignmentError, match="columns look swapped"):
         resolve(swapped, ["TF1", "TF2"])
 
@@ -713,7 +828,8 @@ def test_swapped_columns_are_noticed():
 def test_partial_overlap_gives_a_hint():
     prior = wide(SYMBOLS[:10], SYMBOLS[10:])
     genes = [name if i % 4 else name.lower() for i, name in enumerate(SYMBOLS)]
-    report = resolve(prior, genes)[2]
+    with pytest.warns(UnigrnWarning, match="a further 25 of 100 names"):
+        report = resolve(prior, genes)[2]
     (hint,) = [entry for entry in report.entries if entry.kind == "hint"]
     assert (hint.count, hint.examples[0]) == (25, "GENEAA / geneaa")
     assert (
@@ -722,6 +838,50 @@ def test_partial_overlap_gives_a_hint():
     )
     nearly = [SYMBOLS[0].lower(), *SYMBOLS[1:]]  # one in a hundred is not worth a word
     assert resolve(prior, nearly)[2].count("hint") == 0
+    hardly = [name.lower() if i > 10 else name for i, name in enumerate(SYMBOLS)]
+    with pytest.warns(UnigrnWarning, match="now 10 of 900 prior edges are usable"):
+        resolve(prior, hardly)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda name: name.replace("-", "."), "and a leading X. did not count"),
+        (lambda name: "X" + name.replace("-", "."), "and a leading X. did not count"),
+        (lambda name: name.replace("-", "_"), "and a leading X. did not count"),
+        (lambda name: f" {name}", "without the blanks around them"),
+        (lambda name: name.replace("-", ".").lower(), "blanks and letter case did not count"),
+    ],
+)
+@pytest.mark.parametrize("half", [False, True])
+def test_names_that_another_program_changed(change, words, half):
+    written = [f"{i}HLA-{i}" for i in range(40)]
+    genes = [name if half and i % 2 else change(name) for i, name in enumerate(written)]
+    prior = wide(written[:4], written[4:])
+    if half:
+        with pytest.warns(UnigrnWarning, match=words):
+            report = resolve(prior, genes)[2]
+        assert report.count("hint") == 20
+    else:
+        with pytest.raises(AlignmentError, match=words) as error:
+            resolve(prior, genes)
+        assert len(one_line(error)) <= 300
+
+
+def test_dates_that_were_genes():
+    names = [f"g{i}" for i in range(40)]
+    prior = wide(["g0", "g1"], [*names[2:], "1-Sep", "2-Mar"])
+    with pytest.warns(UnigrnWarning, match=r"2 names look like dates .*\(1-Sep, 2-Mar\)"):
+        resolve(prior, [*names, "SEPT1", "MARCH2"])
+    assert resolve(prior, names)[2].count("hint") == 0  # no such gene is measured
+    assert resolve(prior, [*names, "1-Sep", "2-Mar", "SEPT1"])[2].count("hint") == 0
+
+
+def test_names_that_do_not_print_are_escaped_where_they_are_shown():
+    prior = wide(["a"], ["X", "b\x1b[31m", "c" * 500])
+    lines = resolve(prior, ["a", "X"])[2].lines()
+    assert all(line.isprintable() and len(line) < 300 for line in lines)
+    assert any("b\\x1b[31m" in line for line in lines)
 
 
 def test_digits_after_a_dot_may_tell_genes_apart():

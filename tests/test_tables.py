@@ -100,3 +100,93 @@ def test_names_are_text_or_whole_numbers():
 def test_lists_of_names(tmp_path, data, expected):
     (tmp_path / "x.txt").write_text(data)
     assert read_names(tmp_path / "x.txt") == expected
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@SUM(A1)", "\t=1", "'=1", "''-x", "-1e"])
+def test_formulas_do_not_run_and_come_back(text):
+    kept = tables.guarded(text)
+    assert kept[0] == "'"
+    assert tables.unguarded(kept) == text
+
+
+@pytest.mark.parametrize("text", ["", "-", "-1", "+2.5e3", "'", "'a", "5'-ND", "a=b", "NA"])
+def test_what_is_no_formula_stays(text):
+    assert tables.guarded(text) == text == tables.unguarded(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "piece", "message"),
+    [
+        ("x.tsv.gz", b"a\tb\n", b"\n" * 2**20, "unpacks to more than 128 MiB"),
+        ("x.tsv.gz", b"a\tb\n1\t", b"x" * 2**20, "line of more than 16 MiB"),
+        ("x.tsv.gz", b"", b"\0" * 2**20, "line of more than 16 MiB"),
+        ("x.tsv.gz", b"a\tb\n", b"1\t2\n" * 2**18, "unpacks to more than 128 MiB"),
+    ],
+)
+def test_what_unpacks_to_far_more_is_refused_early(tmp_path, name, head, piece, message):
+    import tracemalloc
+
+    with gzip.open(tmp_path / name, "wb", compresslevel=9) as file:
+        file.write(head)
+        for _ in range(140):
+            file.write(piece)
+    tracemalloc.start()
+    try:
+        with pytest.raises(tables.TableError, match=message):
+            tables.read(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 2**28
+    finally:
+        tracemalloc.stop()
+
+
+def test_long_lines_and_names_are_refused(tmp_path):
+    (tmp_path / "x.txt").write_text("a\n" + "b" * 5000 + "\n")
+    with pytest.raises(ValueError, match="a line of more than 2,000 characters"):
+        read_names(tmp_path / "x.txt")
+    (tmp_path / "x.tsv").write_text("a\tb\n1\t" + "b" * 2**24 + "\n")
+    with pytest.raises(tables.TableError, match="a line of more than 16 MiB"):
+        tables.read(tmp_path / "x.tsv")
+    with pytest.raises(ValueError, match="has 1,001 characters, names may have 1,000") as error:
+        tables.names(pd.Series(["x" * 1001]), "the name")
+    assert len(str(error.value)) < 300
+
+
+def test_broken_parquet_is_no_table(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "x.parquet"
+    pd.DataFrame({"a": [f"name{i}" for i in range(99)]}).to_parquet(path)
+    data = path.read_bytes()
+    path.write_bytes(b"XXXX" + data[4:])
+    with pytest.raises(tables.TableError, match="does not begin as a parquet file"):
+        tables.read(path)
+    for place in range(4, len(data), 7):
+        flipped = bytearray(data)
+        flipped[place] ^= 0x55
+        path.write_bytes(flipped)
+        try:
+            tables.load(path)
+        except tables.TableError as error:
+            assert len(str(error)) <= 200 and "\n" not in str(error)
+    pq.write_table(pa.table({"a": [[1], [2]]}), path)
+    with pytest.raises(tables.TableError, match="column 'a' holds list.*one value a row"):
+        tables.read(path)
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv.gz"])
+def test_names_of_a_network_that_are_formulas_are_written_harmless(tmp_path, suffix):
+    from unigrn import Network
+    from unigrn.files import read_edges
+
+    edges = pd.DataFrame(
+        {"source": ["=cmd()", "-1"], "target": ["@x", "'+y"], "weight": [1.0, 2.0]}
+    )
+    network = Network(edges, regulators=["-1", "=cmd()"], targets=["'+y", "@x"])
+    path = tmp_path / f"n{suffix}"
+    network.write(path)
+    text = tables.text(path)
+    assert all(name in text for name in ("'=cmd()", "'@x", "''+y"))
+    for table in (Network.read(path).edges, read_edges(path)):
+        assert set(table["source"]) == {"=cmd()", "-1"}
+        assert set(table["target"]) == {"@x", "'+y"}

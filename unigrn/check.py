@@ -32,11 +32,24 @@ def check_whole(name: str, value: Any, *, low: int = 0) -> int:
     return int(number)
 
 
-def listed(names: Iterable[Any], most: int = 10) -> str:
-    """Give names for a message, in quotes, at most ``most`` of them."""
+def shown(name: str, most: int = 40) -> str:
+    """Give a name for a message: cut where it is long, what does not print escaped."""
+    name = cut(name, most)
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def cut(text: str, most: int) -> str:
+    """Give a text, or its beginning where it is longer than ``most``."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def listed(names: Iterable[Any], most: int = 10, size: int = 40) -> str:
+    """Give names for a message, in quotes: at most ``most``, each cut to ``size`` characters."""
     names = [str(name) for name in names]
-    shown = ", ".join(repr(name) for name in names[:most])
-    return (shown or "none") + (f" and {len(names) - most} more" if len(names) > most else "")
+    text = ", ".join(repr(cut(name, size)) for name in names[:most])
+    return (text or "none") + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def counted(number: int, noun: str) -> str:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unigrn import tables
+from unigrn import edgelists, tables
+from unigrn.check import listed
+
+_HEADERS = ("gene", "genes", "name", "names")  # that a list may have beside those asked for
 
 
 def numbered_names(stem: str, count: int) -> np.ndarray:
@@ -38,7 +41,7 @@ def read_names(
         No such file, not text, a table without such a column, or no name at all.
     """
     path = Path(path)
-    label = f"the file of {what} {str(path)!r}"
+    label = f"the file of {what} {listed([path], size=80)}"
     if not path.exists() or path.is_dir():
         raise ValueError(f"{label} does not exist; give one name per line, or a table")
     try:
@@ -46,6 +49,10 @@ def read_names(
     except tables.TableError as error:
         raise ValueError(f"{label} cannot be read: {error}") from None
     names = [name for name in map(str.strip, names) if name]
+    if max(map(len, names), default=0) > tables.NAME:
+        raise ValueError(
+            f"{label} has a name of more than {tables.NAME:,} characters; give one name per line"
+        )
     if not names:
         raise ValueError(f"{label} is empty; give one name per line")
     return list(dict.fromkeys(names))
@@ -57,14 +64,19 @@ def _names(path: Path, columns: Sequence[str], label: str) -> list[str]:
         lines = [line for line in tables.text(path).splitlines() if line.strip()]
         separator = next((mark for mark in "\t," if lines and mark in lines[0]), None)
         if separator is None:
+            if max(map(len, lines), default=0) > 2 * tables.NAME:
+                raise tables.TableError(
+                    f"it has a line of more than {2 * tables.NAME:,} characters"
+                )
             names = [row[0].strip() for row in csv.reader(lines, delimiter="\t")]
-            return names[1:] if names and names[0] in columns else names
-    table = tables.frame(tables.read(path, separator=separator))
-    header = [str(name).strip() for name in table.columns]
-    column = next((name for name in columns if name in header), None)
+            return names[1:] if names and names[0] in (*columns, *_HEADERS) else names
+    table = tables.load(path, separator=separator)
+    header = [edgelists.key_of(name) for name in table.columns]
+    wanted = [n for c in columns for n in (c, *edgelists.SYNONYMS.get(c, ()))]
+    column = next((name for name in (*wanted, *_HEADERS) if name in header), None)
     if column is None and len(header) > 1:
         raise ValueError(
-            f"{label} is a table with the columns {', '.join(header)}; it needs a "
+            f"{label} is a table with the columns {listed(table.columns, 4)}; it needs a "
             f"column {' or '.join(columns)}, or one name per line"
         )
     place = header.index(column) if column is not None else 0

@@ -1,5 +1,6 @@
 """The one reader of tables in files, and the parsers of a column of names, numbers or signs.
 
+A file may not use more memory than it seems to: a line, a name and what is unpacked have bounds.
 A caller knows what its table is for and words the errors: a file that is no table is a
 `TableError` whose text is the reason alone, and a parser says which rows are wrong.
 """
@@ -11,22 +12,39 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unigrn.check import listed, shown
+
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+# Arrow types by column, or a function of the header that gives them.
+Types = Mapping[str, Any] | Callable[[list[str]], Mapping[str, Any]] | None
+# Names for the columns of a file whose first row is data, else None.
+Headerless = Callable[[list[str]], list[str] | None]
 # A pandas Series. To pandas' own annotations, what is selected from a table may be a table.
 Column = Any
 
 _UNDEFINED = ("", "NA", "NaN", "nan", "None", "null")
-_SIGNS = {"+": 1.0, "-": -1.0}
+_SIGNS: dict[str, float] = {
+    **dict.fromkeys(("+", "activation", "activates", "stimulation", "positive"), 1.0),
+    **dict.fromkeys(("-", "repression", "represses", "inhibition", "negative"), -1.0),
+    "unknown": 0.0,
+}
+_FLAGS = {"true": 1.0, "false": 0.0}
+
+LINE = 2**24  # bytes of a line
+NAME = 1000  # characters of a name
+UNPACKED = 2**27  # bytes that any packed file may unpack to,
+RATIO = 300  # and how many times its size a larger one: real tables stay far below
+_REASON = 120  # characters of a reason that another library gives
 
 
 class TableError(Exception):
@@ -50,7 +68,8 @@ def reasons() -> Iterator[None]:
     except UnicodeDecodeError:
         raise TableError("it is not text in UTF-8") from None
     except (OSError, EOFError, zlib.error, ValueError, csv.Error, pa.ArrowException) as error:
-        raise TableError(" ".join(str(error).split()) or type(error).__name__) from None
+        reason = " ".join(str(error).split())
+        raise TableError(shown(reason, _REASON) or type(error).__name__) from None
 
 
 def content(path: str | os.PathLike) -> bytes:
@@ -66,8 +85,41 @@ def _unzipped(path: str | os.PathLike) -> bytes:
     """Give the bytes of a text file, decompressed and without a byte order mark."""
     data = content(path)
     if os.fspath(path).lower().endswith(".gz") or data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
+        data = _decompressed(data)
+    else:
+        _check_lines(data, 0)
     return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _decompressed(packed: bytes) -> bytes:
+    """Unpack, as far as the bounds allow."""
+    pieces, size, line, most = [], 0, 0, max(UNPACKED, RATIO * len(packed))
+    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+        while piece := file.read(2**20):
+            size += len(piece)
+            line = _check_lines(piece, line)
+            if size > most:
+                raise TableError(
+                    f"it unpacks to more than {most // 2**20:,} MiB, far more than a table of its "
+                    "size; unpack it yourself if that is right"
+                )
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _check_lines(data: bytes, before: int) -> int:
+    """Refuse a line that is too long; give the length of the last, which began `before` earlier."""
+    start = -before
+    while len(data) - start > LINE:
+        # The last break that is near enough: short lines are not looked at one by one.
+        end = max(data.rfind(mark, max(start, 0), start + LINE) for mark in (b"\n", b"\r"))
+        if end < 0:
+            raise TableError(
+                f"it has a line of more than {LINE // 2**20} MiB; needed lines of rows"
+            )
+        start = end + 1
+    last = max(data.rfind(b"\n"), data.rfind(b"\r"))
+    return len(data) - (start if last < 0 else max(last + 1, start))
 
 
 def text(path: str | os.PathLike) -> str:
@@ -76,53 +128,100 @@ def text(path: str | os.PathLike) -> str:
         return _unzipped(path).decode()
 
 
+def load(
+    path: str | os.PathLike,
+    types: Types = None,
+    separator: str | None = None,
+    keep_empty: Collection[str] | None = None,
+    headerless: Headerless | None = None,
+) -> pd.DataFrame:
+    """Read a table as `read` does, into a DataFrame as `frame` does, formulas as `unguarded`."""
+    table = read(path, types, separator, headerless)
+    with reasons():
+        plain = frame(table, keep_empty)
+        if not os.fspath(path).lower().endswith(".parquet"):
+            for place in range(plain.shape[1]):
+                values = plain.iloc[:, place]
+                if values.dtype == object and any(_is_guarded(value) for value in values.unique()):
+                    plain.isetitem(place, values.map(unguarded, na_action="ignore"))
+    return plain
+
+
 def read(
-    path: str | os.PathLike, types: Mapping[str, Any] | None = None, separator: str | None = None
+    path: str | os.PathLike,
+    types: Types = None,
+    separator: str | None = None,
+    headerless: Headerless | None = None,
 ) -> pa.Table:
     """Read a table whose suffix says its format: `.parquet`, `.csv`, else tabs (also `.gz`).
 
     Parameters
     ----------
     path
-        File.
+        File. A `.txt` without a tab in its first line is separated by commas.
     types
-        Of text: Arrow types of some columns, the others by what they hold; by default all are
-        text, as it is written.
+        Of text: Arrow types of some columns, or a function of the header that gives them, the
+        other columns by what they hold; by default all are text, as it is written.
     separator
         Of text whose suffix does not say it.
+    headerless
+        A function of the first row: names for the columns where that row is data, else None.
 
     Raises
     ------
     TableError
-        Where the file cannot be read, or its rows are not those of its header.
+        Where the file cannot be read, its rows are not those of its header, or it is beyond a
+        bound.
     """
+    name = os.fspath(path).lower()
+    with reasons():
+        if name.endswith(".parquet"):
+            return _parquet(content(path))
+        data = _unzipped(path).lstrip(b"\r\n")
+        stem = name.removesuffix(".gz")
+        if separator is None:
+            first = io.BytesIO(data).readline()
+            comma = stem.endswith(".txt") and b"," in first and b"\t" not in first
+            separator = "," if comma or stem.endswith(".csv") else "\t"
+        return _parse(data, separator, types, headerless)
+
+
+def _parquet(data: bytes) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    name = os.fspath(path).lower()
-    with reasons():
-        if not name.endswith(".parquet"):
-            if separator is None:
-                separator = "," if name.removesuffix(".gz").endswith(".csv") else "\t"
-            return _parse(_unzipped(path), separator, types)
-        with pq.ParquetFile(pa.BufferReader(content(path))) as file:
-            table = file.read()
-        # An index that pandas wrote without a name holds numbers of rows.
-        return table.drop_columns([c for c in table.column_names if c.startswith("__index_level_")])
+    if data[:4] != b"PAR1":
+        raise TableError("it does not begin as a parquet file does")
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        for field in file.schema_arrow:
+            if pa.types.is_nested(field.type):
+                raise TableError(
+                    f"its column {listed([field.name])} holds {shown(str(field.type))}; needed "
+                    "one value a row: drop it"
+                )
+        size = file.metadata.num_rows * file.metadata.num_columns * 8
+        if size > max(2**4 * UNPACKED, RATIO * len(data)):
+            raise TableError(f"it unpacks to {size // 2**20:,} MiB, far more than its own size")
+        table = file.read()
+    table.validate(full=True)
+    # An index that pandas wrote without a name holds numbers of rows.
+    return table.drop_columns([c for c in table.column_names if c.startswith("__index_level_")])
 
 
-def _parse(data: bytes, separator: str, types: Mapping[str, Any] | None) -> pa.Table:
-    """Parse text with a header; see `read`."""
+def _parse(data: bytes, separator: str, types: Types, headerless: Headerless | None) -> pa.Table:
+    """Parse text; see `read`."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    data = data.lstrip(b"\r\n")
     if b"\n" not in data:
         data += b"\n"  # a header alone needs an end
     lines = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")
     header = next(csv.reader(lines, delimiter=separator), None)
     if not header:
         raise EmptyError("it is empty; needed a header")
+    names = headerless(header) if headerless else None
+    first_row = 0 if names else 1
+    header = names or header
     wrong: list[Any] = []
 
     def refuse(row: Any) -> str:
@@ -131,11 +230,15 @@ def _parse(data: bytes, separator: str, types: Mapping[str, Any] | None) -> pa.T
 
     if types is None:
         types = dict.fromkeys(header, pa.dictionary(pa.int32(), pa.string()))
+    elif callable(types):
+        types = types(header)
     try:
         return arrow.read_csv(
             pa.BufferReader(data),
             # One thread: the same file gives the same table, and rows have numbers.
-            arrow.ReadOptions(use_threads=False, column_names=header, skip_rows_after_names=1),
+            arrow.ReadOptions(
+                use_threads=False, column_names=header, skip_rows_after_names=first_row
+            ),
             arrow.ParseOptions(
                 delimiter=separator, newlines_in_values=True, invalid_row_handler=refuse
             ),
@@ -145,11 +248,11 @@ def _parse(data: bytes, separator: str, types: Mapping[str, Any] | None) -> pa.T
         if not wrong:
             raise
     row = wrong[0]
-    size, place = len(header), f"data row {row.number - 1:,}"
+    size, place = len(header), f"data row {row.number - first_row:,}"
     if row.actual_columns < size:
+        missing = shown(header[row.actual_columns])
         raise TableError(
-            f"Expected {size} columns as in the header, but the {header[row.actual_columns]} in "
-            f"{place} is missing"
+            f"Expected {size} columns as in the header, but the {missing} in {place} is missing"
         )
     raise TableError(
         f"the header has {size} columns, the rows have {row.actual_columns}, as {place}; give "
@@ -221,7 +324,7 @@ def numbers(
     column
         (n,) values; a column of floats keeps its precision.
     marks
-        Texts that stand for a number.
+        Texts in lower case that stand for a number, whatever their case.
 
     Returns
     -------
@@ -248,15 +351,24 @@ def numbers(
         text = value.strip() if isinstance(value, str) else value
         if isinstance(text, str) and text in _UNDEFINED:
             continue
+        mark = marks.get(text.casefold()) if isinstance(text, str) else None
         try:
-            values[place] = marks[text] if text in marks else float(text)
+            values[place] = float(text) if mark is None else mark
         except (TypeError, ValueError):
             wrong[place] = True
     return values[codes], wrong[codes]
 
 
+def flags(column: Column) -> tuple[np.ndarray, np.ndarray]:
+    """Parse a column of numbers, or of the words true and false; as in `numbers`."""
+    return numbers(column, _FLAGS)
+
+
 def signs(column: Column) -> tuple[np.ndarray, np.ndarray]:
-    """Parse a column of signs: 1 or "+", -1 or "-", 0; undefined and wrong as in `numbers`."""
+    """Parse a column of signs: 1, "+" or "Activation", -1, "-" or "Repression", 0 or "Unknown".
+
+    Undefined and wrong as in `numbers`.
+    """
     values, wrong = numbers(column, _SIGNS)
     return values, wrong | ~(np.isnan(values) | np.isin(values, (-1, 0, 1)))
 
@@ -295,10 +407,42 @@ def names(column: Column, label: str, strip: bool = False) -> tuple[np.ndarray, 
             texts.append(str(value))
         else:
             raise ValueError(
-                f"{label} {value!r} is {type(value).__name__}, names must be text; "
+                f"{label} {shown(str(value))} is {type(value).__name__}, names must be text; "
                 "read that column as text"
+            )
+        if len(texts[-1]) > NAME:
+            raise ValueError(
+                f"{label} {listed([texts[-1]])} has {len(texts[-1]):,} characters, names may have "
+                f"{NAME:,}; check the separators and quotes of the table"
             )
     distinct, places = np.unique(np.array(texts, dtype=str), return_inverse=True)
     if distinct.size and distinct[0] == "":
         distinct, places = distinct[1:], places - 1
     return distinct, np.append(places, -1)[codes]
+
+
+# Formulas
+
+
+def guarded(text: str) -> str:
+    """Give a text that a spreadsheet does not run: one that begins a formula gets an apostrophe."""
+    return "'" + text if _begins_formula(text.lstrip("'")) else text
+
+
+def unguarded(text: str) -> str:
+    """Undo `guarded`."""
+    return text[1:] if _is_guarded(text) else text
+
+
+def _is_guarded(value: Any) -> bool:
+    return isinstance(value, str) and value[:1] == "'" and _begins_formula(value.lstrip("'"))
+
+
+def _begins_formula(text: str) -> bool:
+    if len(text) < 2 or text[0] not in "=+-@\t\r":
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False  # a number is what it looks like

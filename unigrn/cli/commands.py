@@ -253,6 +253,14 @@ def evaluate(
     layer: Annotated[
         str | None, typer.Option(metavar="NAME", help="Layer of DATA to use instead of X.")
     ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Rank edges by this column; of p, fdr, variance and rank the least first. "
+            "Default: score, else the size of the weight.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a network against a gold standard.
@@ -270,7 +278,7 @@ def evaluate(
     elif layer is not None:
         raise Refusal("--layer names a layer of the file given with --expression; give both")
     with progress():
-        scores = _evaluate(network, gold, prior, targets, expression, layer)
+        scores = _evaluate(network, gold, prior, targets, expression, layer, score)
     for text in scores.warnings:
         say(f"warning: {text}")
     if as_json:
@@ -286,8 +294,9 @@ def _evaluate(
     targets: str | None,
     expression: str | None,
     layer: str | None,
+    score: str | None = None,
 ) -> Any:
-    from unigrn.evaluate import evaluate as score
+    from unigrn.evaluate import evaluate as evaluation
 
     values: Any = expression
     if expression is not None and layer is not None:
@@ -300,7 +309,9 @@ def _evaluate(
                 f"its layers are {', '.join(sorted(data.layers)) or 'none'}"
             )
         values = (data.layers[layer], data.var_names)
-    return score(network, gold, prior=prior or None, targets=targets, expression=values)
+    return evaluation(
+        network, gold, prior=prior or None, targets=targets, expression=values, score=score
+    )
 
 
 def _figures(network: Network, simulation: Simulation, folder: Path) -> list[str]:

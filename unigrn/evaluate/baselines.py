@@ -37,11 +37,9 @@ def edges_of_prior(prior: Any) -> pd.DataFrame:
     return prior.edges
 
 
-def prior_alone(
-    known: pd.DataFrame, universe: Universe, held_out: bool, notes: list[str], warnings: list[str]
-) -> tuple[dict[str, Any], dict[str, float | int | None]]:
-    """Metrics of the prior's own weights, and the leak check."""
-    q, p = universe.state.shape
+def prior_ranking(known: pd.DataFrame, universe: Universe) -> Ranking:
+    """Rank the prior's pairs by the size of their weights, summed over layers."""
+    p = universe.targets.size
     row, col = universe.locate(
         known["source"].to_numpy(dtype=object), known["target"].to_numpy(dtype=object)
     )
@@ -49,15 +47,26 @@ def prior_alone(
     grid = (row >= 0) & (col >= 0)
     cell, back = np.unique(row[grid].astype(np.int64) * p + col[grid], return_inverse=True)
     summed = np.bincount(back, weights=np.abs(weight[grid]), minlength=cell.size)
-    ranking = rank(cell // p, cell % p, summed)
+    return rank(cell // p, cell % p, summed)
+
+
+def prior_alone(
+    known: pd.DataFrame,
+    ranking: Ranking,
+    universe: Universe,
+    held_out: bool,
+    notes: list[str],
+    warnings: list[str],
+) -> tuple[dict[str, Any], dict[str, float | int | None]]:
+    """Metrics of the prior's own weights, and the leak check."""
     metrics = metrics_of(ranking, universe)
-    state = universe.state.ravel()[cell]
+    state = universe.state[ranking.row, ranking.col]
     positives, negatives = int((state == POSITIVE).sum()), int((state == NEGATIVE).sum())
     n_positive = int(metrics["n_positive"] or 0)
     n_negative = int(metrics["n_universe"] or 0) - n_positive
     share = positives / n_positive
     other = negatives / n_negative if n_negative else None
-    into = int((col >= 0).sum())
+    into = int(known["target"].isin(list(universe.targets)).sum())
     overlap = {"positives": share, "negatives": other, "scored_targets": into}
     if not into:
         notes.append("leak check: the prior holds no edge of the scored targets")

@@ -10,21 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unigrn.check import listed
-from unigrn.edges import edge_score
-from unigrn.evaluate.baselines import edges_of_prior, pearson, permuted, prior_alone
-from unigrn.evaluate.gold import (
-    ABSENT,
-    POSITIVE,
-    Universe,
-    floats,
-    load_gold,
-    names,
-    read_targets,
-    source_column,
-    universe_of,
-)
+from unigrn.evaluate.baselines import edges_of_prior, pearson, permuted, prior_alone, prior_ranking
+from unigrn.evaluate.comparison import differences, verdict
+from unigrn.evaluate.gold import ABSENT, POSITIVE, Universe, read_gold, read_targets, universe_of
 from unigrn.evaluate.metrics import METRICS, best, metrics_of, rank, ranks_above_unlisted
-from unigrn.files import read_edges
+from unigrn.evaluate.ranked import RankedEdges, read_ranked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,8 +50,13 @@ class Evaluation:
     prior_overlap
         With a prior: ``positives`` and ``negatives`` (share of the universe's that are in the
         prior), and ``scored_targets`` (prior edges into the scored targets); None without.
+    differences
+        Baseline -> the network's ``auprc`` less the baseline's, with a 95 % interval (``low``,
+        ``high``) over bootstrap ``resamples`` of targets or regulators (``over``). Empty where
+        every ranking scores the same.
     notes
-        What was counted on the way, one sentence each; the leak check among them.
+        What was counted on the way, one sentence each; the leak check among them, and whether the
+        network ranks true edges better than the baselines.
     warnings
         Reasons not to take the scores at face value.
     """
@@ -75,6 +70,7 @@ class Evaluation:
     prior_overlap: dict[str, float | int | None] | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    differences: dict[str, dict[str, float | int | str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as one object that JSON can hold: undefined values are None, never NaN.
@@ -83,7 +79,8 @@ class Evaluation:
         -------
         dict
             The seven metrics at the top level, then ``sign_accuracy``, ``n_signed``, ``edges``,
-            ``prior_overlap``, ``baselines``, ``groups``, ``notes`` and ``warnings``.
+            ``prior_overlap``, ``baselines``, ``differences``, ``groups``, ``notes`` and
+            ``warnings``.
         """
         return {
             **self.metrics,
@@ -92,6 +89,7 @@ class Evaluation:
             "edges": dict(self.edges),
             "prior_overlap": None if self.prior_overlap is None else dict(self.prior_overlap),
             "baselines": {name: dict(row) for name, row in self.baselines.items()},
+            "differences": {name: dict(row) for name, row in self.differences.items()},
             "groups": {name: dict(row) for name, row in self.groups.items()},
             "notes": list(self.notes),
             "warnings": list(self.warnings),
@@ -139,64 +137,6 @@ def _number(value: float | int | None, column: str) -> str:
     return f"{value:.2f}" if column in ("auprc_ratio", "epr") else f"{value:.3f}"
 
 
-@dataclass(frozen=True)
-class _Edges:
-    """A network's rows: names, score and weight (NaN where undefined), group code."""
-
-    source: np.ndarray
-    target: np.ndarray
-    score: np.ndarray
-    weight: np.ndarray | None
-    group: np.ndarray
-    groups: tuple[str, ...]
-
-
-def _read_edges(edges: Network | pd.DataFrame | str | Path, group: str | None) -> _Edges:
-    import pandas as pd
-
-    table: Any
-    if isinstance(edges, pd.DataFrame):
-        table = edges
-    elif isinstance(edges, (str, Path)):
-        table = read_edges(edges)
-    elif hasattr(edges, "edges"):
-        table = edges.edges
-    else:
-        raise ValueError(
-            f"The network is a {type(edges).__name__}; a Network, an edge table or a path is "
-            "needed."
-        )
-    source = source_column(
-        table, "network", "'source' (or 'tf'), 'target', and 'score' or 'weight'"
-    )
-    groups: tuple[str, ...] = ()
-    code = np.zeros(len(table), dtype=np.int64)
-    if "group" in table.columns:
-        of_row = names(table["group"], "network", "group")
-        known, code = np.unique(of_row.astype(str), return_inverse=True)
-        groups = tuple(map(str, known))
-    if group is not None:
-        if str(group) not in groups:
-            raise ValueError(
-                f"The network has no group {str(group)!r}; "
-                + (f"its groups are {listed(groups)}." if groups else "it has no groups.")
-            )
-        table = table[code == groups.index(str(group))]
-        code, groups = np.zeros(len(table), dtype=np.int64), ()
-    weight = floats(table["weight"], "network", "weight") if "weight" in table.columns else None
-    score = np.asarray(edge_score(table), dtype=np.float64)
-    if not len(table):
-        raise ValueError("The network has no edge; there is nothing to score.")
-    return _Edges(
-        names(table[source], "network", source),
-        names(table["target"], "network", "target"),
-        score,
-        weight,
-        code,
-        groups,
-    )
-
-
 def evaluate(
     edges: Network | pd.DataFrame | str | Path,
     gold: str | Path | pd.DataFrame,
@@ -206,6 +146,7 @@ def evaluate(
     group: str | None = None,
     permutations: int = 20,
     seed: int = 0,
+    score: str | None = None,
 ) -> Evaluation:
     """Score a network against a gold standard, beside the baselines that it has to beat.
 
@@ -225,9 +166,9 @@ def evaluate(
     ----------
     edges
         Network, edge table, or the path of one: columns ``source`` (or ``tf``), ``target``, and
-        ``score`` or ``weight``; optionally ``group``. Ranked by ``score`` where there is one, else
-        by the absolute weight. Of a pair listed twice the higher score counts; an edge whose
-        score is undefined counts as unlisted.
+        ``score`` or ``weight``, or the names of `unigrn.edgelists.SYNONYMS`; optionally ``group``.
+        Ranked by ``score`` where there is one, else by the absolute weight. Of a pair listed twice
+        the higher score counts; an edge whose score is undefined counts as unlisted.
     gold
         What :func:`load_gold` takes.
     prior
@@ -247,7 +188,10 @@ def evaluate(
         targets``: the network's own scores, each moved to another target of the universe with its
         regulator kept. What they score above chance comes from the regulators.
     seed
-        Seed of the permutations.
+        Seed of the permutations and of the resamples behind ``differences``.
+    score
+        Column to rank edges by instead, the largest first: weights and coefficients by their
+        size, ``p``, ``fdr``, ``variance``, ``rank`` and the like the least first.
 
     Returns
     -------
@@ -292,8 +236,8 @@ def evaluate(
         raise ValueError(f"permutations is {permutations}; at least 1 is needed.")
     notes: list[str] = []
     warnings: list[str] = []
-    network = _read_edges(edges, group)
-    table = load_gold(gold)
+    network, read_notes = read_ranked(edges, group, score)
+    table, gold_notes = read_gold(gold)
     _require_shared_names(network, table)
     wanted = None if targets is None else read_targets(targets)
     universe = universe_of(table, wanted, notes)
@@ -308,6 +252,7 @@ def evaluate(
     )
     if not (n_universe - n_positive):
         warnings.append("the universe holds no negative pair: every ranking scores the same")
+    notes += read_notes + gold_notes
 
     # The network's pairs in the grid of the universe's names, one per group and pair.
     row, col = universe.locate(network.source, network.target)
@@ -323,7 +268,7 @@ def evaluate(
     inside[grid] = universe.state[row[grid], col[grid]] != ABSENT
     outside = int(row.size - inside.sum())
     code = network.group[grid].astype(np.int64) * (q * p) + row[grid].astype(np.int64) * p
-    code, score = best(code + col[grid], network.score[grid])
+    code, values = best(code + col[grid], network.score[grid])
     repeated = int(grid.sum()) - code.size
     if repeated:
         notes.append(f"network: {repeated:,} edges repeat a pair; its higher score counts")
@@ -333,16 +278,16 @@ def evaluate(
         total = np.zeros(code.size)
         for g, name in enumerate(network.groups):
             rows = of == g
-            ranking = rank(cell[rows] // p, cell[rows] % p, score[rows])
+            ranking = rank(cell[rows] // p, cell[rows] % p, values[rows])
             groups[name] = metrics_of(ranking, universe)
-            total[rows] = ranks_above_unlisted(score[rows], q * p)
+            total[rows] = ranks_above_unlisted(values[rows], q * p)
         cell, back = np.unique(cell, return_inverse=True)
-        score = np.bincount(back, weights=total, minlength=cell.size)
+        values = np.bincount(back, weights=total, minlength=cell.size)
         notes.append(
             f"groups: {len(network.groups)}; the network's row ranks pairs by the sum of their "
             "ranks within the groups"
         )
-    ranking = rank(cell // p, cell % p, score)
+    ranking = rank(cell // p, cell % p, values)
     state = universe.state[ranking.row, ranking.col]
     counts = {
         "listed": int(row.size),
@@ -359,11 +304,12 @@ def evaluate(
         warnings.append("the network lists no pair of the universe: its scores are those of chance")
 
     baselines: dict[str, dict[str, Any]] = {}
-    overlap = None
+    overlap, others = None, {}
     if prior is not None:
         known = edges_of_prior(prior)
+        others["prior alone"] = prior_ranking(known, universe)
         baselines["prior alone"], overlap = prior_alone(
-            known, universe, wanted is not None, notes, warnings
+            known, others["prior alone"], universe, wanted is not None, notes, warnings
         )
     if expression is not None:
         baselines["|Pearson|"] = metrics_of(rank(*pearson(expression, universe, notes)), universe)
@@ -371,6 +317,10 @@ def evaluate(
     sign_accuracy, n_signed = _sign_accuracy(network, row, col, grid, universe)
     if n_signed:
         notes.append(f"signs: {sign_accuracy:.3f} of {n_signed:,} found signed positives agree")
+    gaps = {}
+    if n_universe > n_positive and counts["in_universe"]:
+        gaps = differences(ranking, others, universe, seed)
+        notes += filter(None, [verdict(gaps)])
     return Evaluation(
         metrics_of(ranking, universe),
         baselines,
@@ -381,10 +331,11 @@ def evaluate(
         overlap,
         tuple(notes),
         tuple(warnings),
+        gaps,
     )
 
 
-def _require_shared_names(network: _Edges, gold: pd.DataFrame) -> None:
+def _require_shared_names(network: RankedEdges, gold: pd.DataFrame) -> None:
     """Refuse a network whose regulators or targets have no name in common with the gold's."""
     for what, ours, theirs in (
         ("regulator", network.source, gold["source"].to_numpy()),
@@ -406,7 +357,7 @@ def _require_shared_names(network: _Edges, gold: pd.DataFrame) -> None:
 
 
 def _sign_accuracy(
-    network: _Edges, row: np.ndarray, col: np.ndarray, grid: np.ndarray, universe: Universe
+    network: RankedEdges, row: np.ndarray, col: np.ndarray, grid: np.ndarray, universe: Universe
 ) -> tuple[float | None, int]:
     """Share of the found signed positives whose weight (summed over groups) has their sign."""
     if universe.sign is None or network.weight is None:

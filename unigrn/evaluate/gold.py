@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unigrn import tables
-from unigrn.check import listed
+from unigrn import edgelists, tables
+from unigrn.check import counted, listed, shown
+from unigrn.files import matrix_edges
 from unigrn.names import read_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ABSENT, NEGATIVE, POSITIVE = 0, 1, 2
-_SOURCE = ("source", "tf")
-_COLUMNS = (*_SOURCE, "target", "label", "sign", "group", "weight", "score")
 
 
 def load_gold(gold: str | Path | pd.DataFrame) -> pd.DataFrame:
@@ -27,10 +26,12 @@ def load_gold(gold: str | Path | pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     gold
-        A table, or the path of one (``.tsv``, ``.txt``, ``.csv``, also ``.gz``; ``.parquet``),
-        with columns ``tf`` or ``source``, ``target``, and optionally ``label`` (0 or 1) and
-        ``sign`` (1 or +, -1 or -, 0 or empty where unknown). Names are taken as they are written:
-        "NA" is a name. Other columns are ignored.
+        A table, or the path of one (``.tsv``, ``.txt``, ``.csv``, ``.sif``, ``.gmt``, also
+        ``.gz``; ``.parquet``), with columns ``tf`` or ``source``, ``target``, and optionally
+        ``label`` (0 or 1) and ``sign`` (1 or +, -1 or -, 0 or empty where unknown, or in words);
+        or with the names of `unigrn.edgelists.SYNONYMS`, such as ``Gene1,Gene2``; or what else
+        `unigrn.read_prior` takes. A weight of 0 is no edge, and where all weights are 0 or 1 they
+        are labels. Names are taken as they are written: "NA" is a name. Other columns are ignored.
 
     Returns
     -------
@@ -52,25 +53,43 @@ def load_gold(gold: str | Path | pd.DataFrame) -> pd.DataFrame:
     0     NA      C     1
     1      B      D    -1
     """
+    return read_gold(gold)[0]
+
+
+def read_gold(gold: str | Path | pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Read a gold standard as `load_gold` does, with notes on what was read from which column."""
     import pandas as pd
 
     table = _table(gold)
-    needs = "'tf' (or 'source') and 'target', and may have 'label' and 'sign'"
-    source = source_column(table, "gold standard", needs)
+    if edgelists.matrix_of(table):
+        table = matrix_edges(table, "The gold standard")
+    at, found = edge_columns(
+        table, "gold standard", "'tf' (or 'source') and 'target', and may have 'label' and 'sign'"
+    )
+    notes = list(found)
+    if "weight" in at and "label" not in at:
+        weight, wrong = tables.numbers(table.iloc[:, at["weight"]])
+        if not wrong.any() and (weight == 0).any():
+            if np.isin(weight, (0, 1)).all():
+                at["label"] = at["weight"]
+                notes.append(f"labels are the 0 and 1 of {shown(str(table.columns[at['weight']]))}")
+            else:
+                table = table[weight != 0]
+                notes.append(f"{counted(int((weight == 0).sum()), 'row')} of weight 0 dropped")
     out = pd.DataFrame(
         {
-            "source": names(table[source], "gold standard", source),
-            "target": names(table["target"], "gold standard", "target"),
+            name: names(table.iloc[:, at[name]], "gold standard", str(table.columns[at[name]]))
+            for name in ("source", "target")
         }
     )
-    if "label" in table.columns:
-        label = floats(table["label"], "gold standard", "label")
+    if "label" in at:
+        label = floats(table.iloc[:, at["label"]], "gold standard", "label")
         wrong = ~np.isin(label, (0.0, 1.0))
         if wrong.any():
             raise ValueError(
                 f"The gold standard has {wrong.sum()} rows whose label is neither 0 nor 1, such as "
-                f"{str(table['label'].iloc[int(np.argmax(wrong))])!r}; write 1 for an edge and 0 "
-                "for a pair without one."
+                f"{listed([table.iloc[int(np.argmax(wrong)), at['label']]])}; write 1 for an edge "
+                "and 0 for a pair without one."
             )
         out["label"] = label.astype(np.int8)
         both = out.drop_duplicates().duplicated(["source", "target"]).to_numpy()
@@ -78,16 +97,21 @@ def load_gold(gold: str | Path | pd.DataFrame) -> pd.DataFrame:
             pair = out.drop_duplicates()[both].iloc[0]
             raise ValueError(
                 f"The gold standard labels {both.sum()} pairs both 0 and 1, such as "
-                f"{pair['source']} -> {pair['target']}; keep one row of each."
+                f"{shown(pair['source'])} -> {shown(pair['target'])}; keep one row of each."
             )
-    if "sign" in table.columns:
-        out["sign"] = _signs(table["sign"])
+    if "sign" in at:
+        out["sign"] = _signs(table.iloc[:, at["sign"]])
+    elif "weight" in at and "label" not in at:
+        weight = tables.numbers(table.iloc[:, at["weight"]])[0]
+        if (weight < 0).any():
+            out["sign"] = np.sign(np.nan_to_num(weight)).astype(np.int8)
+            notes.append("signs taken from the weights")
     if not len(out) or ("label" in out and not out["label"].to_numpy().any()):
         raise ValueError(
             f"The gold standard holds no positive edge ({len(out)} rows"
             f"{', every label 0' if len(out) else ''}); there is nothing to score against."
         )
-    return out
+    return out, [f"gold: {note}" for note in notes]
 
 
 def _table(gold: str | Path | pd.DataFrame) -> pd.DataFrame:
@@ -97,13 +121,13 @@ def _table(gold: str | Path | pd.DataFrame) -> pd.DataFrame:
     if isinstance(gold, pd.DataFrame):
         return gold
     path = existing(gold, "gold standard")
-    if not path.name.lower().removesuffix(".gz").endswith((".tsv", ".txt", ".csv", ".parquet")):
+    if edgelists.suffix_of(path) is None:
         raise ValueError(
-            f"Cannot tell the format of the gold standard {path}; name it .tsv, .csv (optionally "
-            ".gz) or .parquet."
+            f"Cannot tell the format of the gold standard {path}; name it .tsv, .csv, .txt, .sif, "
+            ".gmt (optionally .gz) or .parquet."
         )
     try:
-        return tables.frame(tables.read(path))
+        return edgelists.read(path)
     except tables.TableError as error:
         raise ValueError(f"Cannot read the gold standard {path}: {error}") from None
 
@@ -120,18 +144,12 @@ def existing(source: str | Path, what: str) -> Path:
     return path
 
 
-def source_column(table: pd.DataFrame, what: str, needs: str) -> str:
-    """Give the name of the column of regulators, having checked that there are targets."""
-    source = next((column for column in _SOURCE if column in table.columns), None)
-    if source is None or "target" not in table.columns:
-        raise ValueError(
-            f"The {what} has the columns {listed(table.columns)}; it needs {needs}. Name them in "
-            "its first line."
-        )
-    twice = table.columns[table.columns.duplicated()].intersection(_COLUMNS)
-    if len(twice):
-        raise ValueError(f"The {what} has the columns {listed(twice)} twice; keep one of each.")
-    return source
+def edge_columns(table: pd.DataFrame, what: str, needs: str) -> edgelists.Columns:
+    """Find the columns of an edge table, having checked that both ends are there."""
+    columns = edgelists.columns_of(table, f"The {what}")
+    if not {"source", "target"} <= columns.at.keys():
+        raise edgelists.no_columns(table.columns, f"The {what}", needs)
+    return columns
 
 
 def names(column: tables.Column, what: str, label: str) -> np.ndarray:
@@ -151,7 +169,7 @@ def floats(column: tables.Column, what: str, label: str) -> np.ndarray:
     if wrong.any():
         raise ValueError(
             f"The {what} has {wrong.sum()} rows whose '{label}' is not a number, such as "
-            f"{str(column.iloc[int(np.argmax(wrong))])!r}."
+            f"{listed([column.iloc[int(np.argmax(wrong))]])}."
         )
     return values.astype(np.float64, copy=False)
 
@@ -161,7 +179,7 @@ def _signs(column: tables.Column) -> np.ndarray:
     if wrong.any():
         raise ValueError(
             f"The gold standard has {wrong.sum()} rows whose sign is none of 1, -1, 0, such as "
-            f"{str(column.iloc[int(np.argmax(wrong))])!r}."
+            f"{listed([column.iloc[int(np.argmax(wrong))]])}."
         )
     return np.nan_to_num(values).astype(np.int8)
 

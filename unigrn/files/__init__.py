@@ -4,7 +4,9 @@ Layouts
 -------
 `.tsv`, `.csv`, both also with `.gz`, and `.txt`, which is `.tsv`
     Header, then one line per edge. UTF-8, lines end in a line feed. A field is in double quotes
-    only where it must be: where it holds the separator, a quote or a line break. Undefined values
+    only where it must be: where it holds the separator, a quote or a line break. A text that a
+    spreadsheet would run (it begins with =, +, - or @ and is no number) has an apostrophe before
+    it, which reading takes away. Undefined values
     are empty; a number is the shortest decimal that gives back the same float32 or float64.
     `FILE.meta.json` holds the document below and the SHA-256 of the table.
 `.parquet`
@@ -38,11 +40,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unigrn import tables
+from unigrn import edgelists, tables
 from unigrn.check import listed
 from unigrn.files import delimited, graphml, h5ad, parquet, sif
 from unigrn.files.atomic import WriteError, write_whole
 from unigrn.files.document import Parts, parsed, readable, restored
+from unigrn.prior import Prior
+from unigrn.prior.evidence import of_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +57,7 @@ __all__ = [
     "Parts",
     "WriteError",
     "is_own",
+    "matrix_edges",
     "read_edges",
     "read_network",
     "suffix_of",
@@ -65,7 +70,6 @@ SUFFIXES = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz", ".parquet", ".graphml"
 WRITTEN = (*SUFFIXES, ".sif")  # that one has no numbers to read
 
 _FORMATS = {".parquet": parquet, ".graphml": graphml, ".h5ad": h5ad}
-_SYNONYMS = {"source": ("Source", "tf", "TF", "regulator", "Regulator"), "target": ("Target",)}
 
 
 def write(parts: Parts, path: str | os.PathLike) -> None:
@@ -156,9 +160,10 @@ def read_edges(path: str | os.PathLike) -> pd.DataFrame:
     Parameters
     ----------
     path : path
-        `.tsv`, `.txt`, `.csv` (optionally `.gz`), `.parquet`, `.graphml` or `.h5ad`. Regulators are
-        in a column `source` (or `tf`, `TF`, `regulator`), genes in `target`, groups, where there
-        are some, in `group`; `weight` and `score` are numbers.
+        `.tsv`, `.csv`, `.txt`, `.sif`, `.gmt` (all optionally `.gz`), `.parquet`, `.graphml` or
+        `.h5ad`. Regulators and genes are in columns that `unigrn.edgelists.SYNONYMS` names,
+        groups, where there are some, in `group`; `weight` and `score` are numbers. A matrix of
+        genes and TFs becomes its edges.
 
     Returns
     -------
@@ -171,17 +176,26 @@ def read_edges(path: str | os.PathLike) -> pd.DataFrame:
     ValueError
         Where the file is absent, is no such table, or lacks the names of an edge.
     """
-    table, _, _ = _read(path, None)
-    rename = {}
-    for name, others in _SYNONYMS.items():
-        column = next((other for other in (name, *others) if other in table.columns), None)
-        if column is None:
-            raise ValueError(
-                f"{os.fspath(path)!r} has the columns {listed(table.columns)}; needed source and "
-                "target (or tf and target)"
-            )
-        rename[column] = name
-    table = table.rename(columns=rename)
+    if (edgelists.suffix_of(path) or ".parquet") == ".parquet":
+        table, _, _ = _read(path, None)
+    else:
+        try:
+            table = delimited.read(path, [])
+        except tables.TableError as error:
+            raise ValueError(f"cannot read {os.fspath(path)!r} as a table: {error}") from None
+    label = repr(os.fspath(path))
+    if not table.columns.is_unique:
+        raise ValueError(f"cannot read {label}: it has a column twice: {listed(table.columns)}")
+    if edgelists.matrix_of(table):
+        return matrix_edges(table, label)
+    at, _ = edgelists.columns_of(table, label, ("source", "target"))
+    if len(at) < 2:
+        raise edgelists.no_columns(table.columns, label, "source and target (or tf and target)")
+    # A column of that name which is not read (an accession number) stands aside.
+    new = [f"{name} (other)" if name in at else name for name in table.columns]
+    for name, place in at.items():
+        new[place] = name
+    table = table.set_axis(new, axis=1)
     columns = {}
     for name in ("group", "source", "target"):
         if name in table.columns:
@@ -197,6 +211,15 @@ def read_edges(path: str | os.PathLike) -> pd.DataFrame:
     order = [name for name in columns if name != "p"]
     order += [name for name in table.columns if name not in order]
     return tables.build({name: columns.get(name, table[name].to_numpy()) for name in order})
+
+
+def matrix_edges(table: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Give the edges of a matrix of genes and TFs: source, target and signed weight."""
+    edges = Prior.of("matrix", of_table(table, "matrix", label)).edges
+    weight = edges["weight"].to_numpy() * np.where(edges["sign"].to_numpy() < 0, -1.0, 1.0)
+    return tables.build(
+        {name: edges[name].to_numpy() for name in ("source", "target")} | {"weight": weight}
+    )
 
 
 def read_network(path: str | os.PathLike) -> dict[str, Any]:

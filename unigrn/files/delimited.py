@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unigrn import tables
+from unigrn import edgelists, tables
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 ROWS = 65536  # rows that are rendered at a time: bounds the memory of the text formats
-NAMES = ("group", "source", "target", "Source", "tf", "TF", "regulator", "Regulator", "Target")
-_NUMBERS = ("weight", "score", "p")
+_NAMES = ("group", *edgelists.SYNONYMS["source"], *edgelists.SYNONYMS["target"])
+_NUMBERS = (*edgelists.SYNONYMS["weight"], "p")
 
 
 def texts(column: tables.Column, escape: Callable[[str], str]) -> Callable[[slice], pa.Array]:
@@ -61,6 +61,7 @@ def rendered(edges: pd.DataFrame, separator: str) -> Iterator[bytes]:
     """Give the header and the lines of a table."""
 
     def quoted(text: str) -> str:
+        text = tables.guarded(text)
         if any(mark in text for mark in (separator, '"', "\n", "\r")):
             return '"' + text.replace('"', '""') + '"'
         return text
@@ -84,9 +85,8 @@ def read(path: str | os.PathLike, types: Iterable[list[str]]) -> pd.DataFrame:
     """Read a table; columns have the given types, or that of what they hold."""
     import pyarrow as pa
 
-    kinds = dict.fromkeys(NAMES, pa.string()) | dict.fromkeys(_NUMBERS, pa.float64())
     try:
-        kinds |= {
+        written = {
             name: pa.string() if kind == "text" else pa.from_numpy_dtype(kind)
             for name, kind in types
         }
@@ -94,4 +94,10 @@ def read(path: str | os.PathLike, types: Iterable[list[str]]) -> pd.DataFrame:
         raise tables.TableError(
             f"its .meta.json gives the columns the types {types!r:.60}"
         ) from None
-    return tables.frame(tables.read(path, kinds), keep_empty=("group", "source", "target"))
+
+    def kinds(header: list[str]) -> dict[str, Any]:
+        found = dict.fromkeys((n for n in header if edgelists.key_of(n) in _NAMES), pa.string())
+        found |= dict.fromkeys((n for n in header if edgelists.key_of(n) in _NUMBERS), pa.float64())
+        return found | written
+
+    return edgelists.read(path, kinds, keep_empty=("group", "source", "target"))

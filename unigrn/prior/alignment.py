@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from unigrn.check import counted
+from unigrn import UnigrnWarning
+from unigrn.check import counted, cut, shown
 from unigrn.prior.prior import Prior, places, texts
 
 _EXAMPLES = 5  # names shown per line of a report
 _LEAST_OVERLAP = 0.05  # below this share, prior and data speak different vocabularies
 _WORTH_A_HINT = 0.05  # extra share of names that another spelling must bring
+_FEW_EDGES = 0.2  # a hint on names says so where no more of the prior's edges are usable
 _VERSION = re.compile(r"\.\d+$")
+_MARKS = re.compile(r"[-._]")
+_LEADING_X = re.compile(r"^X(?=[\d._-])")
+_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_DATE = re.compile(
+    rf"(?:\d{{1,2}}-(?:{'|'.join(_MONTHS)})|(?:{'|'.join(_MONTHS)})-\d{{1,2}})", re.I
+)
+# Genes that spreadsheets take for dates: MARCH1 and MARC1, SEPT2, DEC1, OCT4 and their new names.
+_GENE_OF_DATE = re.compile(r"(MAR|SEP|DEC|OCT|NOV|APR|FEB)(?:CHF?|C|TIN|T)?-?(\d{1,2})", re.I)
 _ENSEMBL = re.compile(r"ENS[A-Z]{0,4}G\d{6,}")
 
 
@@ -48,7 +59,7 @@ class Entry:
         if not self.examples:
             return self.message
         more = ", ..." if self.count > len(self.examples) else ""
-        return f"{self.message} ({', '.join(self.examples)}{more})"
+        return f"{self.message} ({', '.join(map(shown, self.examples))}{more})"
 
 
 # Kinds of entries whose figures the summary's line has too.
@@ -72,8 +83,8 @@ class AlignmentReport:
         self, kind: str, count: int, message: str, examples: Iterable[str] = ()
     ) -> AlignmentReport:
         """Return a report with one more entry; at most five examples are kept."""
-        shown = tuple(str(example) for _, example in zip(range(_EXAMPLES), examples, strict=False))
-        return AlignmentReport((*self.entries, Entry(kind, int(count), message, shown)))
+        few = tuple(str(example) for _, example in zip(range(_EXAMPLES), examples, strict=False))
+        return AlignmentReport((*self.entries, Entry(kind, int(count), message, few)))
 
     def count(self, kind: str) -> int:
         """Sum of the counts of one kind; 0 where there is no such entry."""
@@ -123,7 +134,8 @@ def resolve(
     prior edge", "requested targets not measured"; with a hard mask "target without candidates";
     "edges used", "edges dropped: source not measured", "edges dropped: target not measured",
     "edges dropped: self-edge", "edges dropped: not requested" (an edge counts under the first that
-    applies, over distinct pairs, so that the five add up to `prior.n_edges`); "hint"; "note" for
+    applies, over distinct pairs, so that the five add up to `prior.n_edges`); "hint", each also a
+    `UnigrnWarning`: names that would match otherwise, dates for names, swapped columns; "note" for
     each of the prior's own notes.
 
     Parameters
@@ -152,8 +164,8 @@ def resolve(
         When no regulator of the prior is measured; with a hard mask, no target; when fewer than
         5 % of the prior's names are measured and these are fewer than 5 % of the genes; or when
         nothing that was asked for is measured. The message shows names of both sides and says
-        whether letter case, version suffixes, Ensembl identifiers against symbols, or swapped
-        columns explain it.
+        whether letter case, version suffixes, R's dots for hyphens, blanks, Ensembl identifiers
+        against symbols, dates, or swapped columns explain it.
     """
     genes = np.unique(texts(genes, "genes"))
     if not len(genes):
@@ -235,14 +247,17 @@ def resolve(
         report = report.add(kind, len(which), text, pairs)
     if spelling := _other_spelling(names, genes):
         gain, text, examples = spelling
-        report = report.add(
-            "hint",
-            gain,
-            f"a further {gain:,} of {counted(len(names), 'name')} in the prior {text}",
-            examples,
-        )
+        message = f"a further {gain:,} of {counted(len(names), 'name')} in the prior {text}"
+        if used.sum() < _FEW_EDGES * len(used):
+            message += f"; now {used.sum():,} of {counted(len(used), 'prior edge')} are usable"
+        report = report.add("hint", gain, message, examples)
+    if dates := _dates(names, genes):
+        report = report.add("hint", len(dates), _DATES.format(counted(len(dates), "name")), dates)
     if _looks_swapped(prior):
         report = report.add("hint", 1, _swapped(prior))
+    for entry in report.entries:
+        if entry.kind == "hint":
+            warnings.warn(str(entry), UnigrnWarning, stacklevel=2)
     for note in prior.notes:
         report = report.add("note", 1, note)
     return chosen_regulators, chosen_targets, report
@@ -273,7 +288,7 @@ def _check_overlap(
     raise AlignmentError(
         f"{problem}: {sources_in.sum():,} of {counted(len(sources_in), 'regulator')} and "
         f"{targets_in.sum():,} of {counted(len(targets_in), 'target')} are among the "
-        f"{counted(len(genes), 'gene')} of the data; {advice}"
+        f"{counted(len(genes), 'gene')}; {advice}"
     )
 
 
@@ -314,13 +329,19 @@ def _add(
 
 def _advice(names: np.ndarray, genes: np.ndarray, whose: str) -> str:
     """Both vocabularies by example, and what would explain that they differ."""
-    text = f"{whose} names: {', '.join(names[:3])}; gene names: {', '.join(genes[:3])}"
     spelling = _other_spelling(names, genes)
+    # Long names beside a hint leave room for one of each side.
+    long = spelling and max(map(len, [*names[:3], *genes[:3]])) > 12
+    most = 1 if long else 3
+    some, others = (", ".join(_plain(name, 18) for name in side[:most]) for side in (names, genes))
+    text = f"{whose} names: {some}; gene names: {others}"
     ours, theirs = _share_of_ensembl(names), _share_of_ensembl(genes)
     if spelling:
         gain, how, examples = spelling
-        text += f"; {gain:,} of {len(names):,} {whose} names {how} ({', '.join(examples[:3])})"
-        return text + ": write both the same way"
+        example = shown(" ".join(examples[:1]), 40)
+        return f"{text}; {gain:,} of {len(names):,} {whose} names {how} ({example})"
+    if dates := _dates(names, genes):
+        return f"{text}; {_DATES.format(f'{len(dates):,}')} ({dates[0]})"
     if max(ours, theirs) >= 0.5 and min(ours, theirs) <= 0.1:
         side = (f"the {whose} names", "the gene names")
         ensembl, symbols = side if ours > theirs else side[::-1]
@@ -341,14 +362,7 @@ def _other_spelling(
         return None  # nearly all match as they are
     genes_exact = int(np.isin(genes, names).sum())
     best, best_gain = None, 0.0
-    for how, change in (
-        ("would match if letter case were ignored", str.casefold),
-        ("would match without version suffixes", lambda name: _VERSION.sub("", name)),
-        (
-            "would match without version suffixes and letter case",
-            lambda name: _VERSION.sub("", name).casefold(),
-        ),
-    ):
+    for how, change in _CHANGES:
         ours, theirs = _respelled(names, change), _respelled(genes, change)
         new = np.isin(ours, theirs[theirs != ""]) & ~exact
         matched = max(int(np.isin(theirs, ours[ours != ""]).sum()) - genes_exact, 0)
@@ -356,9 +370,48 @@ def _other_spelling(
         if gain >= best_gain + _WORTH_A_HINT:
             examples = []
             for i in np.flatnonzero(new)[:_EXAMPLES]:
-                examples.append(f"{names[i]} / {genes[np.argmax(theirs == ours[i])]}")
+                match = genes[np.argmax(theirs == ours[i])]
+                examples.append(f"{_plain(str(names[i]))} / {_plain(str(match))}")
             best, best_gain = (int(new.sum()), how, tuple(examples)), gain
     return best
+
+
+def _made_by_r(name: str) -> str:
+    """Give what R's make.names leaves of a name, and no more."""
+    return _MARKS.sub(".", _LEADING_X.sub("", name))
+
+
+# Other spellings, the plainest first: a later one must explain more.
+_CHANGES: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("would match without the blanks around them", str.strip),
+    ("would match if letter case were ignored", str.casefold),
+    ("would match without version suffixes", lambda name: _VERSION.sub("", name)),
+    (
+        "would match without version suffixes and letter case",
+        lambda name: _VERSION.sub("", name).casefold(),
+    ),
+    ("would match if R's changes (- . _ and a leading X) did not count", _made_by_r),
+    (
+        "would match if R's changes (- . _ X), blanks and letter case did not count",
+        lambda name: _made_by_r(name.strip()).casefold(),
+    ),
+)
+_DATES = "{} look like dates that a spreadsheet made of gene names, such as 1-Mar of MARCH1"
+
+
+def _plain(name: str, most: int = 40) -> str:
+    """Give a name for a message, in quotes where blanks stand around it."""
+    return shown(name, most) if name == name.strip() else repr(cut(str(name), most))
+
+
+def _dates(names: np.ndarray, genes: np.ndarray) -> list[str]:
+    """Names of one side that are dates where the other has the genes that these may have been."""
+    found = []
+    for ours, theirs in ((names, genes), (genes, names)):
+        dates = [str(name) for name in ours if _DATE.fullmatch(name) and name not in theirs]
+        if dates and any(_GENE_OF_DATE.fullmatch(name) for name in theirs):
+            found += dates
+    return found
 
 
 def _respelled(names: np.ndarray, change: Callable[[str], str]) -> np.ndarray:
@@ -373,11 +426,15 @@ def _respelled(names: np.ndarray, change: Callable[[str], str]) -> np.ndarray:
 
 def _looks_swapped(prior: Prior) -> bool:
     # In every organism few genes regulate many; the reverse is a table read the wrong way round.
-    return len(prior.regulators) >= 20 and len(prior.regulators) > 3 * len(prior.targets)
+    regulators, targets = len(prior.regulators), len(prior.targets)
+    if regulators >= 20:
+        return regulators > 3 * targets
+    return regulators >= 6 and 1 < targets <= regulators / 2
 
 
 def _swapped(prior: Prior) -> str:
     return (
         f"the prior has {counted(len(prior.regulators), 'regulator')} for "
-        f"{counted(len(prior.targets), 'target')}: its source and target columns look swapped"
+        f"{counted(len(prior.targets), 'target')}: its source and target columns look swapped "
+        "(a dictionary is {target: regulators})"
     )

@@ -1,26 +1,20 @@
-"""What a table says as evidence: an edge table or a base GRN table, as names and codes."""
+"""What a table says as evidence: an edge table or a matrix of genes and TFs, as names and codes."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from unigrn import tables
-from unigrn.check import counted, listed
+from unigrn import edgelists, tables
+from unigrn.check import counted, listed, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMS = (
-    "source,target[,weight[,sign]] (or tf,target[,score]), or a base GRN table with "
-    "gene_short_name and one 0/1 column per TF"
-)
-_EXAMPLES = 5  # ignored columns that a note names
-_UNNAMED = re.compile(r"(unnamed: \d+)?", re.IGNORECASE)
+FORMS = "source,target[,weight[,sign]], or gene_short_name and a column for each TF"
+_BINARY = ("yes", "no", "y", "n", "+", "-")  # words that mean 1 and 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,94 +69,103 @@ def distinct(values: np.ndarray) -> np.ndarray:
 
 
 def of_table(table: pd.DataFrame, name: str, label: str) -> Evidence:
-    """Read whichever of the two forms a table has; see `Prior.from_edges`, `from_base_grn`."""
-    at = _header(table.columns)[1]
-    return (of_edges if _is_edge_table(at) else of_base_grn)(table, name, label)
+    """Read whichever form a table has; see `Prior.from_edges`, `from_base_grn`."""
+    return (of_matrix if edgelists.matrix_of(table) else of_edges)(table, name, label)
 
 
 def of_edges(table: pd.DataFrame, name: str, label: str) -> Evidence:
     """Read an edge table; see `Prior.from_edges`."""
-    header, at = _header(table.columns)
-    if not _is_edge_table(at):
-        raise _no_columns(header, label)
-    used: set[int] = set()
-
-    def column(*names: str) -> pd.Series | None:
-        for wanted in names:
-            if wanted in at:
-                if len(at[wanted]) > 1:
-                    raise ValueError(
-                        f"{label}: column {wanted!r} occurs {len(at[wanted])} times "
-                        "(letter case does not count); keep one"
-                    )
-                used.add(at[wanted][0])
-                return table.iloc[:, at[wanted][0]]
-        return None
-
-    source, target = column("source", "tf"), column("target")
-    assert source is not None and target is not None
-    weights, signs = column("weight", "score"), column("sign")
+    at, found = edgelists.columns_of(table, label, ("source", "target", "weight", "sign"))
+    if not {"source", "target"} <= at.keys():
+        raise edgelists.no_columns(table.columns, label, FORMS)
     if not len(table):
         raise ValueError(f"{label}: has no rows, so there is no edge; give at least one")
-    regulators, s = codes(source, "source", label)
-    targets, t = codes(target, "target", label)
-    weight = np.ones(len(s)) if weights is None else _weights(weights, label)
-    negative = weight < 0
-    ignored = [
-        header[i] for i in range(len(header)) if i not in used and not _UNNAMED.fullmatch(header[i])
-    ]
-    notes = []
-    if ignored:
-        shown = ", ".join(ignored[:_EXAMPLES]) + (", ..." if len(ignored) > _EXAMPLES else "")
-        notes.append(f"{counted(len(ignored), 'other column')} ignored ({shown})")
-    if signs is not None:
-        sign = _signs(signs, label)
-        against = negative & (sign >= 0)
+    regulators, s = codes(table.iloc[:, at["source"]], "source", label)
+    targets, t = codes(table.iloc[:, at["target"]], "target", label)
+    weight = np.ones(len(s))
+    if "weight" in at:
+        weight = _weights(table.iloc[:, at["weight"]], label)
+    notes = list(found)
+    if "sign" in at:
+        sign = _signs(table.iloc[:, at["sign"]], label)
+        against = (weight < 0) & (sign >= 0)
         if against.any():
             row = int(np.argmax(against))
             raise ValueError(
                 f"{label}: data row {row + 1:,} has weight {weight[row]:g} but sign "
                 f"{sign[row]:d}; leave out the sign column, or write weights without a sign"
             )
-    elif negative.any():
-        sign = np.sign(weight).astype(np.int8)
-        notes.append(f"signs taken from the weights ({int(negative.sum()):,} are negative)")
     else:
-        sign = np.zeros(len(s), np.int8)
+        signed = at.get("weight") is not None and (
+            edgelists.key_of(table.columns[at["weight"]]) in edgelists.SIGNED
+        )
+        sign = _signs_of(weight, signed, notes)
     return build(name, label, regulators, targets, s, t, np.abs(weight), sign, notes)
 
 
-def of_base_grn(table: pd.DataFrame, name: str, label: str) -> Evidence:
-    """Read a base GRN table; see `Prior.from_base_grn`."""
-    header, at = _header(table.columns)
-    if len(at.get("gene_short_name", ())) != 1:
-        raise _no_columns(header, label)
+def _signs_of(weight: np.ndarray, signed: bool, notes: list[str]) -> np.ndarray:
+    """Signs of weights, where some are negative or all have one by their name; else 0."""
+    negative = int((weight < 0).sum())
+    if not (negative or signed):
+        return np.zeros(len(weight), np.int8)
+    notes.append(f"signs taken from the weights ({negative:,} are negative)")
+    return np.sign(weight).astype(np.int8)
+
+
+def of_matrix(table: pd.DataFrame, name: str, label: str) -> Evidence:
+    """Read a matrix of genes and TFs, such as a base GRN table; see `Prior.from_base_grn`."""
+    shape = edgelists.matrix_of(table)
+    if shape is None:
+        raise edgelists.no_columns(table.columns, label, FORMS)
     if not len(table):
         raise ValueError(f"{label}: has no rows, so there is no edge; give at least one")
-    gene = at["gene_short_name"][0]
-    aside = {gene, *at.get("peak_id", ())}
-    columns = [
-        i for i in range(len(header)) if i not in aside and not _UNNAMED.fullmatch(header[i])
-    ]
+    rows, place = shape
+    header = [str(column).strip() for column in table.columns]
+    base_grn = edgelists.key_of(header[place]) == "gene_short_name"
+    side = "TF" if rows == "target" else "gene"
+    columns, values, aside = [], [], []
+    for i, column in enumerate(header):
+        if i == place or edgelists.is_unnamed(column):
+            continue
+        key = edgelists.key_of(column)
+        if key in edgelists.ASIDE or (number := _cells(table.iloc[:, i], column, label)) is None:
+            aside += [column] * (key != "peak_id")
+            continue
+        columns.append(column)
+        values.append(number)
+    if not columns and not base_grn:
+        raise edgelists.no_columns(table.columns, label, FORMS)
     if not columns:
-        raise ValueError(f"{label}: has no TF column; needs one 0/1 column per TF")
-    genes, code = codes(table.iloc[:, gene], "gene_short_name", label)
-    rows = [_ones(table.iloc[:, i], header[i], label) for i in columns]
-    sizes = [len(row) for row in rows]
+        raise ValueError(
+            f"{label}: has no {side} column; needs a column of numbers for each {side}"
+        )
+    names, code = codes(table.iloc[:, place], header[place], label)
+    at = [np.flatnonzero(number) for number in values]
+    sizes = [len(row) for row in at]
     if not sum(sizes):
-        raise ValueError(f"{label}: every TF column is 0, so there is no edge; check the table")
-    regulators, tf = np.unique([header[i] for i in columns], return_inverse=True)
-    # Peaks of one gene say the same pair again: an OR, so no duplicates to note.
-    key = distinct(np.sort(code[np.concatenate(rows)] * len(regulators) + np.repeat(tf, sizes)))
-    t, s = np.divmod(key, len(regulators))
-    notes = []
-    without = len(regulators) - len(np.unique(s)), len(genes) - len(np.unique(t))
+        raise ValueError(f"{label}: every {side} column is 0, so there is no edge; check the table")
+    others, other = np.unique(columns, return_inverse=True)
+    row, column = code[np.concatenate(at)], np.repeat(other, sizes)
+    weight = np.concatenate([number[where] for number, where in zip(values, at, strict=True)])
+    what = "gene" if rows == "target" else "TF"
+    notes = edgelists.ignored(aside)
+    notes.insert(0, f"a matrix with {what}s in rows ({shown(header[place])}), {side}s in columns")
+    if base_grn:
+        notes = notes[1:]
+        if (weight != 1).any():
+            notes.append("numbers other than 0 count as 1")
+        # Peaks of one gene say the same pair again: an OR, so no duplicates to note.
+        key = distinct(np.sort(row * len(others) + column))
+        row, column = np.divmod(key, len(others))
+        weight = np.ones(len(key))
+    without = len(others) - len(np.unique(column)), len(names) - len(np.unique(row))
     if any(without):
         notes.append(
-            f"{counted(without[0], 'TF')} and {counted(without[1], 'gene')} without a 1 left out"
+            f"{counted(without[0], side)} and {counted(without[1], what)} without a 1 left out"
         )
-    weight, sign = np.ones(len(key)), np.zeros(len(key), np.int8)
-    return build(name, label, regulators, genes, s, t, weight, sign, notes)
+    sign = _signs_of(weight, False, notes)
+    ends = (others, names, column, row) if rows == "target" else (names, others, row, column)
+    return build(name, label, *ends, np.abs(weight), sign, notes)
 
 
 def build(
@@ -206,28 +209,6 @@ def build(
     return Evidence(regulators, targets, layer, tuple(f"{name}: {note}" for note in notes))
 
 
-def _header(columns: Iterable[object]) -> tuple[list[str], dict[str, list[int]]]:
-    header = [str(column).strip() for column in columns]
-    at: dict[str, list[int]] = {}
-    for i, column in enumerate(header):
-        at.setdefault(column.casefold(), []).append(i)
-    return header, at
-
-
-def _is_edge_table(at: Mapping[str, list[int]]) -> bool:
-    return "target" in at and ("source" in at or "tf" in at)
-
-
-def _no_columns(header: list[str], label: str) -> ValueError:
-    advice = "rename the columns, or add a header line if there is none"
-    if len(header) == 1:
-        for mark, kind in (("\t", "tabs"), (",", "commas"), (";", "semicolons")):
-            if mark in header[0]:
-                advice = f"it looks separated by {kind}: .tsv is for tabs, .csv for commas"
-                break
-    return ValueError(f"{label}: found columns {listed(header, 8)}; needs {FORMS}; {advice}")
-
-
 def codes(column: pd.Series, what: str, label: str) -> tuple[np.ndarray, np.ndarray]:
     """Sorted names of a column, stripped, and the code of each row."""
     names, code = tables.names(column, f"{label}: {what}", strip=True)
@@ -260,17 +241,19 @@ def _signs(column: pd.Series, label: str) -> np.ndarray:
     return values.astype(np.int8)
 
 
-def _ones(column: pd.Series, tf: str, label: str) -> np.ndarray:
-    """Rows where a TF column says 1."""
-    values, _ = tables.numbers(column)
-    if (bad := (values != 0) & (values != 1)).any():
+def _cells(column: pd.Series, name: str, label: str) -> np.ndarray | None:
+    """Numbers of a column of a matrix; None where it is text beside the matrix."""
+    values, wrong = tables.flags(column)
+    if wrong.all() and not column.astype(str).str.strip().str.casefold().isin(_BINARY).any():
+        return None
+    if (bad := ~np.isfinite(values)).any():
         row = int(np.argmax(bad))
         raise ValueError(
-            f"{label}: column {tf!r} holds {_shown(column, row)} in data row {row + 1:,}; "
-            "the TF columns of a base GRN must hold 0 and 1: drop other columns, or write an edge "
-            "table for weights"
+            f"{label}: column {listed([name])} holds {_shown(column, row)} in data row "
+            f"{row + 1:,}; the columns of a matrix must hold numbers, 0 for no edge: drop other "
+            "columns, or write an edge table"
         )
-    return np.flatnonzero(values)
+    return values.astype(np.float64, copy=False)
 
 
 def _first(column: pd.Series, bad: np.ndarray) -> str:
@@ -280,4 +263,6 @@ def _first(column: pd.Series, bad: np.ndarray) -> str:
 
 def _shown(column: pd.Series, row: int) -> str:
     value = column.iloc[row]
-    return repr(value.item() if isinstance(value, np.generic) else value)
+    if isinstance(value, str):
+        return listed([value])
+    return shown(repr(value.item() if isinstance(value, np.generic) else value))

@@ -117,11 +117,13 @@ class Prior:
         ----------
         edges : pandas.DataFrame
             One edge per row. Columns `source` or `tf`; `target`; optionally `weight` or `score`
-            (1 without it); optionally `sign` (-1, 0, 1, "+", "-"). Letter case of the header does
-            not matter; other columns are ignored and noted. Without a sign column, negative
-            weights make the weights signed: weight |w|, sign of w. Of a repeated pair the largest
-            weight stays, and signs that conflict become 0. Rows of weight 0 are no edges.
-            Self-edges stay.
+            (1 without it); optionally `sign` (-1, 0, 1, "+", "-", "Activation", "Repression",
+            "Unknown"); or the names that other programs give them, as
+            `unigrn.edgelists.SYNONYMS` lists. What was taken from such a name is noted; other
+            columns are ignored and noted. Without a sign column, negative weights make the
+            weights signed: weight |w|, sign of w; `mor` and `coef_mean` always are. Of a repeated
+            pair the largest weight stays, and signs that conflict become 0. Rows of weight 0 are
+            no edges. Self-edges stay.
         name : str
             Name of the layer.
 
@@ -145,7 +147,7 @@ class Prior:
         """
         label = f"prior {_layer_name(name)!r}"
         table = _table(edges, label, "from_dict for a dictionary")
-        return cls.of(name, evidence.of_edges(table, name, label))
+        return cls.of(name, evidence.of_table(table, name, label))
 
     @classmethod
     def from_dict(cls, candidates: Mapping[str, Iterable[str]], name: str = "prior") -> Prior:
@@ -198,30 +200,35 @@ class Prior:
 
     @classmethod
     def from_base_grn(cls, table: pd.DataFrame, name: str = "prior") -> Prior:
-        """Build a prior of one layer from a base GRN table.
+        """Build a prior of one layer from a base GRN table, or another matrix of genes and TFs.
 
         Parameters
         ----------
         table : pandas.DataFrame
-            Column `gene_short_name`, usually `peak_id`, and one 0/1 column per TF. A gene has a TF
-            as candidate if any of its rows says 1. An unnamed index column is dropped.
+            Column `gene_short_name`, usually `peak_id`, and one column of numbers per TF. A gene
+            has a TF as candidate if any of its rows is not 0. Or a first column `target` (or
+            `gene`), and one per TF; or a first column `tf`, and one per gene: its numbers other
+            than 0 are weights, negative ones signed. Columns of text, and those of
+            `unigrn.edgelists.ASIDE`, are ignored and noted. An unnamed index column is dropped.
+            A table `tf_name`, `gene_short_name` is an edge table, and read as one.
         name : str
             Name of the layer.
 
         Returns
         -------
         Prior
-            Weights 1, signs 0.
+            Of a base GRN: weights 1, signs 0.
 
         Raises
         ------
         ValueError
-            Without `gene_short_name`, without TF columns, without rows, without a 1, for an empty
-            name, or for a TF column with other values than 0 and 1 (the message names it).
+            Without such a column, without TF columns, without rows, without an edge, for an empty
+            name, or for a column that holds something else than numbers in some rows (the message
+            names it).
         """
         label = f"prior {_layer_name(name)!r}"
         table = _table(table, label, "from_dict for a TFdict")
-        return cls.of(name, evidence.of_base_grn(table, name, label))
+        return cls.of(name, evidence.of_table(table, name, label))
 
     @classmethod
     def combine(cls, priors: Iterable[Prior]) -> Prior:

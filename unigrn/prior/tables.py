@@ -1,4 +1,4 @@
-"""Reading priors from files: edge tables and base GRN tables, one layer each."""
+"""Reading priors from files: edge tables and matrices, one layer each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from unigrn import tables
+from unigrn import edgelists, tables
+from unigrn.check import listed
 from unigrn.prior import evidence
 from unigrn.prior.prior import Prior
 
@@ -18,8 +19,9 @@ def read_prior(source: str | os.PathLike | Iterable[str | os.PathLike]) -> Prior
     Parameters
     ----------
     source : path, "NAME=PATH", or a list of them
-        Files `.tsv` or `.csv` (both also with `.gz`) or `.parquet`. Columns as in
-        `Prior.from_edges`, or a base GRN table as in `Prior.from_base_grn`. NAME names the layer;
+        Files `.tsv`, `.csv`, `.txt`, `.sif` or `.gmt` (all also with `.gz`) or `.parquet`. Columns
+        as in `Prior.from_edges`; or three without a header, the third a number or a sign in words;
+        or a base GRN table or matrix as in `Prior.from_base_grn`. NAME names the layer;
         by default the file's name without its suffixes. A text that is the path of an existing
         file is a path, whatever "=" it holds. Names are read as text: a gene may be called "NA".
 
@@ -64,22 +66,30 @@ def _name_and_path(item: str | os.PathLike) -> tuple[str, Path]:
 
 def _format(path: Path) -> tuple[str, str]:
     """Name without suffixes, and the suffix that says the format."""
-    parts = re.fullmatch(r"(.+?)(\.(?:tsv|csv)(?:\.gz)?|\.parquet)", path.name, re.IGNORECASE)
-    if not parts:
+    suffix = edgelists.suffix_of(path)
+    name = path.name[: -len(suffix)] if suffix else ""
+    if not suffix or not name:
         raise ValueError(
-            f"prior {str(path)!r} has the wrong suffix; needs .tsv, .csv (also .gz) or .parquet"
+            f"{_label(path)} has the wrong suffix; needs .tsv, .csv, .txt, .sif, .gmt (also .gz) "
+            "or .parquet"
         )
-    return parts[1], parts[2].lower()
+    return name, suffix
+
+
+def _label(path: Path) -> str:
+    """Name the file in a message, the end of its path where that is long."""
+    text = str(path)
+    return f"prior {listed([text if len(text) <= 80 else '...' + text[-77:]], most=1, size=80)}"
 
 
 def _read(name: str, path: Path) -> Prior:
-    label = f"prior {str(path)!r}"
+    label = _label(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ValueError(f"{label} {what}; give the path of a prior file")
     suffix = _format(path)[1]
     try:
-        table = tables.frame(tables.read(path))
+        table = edgelists.read(path)
     except tables.EmptyError:
         raise ValueError(f"{label}: is empty; needs {evidence.FORMS}") from None
     except tables.TableError as error:
