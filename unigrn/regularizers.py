@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from unigrn.check import check_hyper, check_number
+from unigrn.kernels import inner
 from unigrn.terms import (
     Array,
     Blocks,
@@ -270,7 +271,7 @@ class Laplacian(Regularizer):
         size = jnp.sqrt(jnp.sum(weight * data.y**2, axis=0, keepdims=True))
         flat = length <= 1e3 * jnp.finfo(data.y.dtype).eps * size  # a constant target has no kin
         unit = jnp.where(flat, 0, centred / jnp.where(flat, 1, length))
-        alike = unit.T @ unit
+        alike = inner(unit, unit)
         kin = jnp.abs(alike) > self.threshold
         kin = kin & jnp.logical_not(jnp.eye(kin.shape[0], dtype=bool))
         pull = jnp.where(kin, alike if self.signed else jnp.abs(alike), 0)

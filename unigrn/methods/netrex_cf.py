@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from unigrn.check import check_whole
 from unigrn.ensembles import consensus
 from unigrn.filtering import Collaborative, collaborative, collaborative_sketch
+from unigrn.kernels import inner
 from unigrn.losses import component_analysis
 from unigrn.prior import Prior
 from unigrn.regularizers import l0, ridge
@@ -262,7 +263,7 @@ class Start:
             )
         u, v = self.factorise(filtering, prior, key)
         # Before they are balanced, which leaves rounding where V'U is 0.
-        ranked = jnp.where(prior.valid, v.T @ u, -jnp.inf)
+        ranked = jnp.where(prior.valid, inner(v, u), -jnp.inf)
         ranks = jnp.count_nonzero(jnp.where(prior.valid, ranked, 0), axis=0)
         support = _top(ranked, jnp.minimum(self.rows, ranks)[None, :], 0)
         support = (support | _top(ranked, self.columns, 1)) & prior.valid
@@ -358,7 +359,7 @@ class Scores:
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> dict[str, Array]:
         """Return them."""
-        affinity = params.V.T @ params.U
+        affinity = inner(params.V, params.U)
         confidence = drop_one(params, data, self.draws, 0.5)
         score = confidence if self.rank == "confidence" else row_normalised(affinity, prior)
         return {"score": score, "affinity": affinity, "confidence": confidence}
@@ -389,7 +390,7 @@ def drop_one(params: Blocks, data: View, draws: int, share: float, read=lambda v
     cells = real.shape[0]
     count = jnp.sum(real, dtype=jnp.int32)
     place = jnp.argsort(jnp.logical_not(real))  # real cells first
-    residual = data.y - params.A.T @ params.theta
+    residual = data.y - inner(params.A, params.theta)
     theta, a = params.theta, params.A
     dtype = theta.dtype
     wanted = jnp.maximum(jnp.floor(share * count.astype(dtype)).astype(jnp.int32), 1)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from unigrn.kernels import inner
 from unigrn.terms import Array, Squares
 
 CHUNK = 1 << 22  # numbers of a product that is only needed to be summed
@@ -62,7 +63,7 @@ def _squared_norms(design: Array, weight: Array) -> Array:
     pieces = max(min(6, r // 64), -(-r * r // CHUNK), 1)
     ends = [round(r * i / pieces) for i in range(pieces + 1)]
     for low, high in zip(ends[:-1], ends[1:], strict=True):
-        alike = _dot(design[:, low:high].T, design[:, :high]) ** 2
+        alike = inner(design[:, low:high], design[:, :high]) ** 2
         twice = np.where(np.arange(high) < low, 2, 1).astype(design.dtype)
         total = total + jnp.sum(
             weight[low:high] * _dot(alike * twice[None, :], weight[:high]), axis=0
@@ -83,6 +84,17 @@ def curvature(squares: Squares, tight: bool) -> Array:
         rows = jnp.sum(jnp.abs(shared_matrix(squares)), axis=1)
         norm = jnp.minimum(norm, jnp.max(rows))
     return 2 * norm
+
+
+def slope(squares: Squares, block: Array) -> Array:
+    """Return the gradient of the squares in the block, 2 (D (W o (D'B - T)) + ridge B)."""
+    out = jnp.asarray(squares.ridge, block.dtype) * block
+    if squares.design is not None:
+        residual = inner(squares.design, block) - squares.target
+        if squares.weight is not None:
+            residual = squares.weight * residual
+        out = out + squares.scale * _dot(squares.design, residual)
+    return 2 * out
 
 
 def step(squares: Squares, block: Array, weight: float, most: int | None = None) -> Array:
@@ -107,7 +119,8 @@ def step(squares: Squares, block: Array, weight: float, most: int | None = None)
         far = weight * frobenius(squares)[None, :]
         right = right + far * block
         shift = far + jnp.broadcast_to(ridge, (block.shape[0], 1))
-    transposed = design.T
+    # Turned once; see `inner`.
+    transposed = lax.optimization_barrier(design.T)
 
     def apply(x):
         return _dot(design, weights * _dot(transposed, x)) + shift * x
