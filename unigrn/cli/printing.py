@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from unigrn.cli.arguments import FIGURES
 from unigrn.cli.shell import Refusal
 
 if TYPE_CHECKING:
@@ -23,11 +25,12 @@ def written_files(output: str) -> list[str]:
 
 def check_replaceable(output: str, force: bool) -> None:
     """Refuse an existing output that is not one of ours, unless it is to be replaced."""
-    import os
-
     if force or output == STDOUT or not os.path.exists(output):
         return
-    from unigrn.files import is_own
+    if output.lower().endswith(FIGURES):
+        from unigrn.plot.style import is_own
+    else:
+        from unigrn.files import is_own
 
     if os.path.isfile(output) and not is_own(output):
         raise Refusal(

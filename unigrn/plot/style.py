@@ -61,6 +61,10 @@ STYLE = {
 }
 
 
+# What a file of each suffix calls the program that wrote it.
+AUTHOR = {".png": "Software", ".pdf": "Creator", ".svg": "Creator"}
+
+
 def table_of(network: Network | pd.DataFrame) -> pd.DataFrame:
     """Give the table of edges of a network; a table is its own."""
     return network.edges if isinstance(network, Network) else network
@@ -68,9 +72,18 @@ def table_of(network: Network | pd.DataFrame) -> pd.DataFrame:
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Save a figure, and say in the file who drew it, where the format has a place for that."""
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
-    key = {".png": "Software", ".pdf": "Creator", ".svg": "Creator"}.get(suffix)
+    key = AUTHOR.get(os.path.splitext(os.fspath(path))[1].lower())
     figure.savefig(path, metadata=None if key is None else {key: "unigrn"})
+
+
+def is_own(path: str | os.PathLike[str]) -> bool:
+    """Whether a figure says that `save` wrote it."""
+    with open(path, "rb") as file:
+        content = file.read()
+    starts = (b"\x89PNG", b"%PDF", b"<?xml")
+    return content.startswith(starts) and any(
+        mark in content for mark in (b"Software\0unigrn", b"/Creator (unigrn)", b">unigrn<")
+    )
 
 
 def groups_of(edges: pd.DataFrame) -> list[str | None]:
