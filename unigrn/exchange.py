@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def cytoscape(network: Network) -> pd.DataFrame:
     """Cytoscape's table import: source, interaction, target, then group and all statistics."""
-    table = network.rank()
+    table: Any = network.rank()
     table.insert(0, "interaction", interactions(table))
     first = ["source", "interaction", "target"]
     return table[[*first, *(name for name in table.columns if name not in first)]]
@@ -28,7 +28,7 @@ def cytoscape(network: Network) -> pd.DataFrame:
 
 def pyscenic(network: Network) -> pd.DataFrame:
     """PySCENIC's adjacencies: TF, target, importance (what edges rank by, >= 0)."""
-    table = network.rank()
+    table: Any = network.rank()
     score = edge_score(table)
     if (score < 0).any():
         raise ValueError(
@@ -41,7 +41,8 @@ def pyscenic(network: Network) -> pd.DataFrame:
 
 def decoupler(network: Network) -> pd.DataFrame:
     """Decoupler's network: source, target, weight (signed)."""
-    return network.rank()[["source", "target", "weight"]]
+    table: Any = network.rank()
+    return table[["source", "target", "weight"]]
 
 
 def celloracle(network: Network) -> pd.DataFrame:
@@ -52,18 +53,19 @@ def celloracle(network: Network) -> pd.DataFrame:
     if network.groups is None:
         return links["all"]
     parts = [table.assign(cluster=name) for name, table in links.items()]
-    table = pd.concat(parts, ignore_index=True)
+    table: Any = pd.concat(parts, ignore_index=True)
     return table[["cluster", *(name for name in table.columns if name != "cluster")]]
 
 
 def genernib(network: Network) -> pd.DataFrame:
     """GeneRNIB's prediction: source, target, weight, the edges that rank first on top."""
-    return network.rank()[["source", "target", "weight"]]
+    table: Any = network.rank()
+    return table[["source", "target", "weight"]]
 
 
 def beeline(network: Network) -> pd.DataFrame:
     """Beeline's ranked edges: Gene1, Gene2, EdgeWeight (it ranks by the absolute value)."""
-    table = network.rank()
+    table: Any = network.rank()
     sign = np.where(table["weight"] < 0, -1.0, 1.0)
     table = table.assign(EdgeWeight=np.abs(edge_score(table)) * sign)
     return table.rename(columns={"source": "Gene1", "target": "Gene2"})[

@@ -258,7 +258,7 @@ class Network:
         if connected:
             parts["regulators"] = np.unique(table["source"].to_numpy(dtype=str))
             parts["targets"] = np.unique(table["target"].to_numpy(dtype=str))
-            rows = self.certificate["target"].isin(parts["targets"]).to_numpy(bool)
+            rows = self.certificate["target"].isin(list(parts["targets"])).to_numpy(bool)
             parts["certificate"] = self.certificate[rows]
         return dataclasses.replace(self, edges=table, **parts)
 
