@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anndata
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,3 +114,47 @@ def test_cores_follow_what_was_asked_for(monkeypatch, value, want):
     assert backend.cores() == (want or allowed)
     monkeypatch.setenv("NPROC", "100000")
     assert backend.cores() == allowed
+
+
+@pytest.fixture
+def renamed():
+    """Genes under other names: the prior's in a column of var."""
+    rng = np.random.default_rng(0)
+    names = ["TF1", "TF2", "g1", "g2", "g3", "g4"]
+    var = pd.DataFrame({"symbol": names}, index=[f"ENSG{i:011d}" for i in range(6)])
+    return anndata.AnnData(rng.normal(5, 1, (40, 6)).astype("f4"), var=var), {
+        g: ["TF1", "TF2"] for g in names[2:]
+    }
+
+
+def test_names_that_stand_in_a_column_are_pointed_out_and_taken(renamed):
+    adata, prior = renamed
+    with pytest.raises(unigrn.prior.AlignmentError, match="--names symbol.*names='symbol'"):
+        unigrn.infer(adata, prior, "masked_ridge")
+    network = unigrn.infer(adata, prior, "masked_ridge", names="symbol")
+    assert network.targets.tolist() == ["g1", "g2", "g3", "g4"]
+    adata.var_names = ["TF1", "TF2", "g1", "g2", "x", "y"]
+    with pytest.warns(unigrn.UnigrnWarning, match="4 of 6 names.*6 would be with --names symbol"):
+        unigrn.infer(adata, prior, "masked_ridge")
+
+
+def test_genes_of_raw_are_pointed_out_and_taken(renamed):
+    whole, prior = renamed
+    whole.var_names = whole.var["symbol"].tolist()
+    del whole.var["symbol"]
+    part = whole[:, :3].copy()
+    part.raw = whole
+    with pytest.warns(unigrn.UnigrnWarning, match=r"with --raw \(in Python raw=True\)"):
+        assert len(unigrn.infer(part, prior, "masked_ridge").targets) == 1
+    best = unigrn.infer(whole, prior, "masked_ridge")
+    pd.testing.assert_frame_equal(
+        unigrn.infer(part, prior, "masked_ridge", raw=True).edges, best.edges
+    )
+
+
+@pytest.mark.parametrize("asked", [{"names": "symbol"}, {"raw": True}])
+def test_data_and_tables_have_no_columns_to_take_names_from(renamed, asked):
+    adata, prior = renamed
+    for given in (adata.to_df(), unigrn.Data.from_anndata(adata)):
+        with pytest.raises(ValueError, match="layer, groupby, names and raw belong to AnnData"):
+            unigrn.infer(given, prior, "masked_ridge", **asked)

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from unigrn import UnigrnWarning, progress
 from unigrn.backend import check_device
 from unigrn.data import Data
@@ -14,7 +16,7 @@ from unigrn.methods import bind
 from unigrn.names import read_names
 from unigrn.network import Network
 from unigrn.planner import Plan, plan
-from unigrn.prior import Prior, read_prior
+from unigrn.prior import AlignmentError, Prior, read_prior
 from unigrn.run import run
 from unigrn.solution import Solution
 from unigrn.spec import Spec
@@ -53,6 +55,8 @@ def infer(
     seed: int = 0,
     dtype: str = "float32",
     *,
+    names: str | None = None,
+    raw: bool = False,
     force: bool = False,
     **hyperparameters: Any,
 ) -> Network:
@@ -80,6 +84,10 @@ def infer(
         Whole number >= 0; the same seed gives the same network.
     dtype
         "float32" or "float64"; `unigrn.Data` has its own.
+    names
+        Column of ``adata.var`` with the names of the genes; its index by default.
+    raw
+        Take expression and genes from ``adata.raw``.
     force
         Go on where the plan needs more memory than there is.
     **hyperparameters
@@ -96,9 +104,8 @@ def infer(
     ValueError
         Bad input, in one line that says what was got, what is needed and what to do.
     """
-    prepared = _prepare(
-        adata, prior, method, groupby, layer, regulators, targets, dtype, hyperparameters
-    )
+    data = _data(adata, layer, groupby, dtype, names, raw)
+    prepared = _prepare(data, prior, method, regulators, targets, hyperparameters)
     if not force:
         prepared.check_memory()
     solution = run(prepared, seed)
@@ -125,16 +132,18 @@ def explain(
     targets: Iterable[str] | str | os.PathLike | None = None,
     seed: int = 0,
     dtype: str = "float32",
+    *,
+    names: str | None = None,
+    raw: bool = False,
     **hyperparameters: Any,
 ) -> str:
     """Say how `infer` would solve this: the alignment of names, the solver and why, the cost."""
-    prepared = _prepare(
-        adata, prior, method, groupby, layer, regulators, targets, dtype, hyperparameters
-    )
+    data = _data(adata, layer, groupby, dtype, names, raw)
+    prepared = _prepare(data, prior, method, regulators, targets, hyperparameters)
     return "\n".join([*prepared.problem.report.lines(), "", prepared.explain()])
 
 
-def _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype, hyper) -> Plan:
+def _prepare(data: Data, prior, method, regulators, targets, hyper) -> Plan:
     check_device()
     progress.report("planning", 0, 0)
     build, name, options = bind(method, hyper)
@@ -150,15 +159,46 @@ def _prepare(adata, prior, method, groupby, layer, regulators, targets, dtype, h
             f"method {spec.name} needs prior edges and got none; give a prior: edges with the "
             "columns source, target (--prior FILE), or take a method that needs none (full_ridge)"
         )
-    data = _data(adata, layer, groupby, dtype)
-    return plan(
-        spec,
-        data,
-        regulators=_names(regulators, "regulators"),
-        targets=_names(targets, "targets"),
-        hyperparameters=name,
-        **options,
+    hint = "" if spec.prior is None else _other_names(data, spec.prior)
+    try:
+        prepared = plan(
+            spec,
+            data,
+            regulators=_names(regulators, "regulators"),
+            targets=_names(targets, "targets"),
+            hyperparameters=name,
+            **options,
+        )
+    except AlignmentError as error:
+        if not hint:
+            raise
+        raise AlignmentError(f"{hint}; {error}") from None
+    if hint:
+        warnings.warn(hint, UnigrnWarning, stacklevel=3)
+    return prepared
+
+
+def _other_names(data: Data, prior: Prior) -> str:
+    """Say where the genes have names that meet more of the prior than those at hand."""
+    wanted = np.union1d(prior.regulators, prior.targets)
+
+    def met(names):
+        return int(np.isin(wanted, names).sum())
+
+    now = met(data.genes)
+    best, how = max(((met(v), how) for how, v in data.other_names.items()), default=(0, ""))
+    if best < now + max(1, len(wanted) // 10):
+        return ""
+    return (
+        f"{now:,} of {len(wanted):,} names of the prior are genes of the data; {best:,} would be "
+        f"with {how} (in Python {_in_python(how)})"
     )
+
+
+def _in_python(option: str) -> str:
+    """Return an option of the command line as an argument."""
+    what, _, column = option.partition(" ")
+    return {"--raw": "raw=True", "--names": f"names={column!r}"}.get(what, "names=None")
 
 
 def _built(build: Callable[..., Spec], prior: Prior | None, method: Any) -> Spec:
@@ -189,12 +229,15 @@ def _prior(prior: Any) -> Prior | None:
     return read_prior(prior)
 
 
-def _data(adata: Any, layer: str | None, groupby: str | None, dtype: str) -> Data:
+def _data(
+    adata: Any, layer: str | None, groupby: str | None, dtype: str, names: str | None, raw: bool
+) -> Data:
+    asked = layer is not None or groupby is not None or names is not None or raw
     if isinstance(adata, Data):
-        if layer is not None or groupby is not None:
+        if asked:
             raise ValueError(
-                "layer and groupby belong to AnnData; a Data object has its matrix "
-                "and groups already"
+                "layer, groupby, names and raw belong to AnnData; a Data object has its matrix, "
+                "groups and names already"
             )
         if dtype != adata.dtype and dtype != "float32":
             raise ValueError(
@@ -203,13 +246,13 @@ def _data(adata: Any, layer: str | None, groupby: str | None, dtype: str) -> Dat
             )
         return adata  # it has its own precision
     if hasattr(adata, "columns"):
-        if layer is not None or groupby is not None:
+        if asked:
             raise ValueError(
-                "layer and groupby belong to AnnData, got a DataFrame; give AnnData, or the rows "
-                "and values that are meant"
+                "layer, groupby, names and raw belong to AnnData, got a DataFrame; give AnnData, "
+                "or the rows and values that are meant"
             )
         return _from_table(adata, dtype)
-    return Data.from_anndata(adata, layer=layer, groupby=groupby, dtype=dtype)
+    return Data.from_anndata(adata, layer=layer, groupby=groupby, dtype=dtype, names=names, raw=raw)
 
 
 def _from_table(table: Any, dtype: str) -> Data:

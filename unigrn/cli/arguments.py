@@ -17,7 +17,13 @@ OUTPUTS = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz", ".parquet", ".graphml",
 TABLES = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz")
 FIGURES = (".png", ".pdf", ".svg")
 
-Data = Annotated[str, typer.Argument(metavar="DATA", help="Expression: an .h5ad file.")]
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="Expression: an .h5ad file, a .zarr store, or one modality as FILE.h5mu/NAME.",
+    ),
+]
 Priors = Annotated[
     list[str] | None,
     typer.Option(
@@ -42,6 +48,10 @@ Groupby = Annotated[
     typer.Option(metavar="COLUMN", help="Column of obs: one network for each of its values."),
 ]
 Layer = Annotated[str | None, typer.Option(metavar="NAME", help="Layer to use instead of X.")]
+Names = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column of var with the names of the genes.")
+]
+Raw = Annotated[bool, typer.Option("--raw", help="Take values and genes from .raw.")]
 Regulators = Annotated[
     str | None,
     typer.Option(
@@ -106,7 +116,12 @@ def check_file(path: str, what: str) -> None:
 
 
 def check_expression(path: str) -> None:
-    """Refuse what is not an HDF5 file, by its first bytes: cheaper than opening it."""
+    """Refuse what is no file of expression, by its first bytes: cheaper than opening it."""
+    folder, name = os.path.split(path)
+    if folder.lower().endswith(".h5mu") and name:  # one modality of several
+        path = folder
+    if os.path.isdir(path):
+        return  # a store, or said with what is in it
     check_file(path, "DATA")
     with open(path, "rb") as file:
         signature = file.read(8)
@@ -176,7 +191,17 @@ def _parameters(pairs: Sequence[str], method: str) -> dict[str, Any]:
         if key in found:
             raise Refusal(f"--param {key} is given twice")
         if key not in known and key not in options:
-            own = {"seed", "dtype", "groupby", "layer", "regulators", "targets", "prior"}
+            own = {
+                "seed",
+                "dtype",
+                "groupby",
+                "layer",
+                "names",
+                "raw",
+                "regulators",
+                "targets",
+                "prior",
+            }
             hint = f"write --{key}" if key in own else f"it has {defaults(known)}"
             raise Refusal(f"{method} has no parameter {key!r}{meant(key, list(known))}; {hint}")
         try:
@@ -228,6 +253,8 @@ def infer_arguments(
     seed: int,
     dtype: str,
     output: str | None = None,
+    names: str | None = None,
+    raw: bool = False,
 ) -> dict[str, Any]:
     """Return the arguments of `unigrn.infer`, having checked what needs no data, cheapest first."""
     if dtype not in {"float32", "float64"}:
@@ -246,6 +273,8 @@ def infer_arguments(
         "method": method,
         "groupby": groupby,
         "layer": layer,
+        "names": names,
+        "raw": raw,
         "regulators": _names(regulators, "regulators", ("source", "tf", "regulator", "target")),
         "targets": _names(targets, "targets", ("target",)),
         "seed": seed,

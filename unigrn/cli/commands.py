@@ -20,10 +20,12 @@ from unigrn.cli.arguments import (
     Json,
     Layer,
     Method,
+    Names,
     Output,
     Params,
     Priors,
     Quiet,
+    Raw,
     Regulators,
     Seed,
     Targets,
@@ -35,7 +37,7 @@ from unigrn.cli.arguments import (
     infer_arguments,
 )
 from unigrn.cli.printing import check_replaceable, deliver, indent, summarize, written_files
-from unigrn.cli.shell import Refusal, app, limit_threads, meant, progress, say
+from unigrn.cli.shell import Refusal, app, limit_threads, progress, say
 
 if TYPE_CHECKING:
     from unigrn.datasets import Simulation
@@ -166,6 +168,8 @@ def infer(
     prior: Priors = None,
     groupby: Groupby = None,
     layer: Layer = None,
+    names: Names = None,
+    raw: Raw = False,
     regulators: Regulators = None,
     targets: Targets = None,
     param: Params = None,
@@ -185,7 +189,19 @@ def infer(
         raise Refusal("--verbose and --quiet contradict each other; give one")
     limit_threads(threads)
     request = infer_arguments(
-        data, prior, method, groupby, layer, regulators, targets, param, seed, dtype, output
+        data,
+        prior,
+        method,
+        groupby,
+        layer,
+        regulators,
+        targets,
+        param,
+        seed,
+        dtype,
+        output,
+        names,
+        raw,
     )
     check_replaceable(output, force)
     from unigrn.api import infer as infer_network
@@ -202,6 +218,8 @@ def explain(
     prior: Priors = None,
     groupby: Groupby = None,
     layer: Layer = None,
+    names: Names = None,
+    raw: Raw = False,
     regulators: Regulators = None,
     targets: Targets = None,
     param: Params = None,
@@ -213,7 +231,18 @@ def explain(
     Takes the arguments of infer, without -o, and solves nothing.
     """
     request = infer_arguments(
-        data, prior, method, groupby, layer, regulators, targets, param, seed, dtype
+        data,
+        prior,
+        method,
+        groupby,
+        layer,
+        regulators,
+        targets,
+        param,
+        seed,
+        dtype,
+        names=names,
+        raw=raw,
     )
     from unigrn.api import explain as explain_request
 
@@ -253,6 +282,8 @@ def evaluate(
     layer: Annotated[
         str | None, typer.Option(metavar="NAME", help="Layer of DATA to use instead of X.")
     ] = None,
+    names: Names = None,
+    raw: Raw = False,
     score: Annotated[
         str | None,
         typer.Option(
@@ -275,10 +306,10 @@ def evaluate(
         check_file(targets, "--targets")
     if expression is not None:
         check_expression(expression)
-    elif layer is not None:
-        raise Refusal("--layer names a layer of the file given with --expression; give both")
+    elif layer is not None or names is not None or raw:
+        raise Refusal("--layer, --names and --raw are about the file of --expression; give both")
     with progress():
-        scores = _evaluate(network, gold, prior, targets, expression, layer, score)
+        scores = _evaluate(network, gold, prior, targets, expression, layer, score, names, raw)
     for text in scores.warnings:
         say(f"warning: {text}")
     if as_json:
@@ -295,20 +326,16 @@ def _evaluate(
     expression: str | None,
     layer: str | None,
     score: str | None = None,
+    names: str | None = None,
+    raw: bool = False,
 ) -> Any:
     from unigrn.evaluate import evaluate as evaluation
 
-    values: Any = expression
-    if expression is not None and layer is not None:
-        import anndata
+    values: Any = None
+    if expression is not None:
+        from unigrn.data import Data as Expression
 
-        data = anndata.read_h5ad(expression)
-        if layer not in data.layers:
-            raise Refusal(
-                f"{expression!r} has no layer {layer!r}{meant(layer, list(data.layers))}; "
-                f"its layers are {', '.join(sorted(data.layers)) or 'none'}"
-            )
-        values = (data.layers[layer], data.var_names)
+        values = Expression.from_anndata(expression, layer, names=names, raw=raw)
     return evaluation(
         network, gold, prior=prior or None, targets=targets, expression=values, score=score
     )

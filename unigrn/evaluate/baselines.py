@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unigrn.check import listed
+from unigrn.data import Data
 from unigrn.evaluate.gold import ABSENT, NEGATIVE, POSITIVE, Universe, existing
 from unigrn.evaluate.metrics import METRICS, Ranking, metrics_of, rank, small
 from unigrn.prior import Prior, read_prior
@@ -184,12 +185,11 @@ def _expression(expression: Any) -> tuple[Any, np.ndarray]:
     import pandas as pd
 
     if isinstance(expression, (str, Path)):
-        path = existing(expression, "expression file")
-        if not path.name.endswith(".h5ad"):
-            raise ValueError(f"The expression file {path} is not .h5ad; read it into an AnnData.")
-        import anndata
-
-        expression = anndata.read_h5ad(path)
+        expression = Data.from_anndata(existing(expression, "expression file"))
+    if isinstance(expression, Data):
+        matrix = expression.matrix
+        matrix = matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
+        expression = (matrix if hasattr(matrix, "tocsr") else np.asarray(matrix), expression.genes)
     if isinstance(expression, pd.DataFrame):
         return expression.to_numpy(), expression.columns.astype(str).to_numpy(dtype=object)
     matrix: Any
