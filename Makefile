@@ -20,7 +20,7 @@ test: $(VENV)/.installed ## run the tests, the doctests of every module and the 
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 # Two processes: every file of this list shares one, and none compiles for long.
-QUICK := frame methods prior network plan plot evaluate originals_netrex house tables
+QUICK := frame methods prior network plan plot evaluate originals_netrex house tables containers
 
 quick: $(VENV)/.installed ## run the tests of the loop while coding, in under a minute
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(QUICK:%=tests/test_%.py)
