@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unigrn.check import check_number, check_whole
-from unigrn.kernels import inner
+from unigrn.kernels import inner, total
 from unigrn.terms import (
     Array,
     Blocks,
@@ -60,8 +60,8 @@ class Collaborative(Regularizer):
         """Evaluate on the whole network."""
         weight, target = self._weights(params)
         eta = self.floor + (1 - self.preference) * self.confidence * (1 + self._ratio())
-        fit = jnp.sum(weight * (target - inner(params.V, params.U)) ** 2)
-        return fit + jnp.sum(jnp.where(params.theta != 0, eta, 0))
+        fit = total(weight * (target - inner(params.V, params.U)) ** 2)
+        return fit + total(jnp.where(params.theta != 0, eta, 0))
 
     def price(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Return h(R)."""

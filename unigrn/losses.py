@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from unigrn.check import check_hyper, check_number, check_whole
-from unigrn.kernels import inner
+from unigrn.kernels import inner, total
 from unigrn.terms import (
     Array,
     Blocks,
@@ -342,7 +342,7 @@ class ComponentAnalysis(Loss):
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on the whole network."""
-        return jnp.sum((data.y - inner(params.A, params.theta)) ** 2)
+        return total((data.y - inner(params.A, params.theta)) ** 2)
 
     def squares(self, block: str, params: Blocks, data: View, prior: PriorView) -> Squares:
         """Linear in theta given the activities, and in the activities given theta."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DRAWS = ("shared", "released")
 UNCALIBRATED = (
     "uncalibrated: dispersion over bags, as the released program writes it; it shrinks "
-    "as bags grow, whatever the evidence"
+    "as bags grow, whatever the evidence, and looks small with a few cells too: go by fdr"
 )
 FDR = (
     "share of the edges at least as strong that targets related to none of their candidates "
@@ -43,7 +43,7 @@ def celloracle(
     bags: int = 20,
     max_features: float = 0.8,
     draws: str = "shared",
-    permutations: int = 0,
+    permutations: int | None = None,
 ) -> Spec:
     """CellOracle: bagged ridge on the prior's support, with the released bag statistics.
 
@@ -68,7 +68,8 @@ def celloracle(
         "shared" (one bootstrap of the cells a bag, fast) or "released" (that program's own index
         streams, whatever the seed).
     permutations
-        Number of permuted copies of every target; with 1 or more, the column ``fdr`` says which
+        Number of permuted copies of every target, by default 1, and 0 with ``draws="released"``.
+        With 1 or more, the column ``fdr`` says which
         share of the edges at least as strong (|weight| over the target's standard deviation in the
         group) permuted targets would give. It is calibrated for targets related to none of their
         candidates; it does not tell a regulator from one correlated with it. Cells are permuted
@@ -104,6 +105,8 @@ def celloracle(
     )
     if draws not in DRAWS:
         raise ValueError(f"draws must be one of {', '.join(DRAWS)}, got {draws!r}")
+    if permutations is None:
+        permutations = int(draws == "shared")
     axis = SharedBags if draws == "shared" else ReleasedBags
     return permuted(over(spec, axis(*bag_arguments(bags, max_features))), permutations)
 
@@ -156,8 +159,8 @@ def celloracle_bayesian(
             "weight": "posterior mean, in units of the target per standard deviation of the "
             "regulator",
             "variance": "posterior variance given the fitted precisions",
-            "p": "two-sided posterior tail probability; unreliable where cells do not exceed "
-            "regulators",
+            "p": "two-sided posterior tail probability, written whatever the number of cells; "
+            "unreliable where cells do not exceed regulators",
             "fdr": FDR,
         },
         expects=("log", "imputed"),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from unigrn.check import check_whole
 from unigrn.ensembles import consensus
 from unigrn.filtering import Collaborative, collaborative, collaborative_sketch
-from unigrn.kernels import inner
+from unigrn.kernels import column_sums, inner
 from unigrn.losses import component_analysis
 from unigrn.prior import Prior
 from unigrn.regularizers import l0, ridge
@@ -343,7 +343,7 @@ def positive_activity(params: Blocks, data: View, prior: PriorView) -> Blocks:
     Where it does not correlate, the coefficients of the regulator sum to a number >= 0.
     """
     weight = data.weight[:, None]
-    centred = data.x - jnp.sum(weight * data.x, axis=0, keepdims=True) / jnp.sum(weight)
+    centred = data.x - column_sums(weight * data.x)[None, :] / jnp.sum(weight)
     along = jnp.sum(params.A * (weight * centred).T, axis=1)
     along = jnp.where(along == 0, jnp.sum(params.theta, axis=1), along)
     sign = jnp.where(along < 0, -1, 1).astype(params.theta.dtype)[:, None]
@@ -373,10 +373,10 @@ def row_normalised(ranked: Array, prior: PriorView) -> Array:
     is 0.
     """
     ranked = jnp.where(prior.valid, ranked, 0)
-    total = jnp.sum(ranked, axis=0, keepdims=True)
-    size = jnp.sum(jnp.abs(ranked), axis=0, keepdims=True)
-    total = jnp.where(total >= 0.5 * size, total, size)
-    return jnp.where(total > 0, ranked / jnp.where(total > 0, total, 1), 0)
+    whole = column_sums(ranked)[None, :]
+    size = column_sums(jnp.abs(ranked))[None, :]
+    whole = jnp.where(whole >= 0.5 * size, whole, size)
+    return jnp.where(whole > 0, ranked / jnp.where(whole > 0, whole, 1), 0)
 
 
 def drop_one(params: Blocks, data: View, draws: int, share: float, read=lambda v: v) -> Array:

@@ -33,7 +33,7 @@ def solution(state: State) -> Solution:
         )
     suspicious = (
         [] if state.spec.stages else suspicions(state.spec, state.overall, len(state.genes))
-    )
+    ) + small_groups(state)
     return Solution(
         state.plan,
         state.weights,
@@ -207,10 +207,50 @@ def remarks(state: State) -> list[tuple[str, int, str, tuple[str, ...]]]:
             undefined,
             f"{undefined:,} of {int(shown.sum()):,} edges have no defined p: left empty",
         )
+    if "fdr" in state.statistics:
+        rate = state.statistics["fdr"]
+        above, counted = (rate <= ABOVE).sum(axis=1), int((~np.isnan(rate)).sum())
+        say(
+            "edges above permuted targets",
+            counted,
+            f"{int(above.sum()):,} of {counted:,} edges stand above permuted targets "
+            f"(fdr <= {ABOVE:g})",
+            [f"{g} {n:,}" for g, n in zip(data.groups or (), above, strict=False)],
+        )
     if "bags_drawn" in state.statistics:
         never = int((state.statistics["bags_drawn"][0] == 0).sum())
         say("edges never drawn", never, f"{never:,} candidate edges were drawn in no bag: left out")
     return lines
+
+
+ABOVE = 0.05  # fdr up to which an edge counts as above permuted targets
+FEW = 20  # cells below which a p over bags or of a posterior says nothing
+
+
+def small_groups(state: State) -> list[str]:
+    """Say where p rests on fewer cells than max(20, candidates of the target)."""
+    if "p" not in state.statistics:
+        return []
+    problem, data = state.problem, state.data
+    sizes, cells = problem.sizes, np.asarray(data.group_sizes)
+    few = (cells[:, None] < np.maximum(FEW, sizes)[None, :]) & (sizes > 0)[None, :]
+    small = np.flatnonzero(few.any(axis=1))
+    if not small.size:
+        return []
+    least = int(small[np.argmin(cells[small])])
+    if data.groups is None:
+        where = f"the {cells[0]:,} cells are"
+    else:
+        groups = "group" if small.size == 1 else "groups"
+        where = (
+            f"{small.size:,} {groups} (such as {str(data.groups[least])[:40]!r}, "
+            f"{cells[least]:,} cells) {'is' if small.size == 1 else 'are'}"
+        )
+    return [
+        f"{where} too few for the p of {int(few.sum()):,} of {few.size:,} fits (fewer than "
+        f"{FEW} or than the candidates of the target), small as it may look: go by fdr "
+        "(permutations=1 or more), or join groups"
+    ]
 
 
 def suspicions(spec: Any, seen: GeneStatistics, genes: int) -> list[str]:
