@@ -1212,8 +1212,10 @@ def test_every_method_says_what_its_parameters_mean_and_when_to_take_it() -> Non
 def test_the_way_to_an_fdr_is_said_where_there_is_none(
     run: Run, folder: Path, tmp_path: Path
 ) -> None:
-    ran = succeeded(run(*infer_argv(folder, tmp_path)))
+    ran = succeeded(run(*infer_argv(folder, tmp_path, param=["bags=3", "permutations=0"])))
     assert "--param permutations=2" in ran.out
+    ran = succeeded(run(*infer_argv(folder, tmp_path)))
+    assert "edges stand above permuted targets" in ran.out
     ran = succeeded(run(*infer_argv(folder, tmp_path, param=["bags=3", "permutations=2"])))
     assert "--param permutations=2" not in ran.out
 

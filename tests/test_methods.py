@@ -19,7 +19,9 @@ NETREX_CF = dict(  # the class: p = 100, eta0 = .1, lambda_a, lambda_s, rho = 1;
     scale="standard",
 )
 DEFAULTS = {
-    "celloracle": dict(CELLORACLE, alpha=10.0, bags=20, max_features=0.8, draws="shared"),
+    "celloracle": dict(
+        CELLORACLE, alpha=10.0, bags=20, max_features=0.8, draws="shared", permutations=None
+    ),
     # scikit-learn's BayesianRidge at the time: 300 iterations, tol 1e-3, all four priors 1e-6
     "celloracle_bayesian": dict(CELLORACLE, hyperprior=1e-6, tolerance=1e-3, max_iterations=300),
     "masked_lasso": dict(strength=10.0, noise_variance=None),

@@ -69,7 +69,7 @@ def _explained(name: str, method: Method) -> list[str]:
         text = method.meanings[parameter] or "not described"
         lines += textwrap.wrap(text, 92, initial_indent="      ", subsequent_indent="      ")
     if "permutations" in method.parameters:
-        lines += ["", "for a calibrated fdr: --param permutations=2 (targets permuted twice)"]
+        lines += ["", "for a calibrated fdr, or a finer one: --param permutations=2 (two copies)"]
     if method.reference:
         lines += ["", *textwrap.wrap(f"reference: {method.reference}", 98)]
     return lines
