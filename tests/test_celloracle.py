@@ -262,6 +262,7 @@ def test_groups_with_little_to_say():
         (lambda x: np.round(np.expm1(np.abs(x) * 3)), "raw counts"),
         (lambda x: np.expm1(np.abs(x) * 3) + 0.5, "unlogged"),
         (lambda x: np.where(x < np.quantile(x, 0.8), 0, np.abs(x)), "sparser"),
+        (lambda x: x - x.mean(0), "values go down to -"),
     ],
 )
 def test_input_that_looks_wrong_is_said(change, said):

@@ -206,7 +206,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "targets.tsv").write_text("fold\ttarget\n0\tG05\n1\tG06\n")
     (folder / "targets.csv.gz").write_bytes(gzip.compress(b"target,fold\nG05,0\nG06,0\n"))
     (folder / "unknown.txt").write_text("nobody\nnowhere\n")
-    (folder / "no_target.tsv").write_text("gene\tfold\nG05\t1\n")
+    (folder / "no_target.tsv").write_text("peak\tfold\nG05\t1\n")
     (folder / "blank.txt").write_text("\n\n")
     (folder / "binary.txt").write_bytes(b"\xff\xfe\x00G")
     return folder
@@ -343,7 +343,7 @@ BAD: dict[str, tuple[dict[str, object], list[str]]] = {
     "regulators unmeasured": ({"regulators": "unknown.txt"}, ["regulators", "nobody"]),
     "no such targets": ({"targets": "absent.txt"}, ["--targets", "absent.txt"]),
     "targets is a folder": ({"targets": "a_folder"}, ["--targets", "a_folder"]),
-    "targets without column": ({"targets": "no_target.tsv"}, ["target", "gene, fold"]),
+    "targets without column": ({"targets": "no_target.tsv"}, ["target", "peak, fold"]),
     "targets unmeasured": ({"targets": "unknown.txt"}, ["targets", "nobody"]),
 }
 
@@ -1206,7 +1206,8 @@ def test_every_method_says_what_its_parameters_mean_and_when_to_take_it() -> Non
 
     for name, method in registry().items():
         assert all(method.meanings.values()), name
-        assert "Take it " in method.notes and "expects " in method.notes, name
+        notes = " ".join(method.notes.split())
+        assert "Take it " in notes and "expects " in notes, name
 
 
 def test_the_way_to_an_fdr_is_said_where_there_is_none(

@@ -787,7 +787,7 @@ def test_evaluate_refuses_an_unknown_group():
 def test_evaluate_refuses_files(tmp_path):
     (tmp_path / "gold.xlsx").write_text("source")
     (tmp_path / "empty.tsv").write_text("")
-    (tmp_path / "folds.tsv").write_text("gene\tfold\nx\t1\n")
+    (tmp_path / "folds.tsv").write_text("peak\tfold\nx\t1\n")
     with pytest.raises(ValueError, match="name it .tsv, .csv"):
         evaluate(NETWORK, tmp_path / "gold.xlsx")
     with pytest.raises(ValueError, match="Cannot read the gold standard"):
