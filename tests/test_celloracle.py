@@ -313,26 +313,6 @@ def test_permuted_targets_stand_beside_p_unless_the_bags_are_the_released_ones()
     assert "fdr" not in released.edges
 
 
-def test_the_same_call_gives_the_same_bytes_for_any_number_of_threads(tmp_path):
-    """XLA's threads are as many as NPROC says when its backend starts."""
-    code = """
-import sys, numpy as np, unigrn
-from unigrn.datasets import linear
-data = linear(2100, 30, 96, (4, 9), seed=1)
-unigrn.infer(data.to_anndata(), data.prior, "celloracle").write(sys.argv[1])
-unigrn.infer(data.to_anndata()[:300], data.prior, "netrex_cf", factors=12, sweeps=15).write(
-    sys.argv[2]
-)
-"""
-    written = []
-    for threads in ("1", "2", "16"):
-        paths = [str(tmp_path / f"{name}{threads}.tsv") for name in ("celloracle", "netrex_cf")]
-        env = os.environ | {"NPROC": threads, "PYTHONPATH": str(HERE.parent)}
-        subprocess.run([sys.executable, "-W", "ignore", "-c", code, *paths], check=True, env=env)
-        written.append([Path(p).read_bytes() for p in paths])
-    assert written[0] == written[1] == written[2]
-
-
 @pytest.mark.parametrize(
     "hyper",
     [

@@ -110,17 +110,8 @@ def side_by_side(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
     XLA's CPU backend runs the small steps of a loop on one core; calls from other threads take the
     other cores. The first call goes ahead, so that each shape is compiled once.
     """
-    if jax.default_backend() != "cpu":
-        return [call() for call in calls]
-    # LAPACK's own threads would only wait for each other on systems as small as these.
-    with threadpool_limits(1, "blas"):
-        return one_a_core(calls, dtype)
-
-
-def one_a_core(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
-    """Run compiled calls without LAPACK work, on CPU one a core; see `side_by_side`."""
     many = cores()
-    if len(calls) < 2 or many < 2 or jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu":
         return [call() for call in calls]
     promotion = _CONFIG.jax_numpy_dtype_promotion
 
@@ -129,9 +120,13 @@ def one_a_core(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
         with precision(dtype), jax.numpy_dtype_promotion(promotion):
             return jax.block_until_ready(call())
 
-    first = calls[0]()
-    with ThreadPoolExecutor(many) as pool:
-        return [first, *pool.map(one, calls[1:])]
+    # LAPACK's own threads would only wait for each other on systems as small as these.
+    with threadpool_limits(1, "blas"):
+        if len(calls) < 2 or many < 2:
+            return [call() for call in calls]
+        first = calls[0]()
+        with ThreadPoolExecutor(many) as pool:
+            return [first, *pool.map(one, calls[1:])]
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from unigrn.check import check_number, check_whole
-from unigrn.kernels import inner, total
 from unigrn.terms import (
     Array,
     Blocks,
@@ -60,12 +59,12 @@ class Collaborative(Regularizer):
         """Evaluate on the whole network."""
         weight, target = self._weights(params)
         eta = self.floor + (1 - self.preference) * self.confidence * (1 + self._ratio())
-        fit = total(weight * (target - inner(params.V, params.U)) ** 2)
-        return fit + total(jnp.where(params.theta != 0, eta, 0))
+        fit = jnp.sum(weight * (target - params.V.T @ params.U) ** 2)
+        return fit + jnp.sum(jnp.where(params.theta != 0, eta, 0))
 
     def price(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Return h(R)."""
-        return self.floor + self.gain * (inner(params.V, params.U) - 1 - self._ratio()) ** 2
+        return self.floor + self.gain * (params.V.T @ params.U - 1 - self._ratio()) ** 2
 
     def prox(
         self, v: Array, step: Array, data: View, prior: PriorView, params: Blocks | None = None

@@ -10,26 +10,6 @@ import jax.numpy as jnp
 from unigrn.views import Array, Moments, pytree
 
 
-def inner(a: Array, b: Array) -> Array:
-    """Return a'b, (k, m) and (k, n) to (m, n), with bits that no number of cores changes.
-
-    XLA's CPU backend splits the sum of such a product among its threads. It does not where each
-    row of the first factor lies together; the barrier keeps the compiler from turning it back.
-    """
-    turned = jax.lax.optimization_barrier(a.T)
-    return jnp.matmul(turned, b, precision=jax.lax.Precision.HIGHEST)
-
-
-def column_sums(a: Array) -> Array:
-    """Sum (k, n) over its rows, with bits that no number of cores changes; see `inner`."""
-    return jnp.matmul(jnp.ones(a.shape[0], a.dtype), a, precision=jax.lax.Precision.HIGHEST)
-
-
-def total(a: Array) -> Array:
-    """Sum all entries, with bits that no number of cores changes; see `inner`."""
-    return jnp.sum(column_sums(a) if jnp.ndim(a) == 2 else a)
-
-
 @pytree
 class Quadratic:
     """A quadratic function of ``theta``, split into what the data and the terms contribute.
@@ -120,7 +100,7 @@ class Squares:
         out = jnp.sum(self.ridge * block**2)
         if self.design is None:
             return out
-        residual = (self.target - inner(self.design, block)) ** 2
+        residual = (self.target - self.design.T @ block) ** 2
         return out + self.scale * jnp.sum(
             residual if self.weight is None else self.weight * residual
         )

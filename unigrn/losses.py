@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 
 from unigrn.check import check_hyper, check_number, check_whole
-from unigrn.kernels import inner, total
 from unigrn.terms import (
     Array,
     Blocks,
@@ -53,7 +52,7 @@ def _squares(data: View, fitted: Array, intercept: bool) -> tuple[Array, Array]:
 def _curvature(data: View) -> Array:
     """Bound the largest eigenvalue of X' W X, with a column of ones, by its trace norm."""
     weight = _weight(data)
-    return _largest_eigenvalue(inner(data.x * weight[:, None], data.x)) + jnp.sum(weight)
+    return _largest_eigenvalue((data.x * weight[:, None]).T @ data.x) + jnp.sum(weight)
 
 
 def _largest_eigenvalue(gram: Array) -> Array:
@@ -342,7 +341,7 @@ class ComponentAnalysis(Loss):
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on the whole network."""
-        return total((data.y - inner(params.A, params.theta)) ** 2)
+        return jnp.sum((data.y - params.A.T @ params.theta) ** 2)
 
     def squares(self, block: str, params: Blocks, data: View, prior: PriorView) -> Squares:
         """Linear in theta given the activities, and in the activities given theta."""

@@ -20,9 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unigrn.backend import one_a_core
 from unigrn.data import Block
-from unigrn.kernels import inner
 from unigrn.terms import Array, Moments, pytree
 
 PIVOT = 1024  # cells that the pivot is taken from
@@ -42,31 +40,50 @@ def padded_rows(rows: int) -> int:
 
 @pytree
 class Sums:
-    """Running sums around the pivot in one system, of q regulators and p targets."""
+    """Running sums around the pivot, for S systems, q regulators, p targets."""
 
-    gram: Array  # (q, q)
-    cross: Array  # (q, p)
-    square: Array  # (p,)
-    x: Array  # (q,)
-    y: Array  # (p,)
-    count: Array  # a number
+    gram: Array  # (S, q, q)
+    cross: Array  # (S, q, p)
+    square: Array  # (S, p)
+    x: Array  # (S, q)
+    y: Array  # (S, p)
+    count: Array  # (S,)
+
+    @staticmethod
+    def zeros(systems: int, q: int, p: int, dtype: str) -> Sums:
+        """Return empty sums."""
+        shapes = (
+            (systems, q, q),
+            (systems, q, p),
+            (systems, p),
+            (systems, q),
+            (systems, p),
+            (systems,),
+        )
+        return Sums(*(jnp.zeros(shape, dtype) for shape in shapes))
 
 
 # Full float32 products on accelerators too, where the default may drop to fewer digits.
 dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
+def _block_sums(x: Array, y: Array, weight: Array) -> Sums:
+    def one(w):
+        wx = x * w[:, None]
+        return Sums(dot(wx.T, x), dot(wx.T, y), dot(w, y * y), dot(w, x), dot(w, y), jnp.sum(w))
+
+    return jax.lax.map(one, weight)
+
+
 @jax.jit
-def _first(x: Array, y: Array, w: Array) -> Sums:
-    """Sum a block of cells in one system."""
-    wx = x * w[:, None]
-    return Sums(inner(wx, x), inner(wx, y), dot(w, y * y), dot(w, x), dot(w, y), jnp.sum(w))
+def _first(x: Array, y: Array, weight: Array) -> Sums:
+    return _block_sums(x, y, weight)
 
 
 @partial(jax.jit, donate_argnums=(0, 1))
-def _accumulate(total: Sums, lost: Sums, x: Array, y: Array, w: Array) -> tuple[Sums, Sums]:
+def _accumulate(total: Sums, lost: Sums, x: Array, y: Array, weight: Array) -> tuple[Sums, Sums]:
     """Add a block by compensated (Kahan) summation."""
-    block = _first(x, y, w)
+    block = _block_sums(x, y, weight)
     corrected = jax.tree.map(jnp.subtract, block, lost)
     new = jax.tree.map(jnp.add, total, corrected)
     lost = jax.tree.map(lambda n, t, c: (n - t) - c, new, total, corrected)
@@ -74,11 +91,8 @@ def _accumulate(total: Sums, lost: Sums, x: Array, y: Array, w: Array) -> tuple[
 
 
 @jax.jit
-def _centre(
-    systems: list[Sums], pivot_x: Array, pivot_y: Array, scale_x: Array, scale_y: Array
-) -> Moments:
+def _centre(sums: Sums, pivot_x: Array, pivot_y: Array, scale_x: Array, scale_y: Array) -> Moments:
     """Centre the sums exactly, scale them, and clear what is constant in a system."""
-    sums = jax.tree.map(lambda *v: jnp.stack(v), *systems)
     count = jnp.maximum(sums.count, jnp.finfo(sums.x.dtype).tiny)
     mx, my = sums.x / count[:, None], sums.y / count[:, None]
     gram = sums.gram - count[:, None, None] * mx[:, :, None] * mx[:, None, :]
@@ -108,8 +122,8 @@ class GroupSums:
     p: int
     dtype: str
     pivot: tuple[np.ndarray, np.ndarray] | None = None
-    total: list[Sums] = field(default_factory=list)
-    lost: list[Sums] = field(default_factory=list)
+    total: Sums | None = None
+    lost: Sums | None = None
     held: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def add(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None:
@@ -143,26 +157,21 @@ class GroupSums:
             self._pad(values - pivot, (rows, width))
             for values, pivot, width in zip((x, y), self.pivot, (self.q, self.p), strict=True)
         )
-        wide, tall = jnp.asarray(wide), jnp.asarray(tall)
         weight = self._pad(weight, (weight.shape[0], rows))
-        if not self.total:
-            calls = [partial(_first, wide, tall, w) for w in weight]
-            self.total = one_a_core(calls, self.dtype)
-            return
-        if not self.lost:
-            self.lost = jax.tree.map(jnp.zeros_like, self.total)
-        # One block in flight: reading ahead of the arithmetic would fill the memory.
-        jax.block_until_ready(self.total)
-        sums = zip(self.total, self.lost, weight, strict=True)
-        calls = [partial(_accumulate, total, lost, wide, tall, w) for total, lost, w in sums]
-        self.total, self.lost = map(list, zip(*one_a_core(calls, self.dtype), strict=True))
+        if self.total is None:
+            self.total = _first(wide, tall, weight)
+        else:
+            if self.lost is None:
+                self.lost = jax.tree.map(jnp.zeros_like, self.total)
+            # One block in flight: reading ahead of the arithmetic would fill the memory.
+            jax.block_until_ready(self.total)
+            self.total, self.lost = _accumulate(self.total, self.lost, wide, tall, weight)
 
     def finish(self, scale_x: np.ndarray, scale_y: np.ndarray) -> Moments:
         """Centre, scale and clear; ``scale_*`` are the factors each gene is multiplied by."""
         if self.pivot is None:
             self._open()
         assert self.pivot is not None
-        self.lost = []
         px, py = self.pivot
         return _centre(
             self.total,

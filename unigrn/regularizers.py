@@ -12,7 +12,6 @@ from typing import Any
 import jax.numpy as jnp
 
 from unigrn.check import check_hyper, check_number
-from unigrn.kernels import column_sums, inner, total
 from unigrn.terms import (
     Array,
     Blocks,
@@ -49,7 +48,7 @@ class Ridge(Regularizer):
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate."""
-        return self.alpha * total(params[self.block] ** 2)
+        return self.alpha * jnp.sum(params[self.block] ** 2)
 
     @property
     def quadratic(self):
@@ -265,17 +264,17 @@ class Laplacian(Regularizer):
             return self
         weight = jnp.ones_like(data.y[:, 0]) if data.weight is None else data.weight
         weight = weight[:, None]
-        centred = data.y - column_sums(weight * data.y)[None, :] / jnp.sum(weight)
+        centred = data.y - jnp.sum(weight * data.y, axis=0, keepdims=True) / jnp.sum(weight)
         centred = centred * jnp.sqrt(weight)
-        length = jnp.sqrt(column_sums(centred**2))[None, :]
-        size = jnp.sqrt(column_sums(weight * data.y**2))[None, :]
+        length = jnp.sqrt(jnp.sum(centred**2, axis=0, keepdims=True))
+        size = jnp.sqrt(jnp.sum(weight * data.y**2, axis=0, keepdims=True))
         flat = length <= 1e3 * jnp.finfo(data.y.dtype).eps * size  # a constant target has no kin
         unit = jnp.where(flat, 0, centred / jnp.where(flat, 1, length))
-        alike = inner(unit, unit)
+        alike = unit.T @ unit
         kin = jnp.abs(alike) > self.threshold
         kin = kin & jnp.logical_not(jnp.eye(kin.shape[0], dtype=bool))
         pull = jnp.where(kin, alike if self.signed else jnp.abs(alike), 0)
-        matrix = jnp.diag(column_sums(jnp.abs(pull))) - pull
+        matrix = jnp.diag(jnp.sum(jnp.abs(pull), axis=0)) - pull
         return Laplacian(self.strength, self.threshold, self.signed, matrix)
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from unigrn.bootstrap import Bootstrap
-from unigrn.kernels import column_sums
 from unigrn.rates import false_discovery_rate
 from unigrn.terms import Array, labels
 
@@ -177,16 +176,11 @@ def dispersion(values: Array, drawn: Array) -> dict[str, Array]:
     drawn
         The same shape, True where the bag drew the candidate.
     """
-
-    def summed(table):
-        flat = column_sums(table.reshape(len(table), -1).astype(values.dtype))
-        return flat.reshape(table.shape[1:])
-
-    m = summed(drawn)
+    m = jnp.sum(drawn, axis=0, dtype=values.dtype)
     values = jnp.where(drawn, values, 0)
-    mean = summed(values) / jnp.maximum(m, 1)
+    mean = jnp.sum(values, axis=0) / jnp.maximum(m, 1)
     deviation = jnp.where(drawn, values - mean[None], 0)
-    variance = summed(deviation**2) / jnp.maximum(m - 1, 1)
+    variance = jnp.sum(deviation**2, axis=0) / jnp.maximum(m - 1, 1)
     # Bags that agree to rounding agree: their mean differs from them by rounding only.
     same = jnp.max(jnp.abs(deviation), axis=0) <= 4 * jnp.finfo(values.dtype).eps * jnp.abs(mean)
     return {"mean": mean, "variance": jnp.where(same, 0, variance), "bags_drawn": m}

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from unigrn.check import check_whole
 from unigrn.ensembles import consensus
 from unigrn.filtering import Collaborative, collaborative, collaborative_sketch
-from unigrn.kernels import column_sums, inner
 from unigrn.losses import component_analysis
 from unigrn.prior import Prior
 from unigrn.regularizers import l0, ridge
@@ -263,7 +262,7 @@ class Start:
             )
         u, v = self.factorise(filtering, prior, key)
         # Before they are balanced, which leaves rounding where V'U is 0.
-        ranked = jnp.where(prior.valid, inner(v, u), -jnp.inf)
+        ranked = jnp.where(prior.valid, v.T @ u, -jnp.inf)
         ranks = jnp.count_nonzero(jnp.where(prior.valid, ranked, 0), axis=0)
         support = _top(ranked, jnp.minimum(self.rows, ranks)[None, :], 0)
         support = (support | _top(ranked, self.columns, 1)) & prior.valid
@@ -343,7 +342,7 @@ def positive_activity(params: Blocks, data: View, prior: PriorView) -> Blocks:
     Where it does not correlate, the coefficients of the regulator sum to a number >= 0.
     """
     weight = data.weight[:, None]
-    centred = data.x - column_sums(weight * data.x)[None, :] / jnp.sum(weight)
+    centred = data.x - jnp.sum(weight * data.x, axis=0, keepdims=True) / jnp.sum(weight)
     along = jnp.sum(params.A * (weight * centred).T, axis=1)
     along = jnp.where(along == 0, jnp.sum(params.theta, axis=1), along)
     sign = jnp.where(along < 0, -1, 1).astype(params.theta.dtype)[:, None]
@@ -359,7 +358,7 @@ class Scores:
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> dict[str, Array]:
         """Return them."""
-        affinity = inner(params.V, params.U)
+        affinity = params.V.T @ params.U
         confidence = drop_one(params, data, self.draws, 0.5)
         score = confidence if self.rank == "confidence" else row_normalised(affinity, prior)
         return {"score": score, "affinity": affinity, "confidence": confidence}
@@ -373,10 +372,10 @@ def row_normalised(ranked: Array, prior: PriorView) -> Array:
     is 0.
     """
     ranked = jnp.where(prior.valid, ranked, 0)
-    whole = column_sums(ranked)[None, :]
-    size = column_sums(jnp.abs(ranked))[None, :]
-    whole = jnp.where(whole >= 0.5 * size, whole, size)
-    return jnp.where(whole > 0, ranked / jnp.where(whole > 0, whole, 1), 0)
+    total = jnp.sum(ranked, axis=0, keepdims=True)
+    size = jnp.sum(jnp.abs(ranked), axis=0, keepdims=True)
+    total = jnp.where(total >= 0.5 * size, total, size)
+    return jnp.where(total > 0, ranked / jnp.where(total > 0, total, 1), 0)
 
 
 def drop_one(params: Blocks, data: View, draws: int, share: float, read=lambda v: v) -> Array:
@@ -390,7 +389,7 @@ def drop_one(params: Blocks, data: View, draws: int, share: float, read=lambda v
     cells = real.shape[0]
     count = jnp.sum(real, dtype=jnp.int32)
     place = jnp.argsort(jnp.logical_not(real))  # real cells first
-    residual = data.y - inner(params.A, params.theta)
+    residual = data.y - params.A.T @ params.theta
     theta, a = params.theta, params.A
     dtype = theta.dtype
     wanted = jnp.maximum(jnp.floor(share * count.astype(dtype)).astype(jnp.int32), 1)

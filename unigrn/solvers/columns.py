@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from unigrn.kernels import column_sums, inner, total
 from unigrn.terms import Array, Squares
 
 CHUNK = 1 << 22  # numbers of a product that is only needed to be summed
@@ -40,33 +39,35 @@ def frobenius(squares: Squares) -> Array:
     if squares.design is None:
         raise ValueError("squares without residuals have no matrix")
     if squares.weight is None:
-        return jnp.sqrt(total(shared_matrix(squares) ** 2))
+        return jnp.sqrt(jnp.sum(shared_matrix(squares) ** 2))
     design, weight = squares.design, squares.scale * squares.weight
     k = design.shape[0]
     ridge = jnp.broadcast_to(jnp.asarray(squares.ridge, design.dtype), (k, 1))
     own = _dot(design**2, weight)  # diagonals of D diag(w_c) D'
-    return jnp.sqrt(_squared_norms(design, weight) + column_sums(2 * ridge * own + ridge**2))
+    return jnp.sqrt(_squared_norms(design, weight) + jnp.sum(2 * ridge * own + ridge**2, axis=0))
 
 
 def _squared_norms(design: Array, weight: Array) -> Array:
     """|D diag(w_c) D'|_F^2 for every column, without forming the matrices."""
     k, r = design.shape
-    norms = jnp.zeros(weight.shape[1], design.dtype)
+    total = jnp.zeros(weight.shape[1], design.dtype)
     if 2 * r > k * k:
 
-        def row(i, norms):
+        def row(i, total):
             one = lax.dynamic_slice_in_dim(design, i, 1, 0)
-            return norms + column_sums(_dot(one * design, weight) ** 2)
+            return total + jnp.sum(_dot(one * design, weight) ** 2, axis=0)
 
-        return lax.fori_loop(0, k, row, norms)
+        return lax.fori_loop(0, k, row, total)
     # = sum_ij w_i w_j (d_i . d_j)^2, whose halves above and below the diagonal are equal.
     pieces = max(min(6, r // 64), -(-r * r // CHUNK), 1)
     ends = [round(r * i / pieces) for i in range(pieces + 1)]
     for low, high in zip(ends[:-1], ends[1:], strict=True):
-        alike = inner(design[:, low:high], design[:, :high]) ** 2
+        alike = _dot(design[:, low:high].T, design[:, :high]) ** 2
         twice = np.where(np.arange(high) < low, 2, 1).astype(design.dtype)
-        norms = norms + column_sums(weight[low:high] * _dot(alike * twice[None, :], weight[:high]))
-    return norms
+        total = total + jnp.sum(
+            weight[low:high] * _dot(alike * twice[None, :], weight[:high]), axis=0
+        )
+    return total
 
 
 def curvature(squares: Squares, tight: bool) -> Array:
@@ -84,17 +85,6 @@ def curvature(squares: Squares, tight: bool) -> Array:
     return 2 * norm
 
 
-def slope(squares: Squares, block: Array) -> Array:
-    """Return the gradient of the squares in the block, 2 (D (W o (D'B - T)) + ridge B)."""
-    out = jnp.asarray(squares.ridge, block.dtype) * block
-    if squares.design is not None:
-        residual = inner(squares.design, block) - squares.target
-        if squares.weight is not None:
-            residual = squares.weight * residual
-        out = out + squares.scale * _dot(squares.design, residual)
-    return 2 * out
-
-
 def step(squares: Squares, block: Array, weight: float, most: int | None = None) -> Array:
     """Take the proximal-point step of all columns of ``block`` (k, c); weight 0 minimises.
 
@@ -104,7 +94,7 @@ def step(squares: Squares, block: Array, weight: float, most: int | None = None)
     ridge = jnp.asarray(squares.ridge, dtype)
     if squares.weight is None:
         matrix = shared_matrix(squares)
-        shift = weight * jnp.sqrt(total(matrix**2))
+        shift = weight * jnp.sqrt(jnp.sum(matrix**2))
         right = squares.scale * _dot(design, squares.target) + shift * block
         # Padding and unused rows leave zeros on the diagonal: their solution is 0.
         diagonal = jnp.diagonal(matrix) + shift
@@ -117,9 +107,10 @@ def step(squares: Squares, block: Array, weight: float, most: int | None = None)
         far = weight * frobenius(squares)[None, :]
         right = right + far * block
         shift = far + jnp.broadcast_to(ridge, (block.shape[0], 1))
+    transposed = design.T
 
     def apply(x):
-        return _dot(design, weights * inner(design, x)) + shift * x
+        return _dot(design, weights * _dot(transposed, x)) + shift * x
 
     tolerance = float(jnp.finfo(dtype).eps) ** 0.83  # 1e-13, or 2e-6 in single precision
     return conjugate_gradients(
@@ -134,17 +125,17 @@ def conjugate_gradients(apply, right: Array, start: Array, tolerance: float, mos
     the quadratic, so that stopping early still descends. Source: Hestenes and Stiefel, J. Res.
     Natl. Bur. Stand. 49 (1952) 409, doi:10.6028/jres.049.044.
     """
-    enough = (tolerance**2) * column_sums(right**2)
+    enough = (tolerance**2) * jnp.sum(right**2, axis=0)
 
     def body(state):
         x, residual, ahead, size, count = state
         image = apply(ahead)
-        bend = column_sums(ahead * image)
+        bend = jnp.sum(ahead * image, axis=0)
         go = (size > enough) & (bend > 0)
         length = jnp.where(go, size / jnp.where(go, bend, 1), 0)[None, :]
         x = x + length * ahead
         residual = residual - length * image
-        new = column_sums(residual**2)
+        new = jnp.sum(residual**2, axis=0)
         turn = jnp.where(go, new / jnp.where(go, size, 1), 0)[None, :]
         return x, residual, residual + turn * ahead, jnp.where(go, new, 0), count + 1
 
@@ -152,6 +143,6 @@ def conjugate_gradients(apply, right: Array, start: Array, tolerance: float, mos
         return jnp.any(state[3] > enough) & (state[4] < most)
 
     residual = right - apply(start)
-    size = column_sums(residual**2)
+    size = jnp.sum(residual**2, axis=0)
     state = (start, residual, residual, size, jnp.zeros((), jnp.int32))
     return lax.while_loop(proceed, body, state)[0]

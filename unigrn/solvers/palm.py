@@ -108,18 +108,9 @@ def bound(spec, step: Step, params, view, prior) -> Array:
 def slope(spec, block: str, params, view, prior):
     """Return the gradient of the smooth terms as a function of one block."""
     smooth = smooth_terms(spec, block)
-    linear = tuple(t for t in smooth if block in t.linear)
-    curved = tuple(t for t in smooth if block not in t.linear)
-    squares = _squares(linear, block, params, view, prior) if linear else None
-    by_trace = jax.grad(lambda b: sum(t(params.replace(**{block: b}), view, prior) for t in curved))
-
-    def g(b):
-        out = columns.slope(squares, b) if squares is not None else jnp.zeros_like(b)
-        out = out + by_trace(b) if curved else out
-        # Entries without candidate are no variables: their slope must not reach a prox.
-        return jnp.where(prior.valid, out, 0) if block == "theta" else out
-
-    return g
+    g = jax.grad(lambda b: sum(t(params.replace(**{block: b}), view, prior) for t in smooth))
+    # Entries without candidate are no variables: their slope must not reach a prox.
+    return (lambda b: jnp.where(prior.valid, g(b), 0)) if block == "theta" else g
 
 
 def _moved(spec, block: str, params, view, prior, length) -> Array:
