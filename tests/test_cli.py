@@ -343,7 +343,7 @@ BAD: dict[str, tuple[dict[str, object], list[str]]] = {
     "regulators unmeasured": ({"regulators": "unknown.txt"}, ["regulators", "nobody"]),
     "no such targets": ({"targets": "absent.txt"}, ["--targets", "absent.txt"]),
     "targets is a folder": ({"targets": "a_folder"}, ["--targets", "a_folder"]),
-    "targets without column": ({"targets": "no_target.tsv"}, ["target", "peak, fold"]),
+    "targets without column": ({"targets": "no_target.tsv"}, ["target", "'peak', 'fold'"]),
     "targets unmeasured": ({"targets": "unknown.txt"}, ["targets", "nobody"]),
 }
 
