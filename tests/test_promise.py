@@ -287,7 +287,7 @@ def beyond(params, data, prior):
     ("term", "says"),
     [
         (regularizer(count, strength=2.0), "jumps at theta = 0"),
-        (regularizer(whole_count), "jumps at theta = 0"),
+        (regularizer(whole_count), "jumps at theta = 0|has no gradient"),
         (regularizer(rounded), "moves in steps"),
         (regularizer(beyond), "moves in steps"),
     ],

@@ -233,7 +233,8 @@ def select(profile: Profile | Spec, solver: Solver | str | None = None) -> Choic
         passes = bool(spec.sweeps) and rung.drive is None
         # A solver made for something that the spec has not is near in number only.
         apart = spec.across != (rung.reads == "groups") or (
-            rung.solve is evidence.solve and not any(t.evidence for t in spec.terms)
+            rung.solve is evidence.solve
+            and not any(getattr(t, "term", t).evidence for t in spec.terms)
         )
         return apart, len(lacking), passes, spec.separable and rung.reads == "network"
 

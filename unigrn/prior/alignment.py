@@ -429,7 +429,7 @@ def _looks_swapped(prior: Prior) -> bool:
     regulators, targets = len(prior.regulators), len(prior.targets)
     if regulators >= 20:
         return regulators > 3 * targets
-    return regulators >= 6 and 1 < targets <= regulators / 2
+    return regulators >= 12 and 2 < targets <= regulators / 3
 
 
 def _swapped(prior: Prior) -> str:
