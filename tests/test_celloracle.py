@@ -298,6 +298,7 @@ def test_few_cells_are_said_where_p_looks_small(method, cells, candidates, few):
         warnings.simplefilter("always")
         network = unigrn.infer(positive(data), data.prior, method)
     texts = [str(w.message) for w in said if w.category is unigrn.UnigrnWarning]
+    texts = [text for text in texts if "look swapped" not in text]  # 26 regulators of 6 targets
     assert len(texts) == few and texts == network.provenance["warnings"]
     if few:
         assert f"the {cells} cells are too few for the p of" in texts[0]
