@@ -589,7 +589,7 @@ def test_chunks_keep_to_the_limit_and_to_few_sizes(total, most):
     assert size <= chunk_size(total, 2 * most)
 
 
-@pytest.mark.filterwarnings("ignore:.*look swapped")
+@pytest.mark.filterwarnings("ignore::unigrn.UnigrnWarning")  # of hints on names
 @given(st.lists(st.integers(0, 12), min_size=3, max_size=3).filter(any))
 def test_batches_hold_every_target_with_candidates_once(sizes):
     genes = [f"r{j:02d}" for j in range(12)] + ["y0", "y1", "y2"]

@@ -705,6 +705,7 @@ def test_resolve_what_was_asked_for():
 genes_of = st.sets(st.sampled_from(["a", "b", "c", "A", "é", "NA", "other"]), min_size=1)
 
 
+@pytest.mark.filterwarnings("ignore::unigrn.UnigrnWarning")  # of hints on names
 @given(rows_of, genes_of, st.none() | genes_of, st.none() | genes_of, st.booleans(), st.booleans())
 def test_every_edge_has_one_fate(rows, genes, regulators, targets, hard_mask, self_edges):
     prior = Prior.combine(
@@ -837,7 +838,7 @@ def test_partial_overlap_gives_a_hint():
     nearly = [SYMBOLS[0].lower(), *SYMBOLS[1:]]  # one in a hundred is not worth a word
     assert resolve(prior, nearly)[2].count("hint") == 0
     hardly = [name.lower() if i > 10 else name for i, name in enumerate(SYMBOLS)]
-    with pytest.warns(UnigrnWarning, match="now 10 of 900 prior edges are usable"):
+    with pytest.warns(UnigrnWarning, match="usable now: 10 of 900 prior edges"):
         resolve(prior, hardly)
 
 

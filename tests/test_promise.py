@@ -603,8 +603,8 @@ def coupled(params, data, prior):
 @pytest.mark.parametrize(
     "term, says",
     [
-        (branches, "jnp.where for an if"),
-        (by_numpy, "jax.numpy for numpy"),
+        (branches, "Python's if.*use jnp.where"),
+        (by_numpy, "calls NumPy.*use jax.numpy"),
         (coupled, "coupled=True"),
         (lambda p, d, pr: p.theta**2, "returns an array of shape.*take jnp.sum"),
         (lambda p, d, pr: None, "returns None"),

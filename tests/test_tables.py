@@ -158,7 +158,7 @@ def test_broken_parquet_is_no_table(tmp_path):
     path = tmp_path / "x.parquet"
     pd.DataFrame({"a": [f"name{i}" for i in range(99)]}).to_parquet(path)
     data = path.read_bytes()
-    path.write_bytes(b"XXXX" + data[4:])
+    path.write_bytes(b"none" + data[4:])
     with pytest.raises(tables.TableError, match="does not begin as a parquet file"):
         tables.read(path)
     for place in range(4, len(data), 7):

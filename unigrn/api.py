@@ -186,19 +186,18 @@ def _other_names(data: Data, prior: Prior) -> str:
         return int(np.isin(wanted, names).sum())
 
     now = met(data.genes)
-    best, how = max(((met(v), how) for how, v in data.other_names.items()), default=(0, ""))
-    if best < now + max(1, len(wanted) // 10):
+    if not data.other_names:
         return ""
+    (argument, value), names = max(data.other_names.items(), key=lambda item: met(item[1]))
+    if met(names) < now + max(1, len(wanted) // 10):
+        return ""
+    # An index is asked for by leaving the option out.
+    column = "" if value is True else f" {value}"
+    option = f"--{argument}{column}" if value is not None else f"no --{argument}"
     return (
-        f"{now:,} of {len(wanted):,} names of the prior are genes of the data; {best:,} would be "
-        f"with {how} (in Python {_in_python(how)})"
+        f"{now:,} of {len(wanted):,} names of the prior are genes of the data; {met(names):,} "
+        f"would be with {option} (in Python {argument}={value!r})"
     )
-
-
-def _in_python(option: str) -> str:
-    """Return an option of the command line as an argument."""
-    what, _, column = option.partition(" ")
-    return {"--raw": "raw=True", "--names": f"names={column!r}"}.get(what, "names=None")
 
 
 def _built(build: Callable[..., Spec], prior: Prior | None, method: Any) -> Spec:

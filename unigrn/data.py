@@ -53,8 +53,8 @@ class Data:
     weights
         Weight of each cell, or None.
     other_names
-        Names that could have been asked for, by the arguments that take them: columns of ``var``,
-        and the genes of ``.raw``.
+        Names that could have been asked for, by the argument of `from_anndata` and its value:
+        ("names", column of ``var``), ("raw", True).
     """
 
     genes: np.ndarray
@@ -66,7 +66,7 @@ class Data:
     weights: np.ndarray | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Along] = field(default_factory=dict)
-    other_names: dict[str, np.ndarray] = field(default_factory=dict)
+    other_names: dict[tuple[str, Any], np.ndarray] = field(default_factory=dict)
 
     def with_extra(self, **arrays: Any) -> Data:
         """Bring external data: a term finds them by name in ``data.extra``.
@@ -403,14 +403,14 @@ def _named(var: Any, column: str) -> list[str]:
     return [str(name) for name in var[column]]
 
 
-def _other_names(adata: Any, var: Any, names: str | None, raw: bool) -> dict[str, np.ndarray]:
-    """Collect the names that genes have elsewhere."""
-    found = {} if names is None else {"no --names": var.index}
+def _other_names(adata: Any, var: Any, names: str | None, raw: bool) -> dict[Any, np.ndarray]:
+    """Collect the names that genes have elsewhere; see `Data.other_names`."""
+    found: dict[Any, Any] = {} if names is None else {("names", None): var.index}
     for column in var.columns:
         if column != names and getattr(var[column].dtype, "kind", "O") == "O":
-            found[f"--names {column}"] = var[column].dropna()
+            found["names", column] = var[column].dropna()
     if not raw and adata.raw is not None:
-        found["--raw"] = adata.raw.var_names
+        found["raw", True] = adata.raw.var_names
     return {how: np.array([str(name) for name in found[how]], dtype=str) for how in found}
 
 

@@ -62,6 +62,7 @@ __all__ = [
     "Joint",
     "Loss",
     "Moments",
+    "NotANumber",
     "PriorView",
     "Quadratic",
     "Regularizer",
@@ -504,17 +505,21 @@ def outside(term: Term) -> bool:
     return hasattr(inner, "function") or not type(inner).__module__.startswith("unigrn.")
 
 
+class NotANumber(TypeError):
+    """What a term returns in place of a number."""
+
+
 def number(value: Any) -> Array:
     """Return the value of a term, or say that it is no number."""
     if value is None:
-        raise TypeError("it returns None, and a term is one number: return its value")
+        raise NotANumber("it returns None, and a term is one number: return its value")
     value = jnp.asarray(value)
     if value.ndim:
-        raise TypeError(
+        raise NotANumber(
             f"it returns an array of shape {value.shape}, and a term is one number: take jnp.sum"
         )
     if not jnp.issubdtype(value.dtype, jnp.floating):
-        raise TypeError(
+        raise NotANumber(
             f"it returns {value.dtype}, which has no gradient, and a term is a real number"
         )
     return value

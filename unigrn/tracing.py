@@ -16,7 +16,19 @@ import jax.numpy as jnp
 from jax.interpreters import partial_eval
 
 from unigrn.spec import Shape, Slots, Spec
-from unigrn.terms import AXES, Along, Blocks, Moments, PriorView, Term, View, local, number, parts
+from unigrn.terms import (
+    AXES,
+    Along,
+    Blocks,
+    Moments,
+    NotANumber,
+    PriorView,
+    Term,
+    View,
+    local,
+    number,
+    parts,
+)
 
 CELLS, CANDIDATES, TARGETS, FACTORS = 7, 5, 3, 2
 
@@ -233,17 +245,43 @@ def _used(value: Callable, params: Blocks, view: View, prior: PriorView) -> set[
 def _called(error: Exception, view: View, params: Blocks) -> str:
     """Say what a term raised, what it was called with, and what may help."""
     x, y, theta = view.x.shape, view.y.shape, params.theta.shape
-    alone = len(theta) == 1
-    advice, text = "", first_line(error)
-    certain = isinstance(error, AttributeError | KeyError) or "it returns" in text
-    if isinstance(error, jax.errors.JAXTypeError):
-        advice = "; use jax.numpy for numpy, and jnp.where for an if on values"
-    elif isinstance(error, KeyError):
-        advice = "; an array beside the expression is given by data.with_extra(name=...)"
-    elif alone and not certain:
-        advice = "; a term that needs all targets at once is declared with coupled=True"
-    what = "one target" if alone else "the whole network"
-    return f"{text} (called for {what}: theta {theta}, x {x}, y {y}){advice}"
+    what = "one target" if len(theta) == 1 else "the whole network"
+    told = f"{first_line(error)} (called for {what}: theta {theta}, x {x}, y {y})"
+    return f"{told}; {hint}" if (hint := advice(error, len(theta) == 1)) else told
+
+
+# What stops JAX from tracing a function, and what helps; of several kinds the first counts.
+_TRACES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (
+        jax.errors.TracerBoolConversionError,
+        "it decides by Python's if, and, or, max on a value that JAX traces: use jnp.where or "
+        "jnp.maximum",
+    ),
+    (
+        jax.errors.TracerArrayConversionError,
+        "it calls NumPy on a value that JAX traces: use jax.numpy",
+    ),
+    (
+        jax.errors.NonConcreteBooleanIndexError,
+        "the shape of an array in it depends on the data, as in theta[mask]: use "
+        "jnp.where(mask, theta, 0)",
+    ),
+    (
+        (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError),
+        "it turns a value that JAX traces into a Python number, or into a shape: use jax.numpy "
+        "throughout, and float() nowhere",
+    ),
+    (KeyError, "an array beside the expression is given by data.with_extra(name=...)"),
+    ((AttributeError, NotANumber), ""),
+)
+
+
+def advice(error: Exception, alone: bool) -> str:
+    """Say what helps where a term raised an error, called for one target or the whole network."""
+    for kinds, text in _TRACES:
+        if isinstance(error, kinds):
+            return text
+    return "if it needs all targets at once, declare coupled=True" if alone else ""
 
 
 def implied_sizes(terms: tuple[Term, ...]) -> dict[str, int]:
@@ -253,7 +291,7 @@ def implied_sizes(terms: tuple[Term, ...]) -> dict[str, int]:
     return {a: n for leaf in arrays for a, n in zip(leaf.axes, leaf.values.shape, strict=True)}
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return what an error says, in one line."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

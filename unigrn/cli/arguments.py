@@ -241,43 +241,31 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def infer_arguments(
-    data: str,
-    prior: Sequence[str] | None,
-    method: str,
-    groupby: str | None,
-    layer: str | None,
-    regulators: str | None,
-    targets: str | None,
-    param: Sequence[str] | None,
-    seed: int,
-    dtype: str,
-    output: str | None = None,
-    names: str | None = None,
-    raw: bool = False,
-) -> dict[str, Any]:
-    """Return the arguments of `unigrn.infer`, having checked what needs no data, cheapest first."""
+def infer_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `unigrn.infer`, having checked what needs no data, cheapest first.
+
+    ``given`` holds those of the command, by their names there.
+    """
+    dtype, prior = given["dtype"], given["prior"]
     if dtype not in {"float32", "float64"}:
         raise Refusal(f"--dtype is {dtype!r}; needed float32 or float64")
-    check_expression(data)
-    prior_files = check_priors(prior or ())
-    for path, what in ((regulators, "--regulators"), (targets, "--targets")):
-        if path is not None:
-            check_file(path, what)
-    if output is not None:
-        check_output(output, [data, regulators, targets, *prior_files])
-    hyperparameters = _parameters(param or (), method)
+    check_expression(given["data"])
+    inputs = [given["data"], *check_priors(prior or ())]
+    for what in ("regulators", "targets"):
+        if given[what] is not None:
+            check_file(given[what], f"--{what}")
+            inputs.append(given[what])
+    if "output" in given:
+        check_output(given["output"], inputs)
+    hyperparameters = _parameters(given["param"] or (), given["method"])
+    kept = ("method", "groupby", "layer", "names", "raw", "seed", "dtype")
     return {
-        "adata": data,
+        **{name: given[name] for name in kept},
+        "adata": given["data"],
         "prior": list(prior) if prior else None,
-        "method": method,
-        "groupby": groupby,
-        "layer": layer,
-        "names": names,
-        "raw": raw,
-        "regulators": _names(regulators, "regulators", ("source", "tf", "regulator", "target")),
-        "targets": _names(targets, "targets", ("target",)),
-        "seed": seed,
-        "dtype": dtype,
+        "regulators": _names(
+            given["regulators"], "regulators", ("source", "tf", "regulator", "target")
+        ),
+        "targets": _names(given["targets"], "targets", ("target",)),
         **hyperparameters,
     }

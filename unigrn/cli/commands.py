@@ -162,6 +162,7 @@ def _check_demo(folder: Path, force: bool) -> None:
 
 @app.command()
 def infer(
+    context: typer.Context,
     data: Data,
     method: Method,
     output: Output,
@@ -188,21 +189,7 @@ def infer(
     if verbose and quiet:
         raise Refusal("--verbose and --quiet contradict each other; give one")
     limit_threads(threads)
-    request = infer_arguments(
-        data,
-        prior,
-        method,
-        groupby,
-        layer,
-        regulators,
-        targets,
-        param,
-        seed,
-        dtype,
-        output,
-        names,
-        raw,
-    )
+    request = infer_arguments(context.params)
     check_replaceable(output, force)
     from unigrn.api import infer as infer_network
 
@@ -213,6 +200,7 @@ def infer(
 
 @app.command()
 def explain(
+    context: typer.Context,
     data: Data,
     method: Method,
     prior: Priors = None,
@@ -230,20 +218,7 @@ def explain(
 
     Takes the arguments of infer, without -o, and solves nothing.
     """
-    request = infer_arguments(
-        data,
-        prior,
-        method,
-        groupby,
-        layer,
-        regulators,
-        targets,
-        param,
-        seed,
-        dtype,
-        names=names,
-        raw=raw,
-    )
+    request = infer_arguments(context.params)
     from unigrn.api import explain as explain_request
 
     print(explain_request(**request))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unigrn.cli.arguments import FIGURES, TABLES, Force, Output, Quiet, check_file, check_output
-from unigrn.cli.printing import STDOUT, check_replaceable, deliver, indent, written_files
+from unigrn.cli.arguments import (
+    FIGURES,
+    OUTPUTS,
+    TABLES,
+    Force,
+    Output,
+    Quiet,
+    check_file,
+    check_output,
+)
+from unigrn.cli.printing import STDOUT, check_replaceable, deliver, indent, to_stdout, written_files
 from unigrn.cli.shell import Refusal, app
 
 if TYPE_CHECKING:
@@ -92,7 +101,7 @@ def convert(
     if output == STDOUT:
         from unigrn.files import table_bytes
 
-        _to_stdout(table_bytes(exchange.convert(whole, to)))
+        to_stdout(table_bytes(exchange.convert(whole, to)))
         return
     exchange.write(whole, to, output)
     print("written")
@@ -139,13 +148,10 @@ def plot(
     indent([output])
 
 
-def _check(network: str, output: str, force: bool, suffixes: Sequence[str] | None = None) -> None:
+def _check(network: str, output: str, force: bool, suffixes: Sequence[str] = OUTPUTS) -> None:
     """Refuse what can be seen without reading the network."""
     check_file(network, "NETWORK")
-    if suffixes is None:
-        check_output(output, [network])
-    else:
-        check_output(output, [network], suffixes)
+    check_output(output, [network], suffixes)
     check_replaceable(output, force)
 
 
@@ -155,11 +161,3 @@ def _read(path: str, group: str | None) -> Network:
 
     network = Network.read(path)
     return network if group is None else network.subset(group)
-
-
-def _to_stdout(pieces: Iterable[bytes]) -> None:
-    import sys
-
-    sys.stdout.flush()
-    for piece in pieces:
-        sys.stdout.buffer.write(piece)

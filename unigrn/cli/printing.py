@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from unigrn.cli.arguments import FIGURES
@@ -44,12 +44,10 @@ def deliver(network: Network, output: str, quiet: bool = False) -> None:
     if output == STDOUT:
         from unigrn.files import table_bytes
 
-        with printing_to_stderr():
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is taken by the table
             if not quiet:
                 summarize(network)
-        sys.stdout.flush()
-        for piece in table_bytes(network.edges):
-            sys.stdout.buffer.write(piece)
+        to_stdout(table_bytes(network.edges))
         return
     network.write(output)
     if not quiet:
@@ -58,11 +56,11 @@ def deliver(network: Network, output: str, quiet: bool = False) -> None:
         indent(written_files(output))
 
 
-@contextlib.contextmanager
-def printing_to_stderr() -> Iterator[None]:
-    """Print on stderr inside the block: stdout is taken by a table."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+def to_stdout(pieces: Iterable[bytes]) -> None:
+    """Write bytes to stdout, after what was printed."""
+    sys.stdout.flush()
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
 
 
 def summarize(network: Network) -> None:

@@ -249,7 +249,7 @@ def resolve(
         gain, text, examples = spelling
         message = f"a further {gain:,} of {counted(len(names), 'name')} in the prior {text}"
         if used.sum() < _FEW_EDGES * len(used):
-            message += f"; now {used.sum():,} of {counted(len(used), 'prior edge')} are usable"
+            message += f"; usable now: {used.sum():,} of {counted(len(used), 'prior edge')}"
         report = report.add("hint", gain, message, examples)
     if dates := _dates(names, genes):
         report = report.add("hint", len(dates), _DATES.format(counted(len(dates), "name")), dates)

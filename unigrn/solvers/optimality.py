@@ -379,10 +379,10 @@ def off_minimum(obj: Objective, at: Blocks, sizes: Array, options: Options, view
         return status
     eps = jnp.finfo(at.theta.dtype).eps
     reach = jnp.sqrt(jnp.sqrt(eps)) * (1 + largest(at))
-    ends = jnp.asarray([(s, 0, k) for k in (1, 2, 1 << 30) for s in (1, -1)], at.theta.dtype)
+    ends = jnp.asarray([(s, k) for k in (1, 2, 1 << 30) for s in (1, -1)], at.theta.dtype)
 
     def value(end):
-        moved = jax.tree.map(lambda v: v + end[0] * reach * _signs(v, end[2]), at)
+        moved = jax.tree.map(lambda v: v + end[0] * reach * _signs(v, end[1]), at)
         return obj.total(masked(moved, prior), view, prior)
 
     here = obj.total(at, view, prior)

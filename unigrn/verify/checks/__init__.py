@@ -18,6 +18,7 @@ import numpy as np
 
 from unigrn.check import check_whole
 from unigrn.spec import Spec
+from unigrn.tracing import first_line
 from unigrn.verify.checks import capabilities, functions, whole
 from unigrn.verify.checks.report import Absent, CheckReport, Fault, Result, Skip, SpecError
 from unigrn.verify.checks.whole import Whole
@@ -26,7 +27,6 @@ from unigrn.verify.checks.world import (
     World,
     approach,
     centred,
-    first_line,
     fitted_to,
     instances_for,
     profiled,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from unigrn.tracing import first_line
 from unigrn.verify.checks.report import Absent, Fault, Skip
 from unigrn.verify.checks.world import (
     LOOSE,
@@ -15,7 +16,6 @@ from unigrn.verify.checks.world import (
     TIGHT,
     Case,
     agree,
-    first_line,
     jit,
     lengths,
     look,

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unigrn.terms import Along, Blocks, PriorView, Scaled, Term, View, outside
+from unigrn.terms import Along, Blocks, PriorView, Scaled, Term, View, number, outside
+from unigrn.tracing import advice, first_line
 from unigrn.verify.checks.report import Absent, Fault, Skip
 from unigrn.verify.checks.world import (
     Case,
     agree,
     arrays_moved,
-    first_line,
     home,
     look,
     one_point,
@@ -140,21 +140,6 @@ def value(case: Case) -> str:
                     f"({first_line(error)}): {FOLLOW}"
                 ) from error
             raise Fault(_advice(case, error, given)) from error
-        if not hasattr(seen, "shape"):
-            case.broken = "its value is no number"
-            raise Fault(f"{case.name} returns {type(seen).__name__}, not one real number")
-        if seen.shape != ():
-            case.broken = "its value is no scalar"
-            raise Fault(
-                f"the value of {case.name} has shape {seen.shape}, not (): a term returns "
-                "one number, usually jnp.sum(...)"
-            )
-        if not jnp.issubdtype(seen.dtype, jnp.floating):
-            case.broken = "its value is not real"
-            raise Fault(
-                f"the value of {case.name} is {seen.dtype}, not a real number: return a "
-                f"float of the dtype of params.theta"
-            )
         if seen.dtype != dtype and not seen.weak_type:
             raise Fault(
                 f"{case.name} gives {seen.dtype} where data and parameters are {dtype}: " + FOLLOW
@@ -166,7 +151,7 @@ def _called(term: Term, given: tuple):
     """Evaluate a term on its arguments, its arrays those of the target at hand."""
     points, view, prior = given
     own, view = home(term, view)
-    return own(points, view, prior)
+    return number(own(points, view, prior))
 
 
 def _cast(term: Term, dtype: str) -> Term:
@@ -184,36 +169,18 @@ def _cast(term: Term, dtype: str) -> Term:
 def _advice(case: Case, error: Exception, given: tuple) -> str:
     """Say what stops JAX from tracing a term."""
     case.broken = "JAX cannot trace it"
-    name, text, errors = case.name, first_line(error), jax.errors
-    if isinstance(error, errors.TracerBoolConversionError):
-        return (
-            f"{name} decides by Python's if, and, or, max on a value that JAX traces: use "
-            f"jnp.where or jnp.maximum ({text})"
-        )
-    if isinstance(error, errors.TracerArrayConversionError):
-        return f"{name} calls NumPy on a value that JAX traces: use jax.numpy ({text})"
-    if isinstance(error, errors.NonConcreteBooleanIndexError):
-        return (
-            f"the shape of an array in {name} depends on the data, as in theta[mask]: use "
-            f"jnp.where(mask, theta, 0) ({text})"
-        )
-    if isinstance(error, errors.ConcretizationTypeError | errors.TracerIntegerConversionError):
-        return (
-            f"{name} turns a value that JAX traces into a Python number, or into a shape: use "
-            f"jax.numpy throughout, and float() nowhere ({text})"
-        )
     try:
         view = dataclasses.replace(given[1], weight=jnp.ones(case.world.cells))
         jax.eval_shape(_called, case.bound, (given[0], view, given[2]))
         return (
-            f"{name} uses data.weight, which is None unless the loss says that it is weighted: "
-            "declare weighted=True, or allow for None"
+            f"{case.name} uses data.weight, which is None unless the loss says that it is "
+            "weighted: declare weighted=True, or allow for None"
         )
     except Exception as second:  # the weights were not the reason
         del second
     where = "the whole network" if case.coupled else "one target (theta has one axis)"
-    hint = "" if case.coupled else "; if it needs all targets at once, declare coupled=True"
-    return f"{name} cannot be evaluated on {where}: {text}{hint}"
+    told = f"{case.name} cannot be evaluated on {where}: {first_line(error)}"
+    return f"{told}; {hint}" if (hint := advice(error, not case.coupled)) else told
 
 
 def purity(case: Case) -> str:

@@ -15,13 +15,13 @@ from unigrn.probes import Profile
 from unigrn.spec import Spec
 from unigrn.status import FAILED, Status
 from unigrn.terms import AXES, Blocks
+from unigrn.tracing import first_line
 from unigrn.verify.checks.report import Absent, Fault, Skip
 from unigrn.verify.checks.world import (
     POINTS,
     Case,
     Fitted,
     World,
-    first_line,
     look,
     moments_of,
     one_point,
@@ -144,11 +144,6 @@ def blocks(whole: Whole) -> str:
         ):
             raise Fault(
                 f"the start gives {b} the shape {value.shape}, not ({', '.join(axes)}) with {sizes}"
-            )
-        if value.dtype != np.float64:
-            raise Fault(
-                f"the start gives {b} as {value.dtype} where the data are float64: take "
-                "the dtype of prior.weight"
             )
     return ", ".join(found)
 

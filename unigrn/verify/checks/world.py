@@ -17,6 +17,7 @@ from unigrn.ladder import PlanError, select
 from unigrn.probes import Profile
 from unigrn.spec import Slots, Spec
 from unigrn.terms import AXES, Along, Blocks, PriorView, Term, View, local
+from unigrn.tracing import first_line
 from unigrn.verify.checks.report import Fault, Skip
 from unigrn.verify.instances import CELLS, REGULATORS, TARGETS, Instance
 
@@ -587,11 +588,6 @@ def moments_of(world: World, target: int | None) -> View:
         )
         out.append(dataclasses.replace(each[0], **stacked))
     return View(_stack(out), key=world.keys)
-
-
-def first_line(error: BaseException) -> str:
-    """Name and first line of an exception."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".strip()
 
 
 def _apart(got: np.ndarray, want: np.ndarray, within: float) -> tuple | None:
