@@ -159,6 +159,7 @@ LADDER = (
             KEEPS,
             *ALL_CELLS,
         ),
+        double=True,  # alternation without convexity magnifies rounding to other networks
         drive=palm.solve,
     ),
     # Anything differentiable that couples the targets: the whole network is one problem.

@@ -163,7 +163,7 @@ class Solution:
         keep = ~np.isnan(self.weights)
         if "score" in self.statistics:
             keep &= ~np.isnan(self.statistics["score"])
-        elif plan.sparse:
+        if plan.sparse:
             keep &= self.weights != 0
         group, entry = np.nonzero(keep)
         # Adding 0 leaves no -0.0 in a table.

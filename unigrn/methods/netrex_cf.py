@@ -233,9 +233,10 @@ class Start:
     1. U and V by alternating least squares: min sum c (P - V'U)^2 + 0.1 (|U|^2 + |V|^2), c = 10
        times the confidence on the prior's ``rows`` surest edges of each target, 1 elsewhere; from a
        random V, then brought to equal size (which leaves V'U as it is).
-    2. theta is V'U on its ``rows`` largest entries of each target (no more than are not 0) and the
-       ``columns`` largest of each regulator; of ties, the first. (The released start is 1 there,
-       which leaves regulators with the same targets alike: rounding then tells them apart.)
+    2. theta is V'U + P on the ``rows`` largest entries of V'U of each target (no more than are not
+       0) and the ``columns`` largest of each regulator; of ties, the first. (V'U alone has no more
+       ranks than factors, and step 3 would fill the others with rounding. The released start is 1
+       there, which leaves regulators with the same targets alike: rounding then tells them apart.)
     3. ``rounds`` times, A given theta and theta given A on that support, each with a ridge of 0.1.
     """
 
@@ -266,7 +267,8 @@ class Start:
         ranks = jnp.count_nonzero(jnp.where(prior.valid, ranked, 0), axis=0)
         support = _top(ranked, jnp.minimum(self.rows, ranks)[None, :], 0)
         support = (support | _top(ranked, self.columns, 1)) & prior.valid
-        theta, a = self.components(data.y, jnp.where(support, ranked, 0), support)
+        known = (filtering.preference > 0).astype(ranked.dtype)
+        theta, a = self.components(data.y, jnp.where(support, ranked + known, 0), support)
         u, v = balanced(u, v)
         return Blocks(theta=theta, A=a, U=u, V=v)
 
