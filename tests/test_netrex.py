@@ -971,7 +971,8 @@ def test_the_start_factorises_the_prior_and_takes_its_support_from_it():
     assert_allclose(U @ U.T, V @ V.T, atol=1e-9)
     E, R = case.problem.E, U.T @ V
     Z = o.netrex_cf_start(E, U, V, 2, 3, alternations=1).S != 0
-    S = np.where(Z, R + (C > 0), 0)
+    drawn = jax.random.normal(jax.random.fold_in(jax.random.key(5), 1), params.theta.shape)
+    S = np.where(Z, R + 0.1 * np.asarray(drawn)[:6, :9].T, 0)
     for _ in range(20):
         A = np.linalg.solve(S.T @ S + 0.1 * np.eye(6), S.T @ E)
         S = o._ridge_on_support(E, A, Z, 0.1)

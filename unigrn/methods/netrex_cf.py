@@ -233,10 +233,10 @@ class Start:
     1. U and V by alternating least squares: min sum c (P - V'U)^2 + 0.1 (|U|^2 + |V|^2), c = 10
        times the confidence on the prior's ``rows`` surest edges of each target, 1 elsewhere; from a
        random V, then brought to equal size (which leaves V'U as it is).
-    2. theta is V'U + P on the ``rows`` largest entries of V'U of each target (no more than are not
-       0) and the ``columns`` largest of each regulator; of ties, the first. (V'U alone has no more
-       ranks than factors, and step 3 would fill the others with rounding. The released start is 1
-       there, which leaves regulators with the same targets alike: rounding then tells them apart.)
+    2. theta is V'U, plus ``spread`` times standard normal numbers, on the ``rows`` largest entries
+       of V'U of each target (no more than are not 0) and the ``columns`` largest of each regulator;
+       of ties, the first. (Regulators with the same targets, and V'U with few factors, lack ranks that
+       step 3 would fill with rounding. The released start, 1 there, lacks them too.)
     3. ``rounds`` times, A given theta and theta given A on that support, each with a ridge of 0.1.
     """
 
@@ -246,6 +246,7 @@ class Start:
     columns: int = 500
     rounds: int = 20
     ridge: float = 0.1
+    spread: float = 0.1
 
     def __call__(self, data: View, prior: PriorView, key: Array, terms: tuple) -> Blocks:
         """Return the blocks."""
@@ -267,8 +268,9 @@ class Start:
         ranks = jnp.count_nonzero(jnp.where(prior.valid, ranked, 0), axis=0)
         support = _top(ranked, jnp.minimum(self.rows, ranks)[None, :], 0)
         support = (support | _top(ranked, self.columns, 1)) & prior.valid
-        known = (filtering.preference > 0).astype(ranked.dtype)
-        theta, a = self.components(data.y, jnp.where(support, ranked + known, 0), support)
+        drawn = jax.random.normal(jax.random.fold_in(key, 1), ranked.shape, ranked.dtype)
+        first = jnp.where(support, ranked + self.spread * drawn, 0)
+        theta, a = self.components(data.y, first, support)
         u, v = balanced(u, v)
         return Blocks(theta=theta, A=a, U=u, V=v)
 
