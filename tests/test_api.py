@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata
@@ -15,6 +18,7 @@ import unigrn
 from unigrn import backend
 
 GENES = [f"G{i}" for i in range(8)]
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +112,11 @@ def test_the_largest_array_of_a_program_is_found_in_its_loops():
 
 @pytest.mark.parametrize(("value", "want"), [("1", 1), ("", None), ("0", None), ("x", None)])
 def test_cores_follow_what_was_asked_for(monkeypatch, value, want):
-    monkeypatch.delenv("NPROC", raising=False)
+    monkeypatch.setattr(backend, "_ASKED", "")
     allowed = backend.cores()
-    monkeypatch.setenv("NPROC", value)
+    monkeypatch.setattr(backend, "_ASKED", value)
     assert backend.cores() == (want or allowed)
-    monkeypatch.setenv("NPROC", "100000")
+    monkeypatch.setattr(backend, "_ASKED", "100000")
     assert backend.cores() == allowed
 
 
@@ -158,3 +162,48 @@ def test_data_and_tables_have_no_columns_to_take_names_from(renamed, asked):
     for given in (adata.to_df(), unigrn.Data.from_anndata(adata)):
         with pytest.raises(ValueError, match="layer, groupby, names and raw belong to AnnData"):
             unigrn.infer(given, prior, "masked_ridge", **asked)
+
+
+# --- cores ----------------------------------------------------------------------------------------
+
+EVERY_METHOD = """
+import hashlib, warnings
+warnings.simplefilter("ignore")
+import numpy as np, pandas as pd, unigrn
+from unigrn import methods
+from unigrn.backend import cores
+print(cores())
+rng = np.random.default_rng(0)
+tfs = rng.normal(size=(1200, 30))
+values = np.c_[tfs, tfs @ rng.normal(size=(30, 170)) + rng.normal(size=(1200, 170))]
+names = [f"g{i}" for i in range(200)]
+edges = [(names[i], name, rng.random()) for i in range(30) for name in names[30:] if rng.random() < 0.2]
+prior = unigrn.Prior.from_edges(pd.DataFrame(edges, columns=["source", "target", "weight"]))
+frame = pd.DataFrame((values - values.min()).astype("f4"), columns=names)
+more = {"netrex_cf": {"factors": 10, "sweeps": 3}, "netrex_cf_sketch": {"factors": 10, "sweeps": 3},
+        "netrex": {"sweeps": 5}, "linear_gaussian": {"max_iterations": 3}}
+for name in methods.names():
+    network = unigrn.infer(frame, prior, name, **more.get(name, {}))
+    print(name, hashlib.sha256(network.edges.to_csv().encode()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores of a process: Linux only")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_one_core_and_many_give_the_same_bytes_by_every_method():
+    """XLA splits the sums of a product among its threads: their number must not follow the cores."""
+    printed = []
+    for many in (1, None):
+        keep = f"import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{many}])\n"
+        environment = {k: v for k, v in os.environ.items() if k != "NPROC"}
+        done = subprocess.run(
+            [sys.executable, "-c", keep + EVERY_METHOD],
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout.splitlines())
+    assert printed[0][0] == "1" and int(printed[1][0]) > 1
+    assert printed[0][1:] == printed[1][1:] and len(printed[0]) > 8

@@ -15,6 +15,13 @@ from threadpoolctl import threadpool_limits
 
 _CONFIG: Any = jax.config  # its settings are attributes that JAX adds as it loads
 
+# XLA's CPU backend splits the sums of a product among its threads, so that their number changes the
+# last bits of an answer. It is the same on every machine, if nobody chose another (NPROC) and JAX
+# was not in use before. NPROC is read when JAX starts.
+SPLIT = 4
+_ASKED = os.environ.get("NPROC", "")
+os.environ["NPROC"] = _ASKED or str(SPLIT)
+
 ROOM = 0.5  # share of the regions of memory that a process may map, kept for compiled programs
 
 # What XLA's CPU backend leaves to LAPACK.
@@ -36,11 +43,10 @@ LAPACK = {
 
 
 def cores() -> int:
-    """Count the cores to use: those that the process may, or NPROC, which XLA reads too."""
+    """Count the cores to use: those that the process may, or as many as NPROC said at the start."""
     own = hasattr(os, "sched_getaffinity")
     allowed = len(os.sched_getaffinity(0)) if own else os.cpu_count() or 1
-    asked = os.environ.get("NPROC", "")
-    return min(allowed, int(asked)) if asked.isdecimal() and int(asked) else allowed
+    return min(allowed, int(_ASKED)) if _ASKED.isdecimal() and int(_ASKED) else allowed
 
 
 def check_device() -> None:

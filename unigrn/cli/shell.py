@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import signal
 import sys
 import sysconfig
@@ -256,10 +257,21 @@ def _terminating() -> Iterator[None]:
 
 
 def limit_threads(threads: int | None) -> None:
-    """Have XLA, BLAS and Arrow use at most so many threads; to be called before they load."""
-    if threads is not None:
-        for name in THREADS:
-            os.environ[name] = str(threads)
+    """Use at most so many cores, with the same answer; to be called before JAX and BLAS load.
+
+    Where a process cannot be kept to some cores (macOS, Windows), the number of XLA's threads is
+    what limits them, and the last digits of the answer follow it.
+    """
+    if threads is None:
+        return
+    names = THREADS
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        # Not the first ones: another job beside this one would take them too.
+        os.sched_setaffinity(0, random.sample(allowed, min(threads, len(allowed))))
+        names = tuple(name for name in THREADS if name != "NPROC")
+    for name in names:
+        os.environ[name] = str(threads)
 
 
 @contextmanager
