@@ -18,9 +18,11 @@ from jax.flatten_util import ravel_pytree
 
 from unigrn.solvers import optimality
 from unigrn.solvers.optimality import Fit, Options
+from unigrn.status import Status
 from unigrn.terms import Array, PriorView, View
 
 MEMORY = 10  # pairs of steps and turns that are kept
+PATIENCE = 200  # steps that lower neither the objective nor the slopes, before rounding is blamed
 
 
 def direction(g: Array, moves: Array, turns: Array, weight: Array) -> Array:
@@ -89,7 +91,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     zeros = jnp.zeros((MEMORY, z0.shape[0]), dtype)
 
     def body(sizes, state):
-        z, f, g, (moves, turns, weight), ahead, length, count = state
+        z, f, g, (moves, turns, weight), ahead, length, (_, least, lowest, idle), count = state
         new = z + length * ahead
         value, g_new = evaluate(new)
         down, now = jnp.sum(g * ahead), jnp.sum(g_new * ahead)
@@ -127,31 +129,33 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         # A step that keeps failing is tried along the gradient, then given up.
         short = ~accept & (length < 1e-9)
         memory = jax.tree.map(lambda m: jnp.where(short, 0, m), memory)
-        return (
-            jnp.where(accept, new, z),
-            jnp.where(accept, value, f),
-            jnp.where(accept, g_new, g),
-            memory,
-            jnp.where(accept, following, jnp.where(short, -g / bend, ahead)),
-            jnp.where(accept | short, 1, share * length).astype(dtype),
-            count
-            + jnp.where(short & (jnp.max(jnp.abs(ahead + g / bend)) <= 0), options.most, 1).astype(
-                jnp.int32
-            ),
+        over = short & (jnp.max(jnp.abs(ahead + g / bend)) <= 0)
+        z, f, g = (jnp.where(accept, a, b) for a, b in ((new, z), (value, f), (g_new, g)))
+        size = residual_at(z, g, sizes).astype(dtype)
+        better = (size < 0.95 * least) | (f < lowest - 16 * eps * jnp.abs(lowest))
+        watch = (
+            size,
+            jnp.where(better, jnp.minimum(size, least), least),
+            jnp.where(better, f, lowest),
+            jnp.where(over, PATIENCE, jnp.where(better, 0, idle + 1)),
         )
+        ahead = jnp.where(accept, following, jnp.where(short, -g / bend, ahead))
+        length = jnp.where(accept | short, 1, share * length).astype(dtype)
+        return z, f, g, memory, ahead, length, watch, count + 1
 
-    def proceed(sizes, state):
-        z, _, g, *_, count = state
-        return (residual_at(z, g, sizes) > tolerance) & (count < options.most)
+    def proceed(state):
+        *_, (size, _, _, idle), count = state
+        return (size > tolerance) & (count < options.most) & (idle < PATIENCE)
 
     zero = jnp.zeros((), jnp.int32)
     memory = (zeros, zeros, jnp.zeros(MEMORY, dtype))
 
     def attempt(state, sizes):
-        *state, _, count = state
-        state = jax.lax.while_loop(partial(proceed, sizes), partial(body, sizes), (*state, count))
-        z, _, g, *_, count = state
-        return (*state[:-1], residual_at(z, g, sizes).astype(dtype), count)
+        z, f, g, *state, _, count = state
+        watch = (residual_at(z, g, sizes).astype(dtype), far, f, zero)
+        state = (z, f, g, *state, watch, count)
+        *state, (size, *_), count = jax.lax.while_loop(proceed, partial(body, sizes), state)
+        return (*state, size, count)
 
     def asked(state, sizes):
         return optimality.nearby(slope, natural(state[0]), start, sizes, even)
@@ -160,8 +164,8 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     state = (z0, f0, g0, memory, -g0 / bend, one, far, zero)
     z, *_, residual, count = optimality.in_rounds(attempt, asked, state, sizes, options)
     params = natural(z)
-    status = optimality.ended(params, residual, tolerance)
+    stopped = jnp.where(count < options.most, Status.STALLED, Status.MAX_ITERATIONS)
+    status = optimality.ended(params, residual, tolerance, stopped)
     status = optimality.with_kinks(terms, slope, params, sizes, options, status)
     status = optimality.off_minimum(obj, params, sizes, options, view, prior, status)
-    steps = jnp.minimum(count, options.most)
-    return Fit(params, status, residual, steps, obj.total(params, view, prior))
+    return Fit(params, status, residual, count, obj.total(params, view, prior))
