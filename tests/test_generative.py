@@ -290,4 +290,5 @@ def test_a_fit_that_rounding_holds_up_ends_and_says_so():
     assert "no step lowers the objective" in said and "float64" in said
     exact = unigrn.fit(spec, Data.from_arrays(values, names, dtype="float64"))
     assert exact.converged.all()
-    assert_allclose(found.weights, exact.weights, atol=1e-3 * np.abs(exact.weights).max())
+    apart = np.abs(found.weights - exact.weights).max()
+    assert apart < 1e-3 * np.abs(exact.weights).max()

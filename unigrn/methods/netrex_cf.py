@@ -235,8 +235,8 @@ class Start:
        random V, then brought to equal size (which leaves V'U as it is).
     2. theta is V'U, plus ``spread`` times standard normal numbers, on the ``rows`` largest entries
        of V'U of each target (no more than are not 0) and the ``columns`` largest of each regulator;
-       of ties, the first. (Regulators with the same targets, and V'U with few factors, lack ranks that
-       step 3 would fill with rounding. The released start, 1 there, lacks them too.)
+       of ties, the first. (Regulators with the same targets, and V'U with few factors, lack ranks
+       that step 3 would fill with rounding. The released start, 1 there, lacks them too.)
     3. ``rounds`` times, A given theta and theta given A on that support, each with a ridge of 0.1.
     """
 

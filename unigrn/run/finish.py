@@ -20,7 +20,8 @@ ADVICE = {
     "tolerance (tolerance=, --param tolerance=)",
     Status.SINGULAR: "; add a ridge",
     Status.INACCURATE: "; add a ridge, or take dtype float64",
-    Status.STALLED: "; take dtype float64, or loosen the tolerance (tolerance=, --param tolerance=)",
+    Status.STALLED: "; take dtype float64, or loosen the tolerance (tolerance=, "
+    "--param tolerance=)",
 }
 
 
