@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint benchmark proofs clean
+.PHONY: help demo test quick oldest newest lint benchmark proofs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,17 @@ QUICK := frame methods prior network plan plot evaluate originals_netrex house t
 
 quick: $(VENV)/.installed ## run the tests of the loop while coding, in under a minute
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(QUICK:%=tests/test_%.py)
+
+# Of the Pythons that start here, the newest that pyproject.toml names.
+PYENV = $${PYENV_ROOT:-$$HOME/.pyenv}/versions
+NEWEST = $(shell for p in python3.13 $(PYENV)/3.13.*/bin/python python3.12 $(PYENV)/3.12.*/bin/python \
+	$(PYTHON); do $$p -c '' 2>/dev/null && echo $$p && break; done)
+
+oldest: ## run the quick tests on the oldest dependencies that pyproject.toml admits
+	@$(MAKE) --no-print-directory quick VENV=.venv-oldest PIN='tests/oldest.py'
+
+newest: ## run the quick tests on the newest Python of this machine, with the newest dependencies
+	@$(MAKE) --no-print-directory quick VENV=.venv-newest PYTHON=$(NEWEST)
 
 lint: $(VENV)/.installed ## check style with ruff and types with pyright
 	$(BIN)/ruff check .
@@ -44,7 +55,7 @@ proofs: ## compile the Coq proofs and print what each theorem assumes
 	@$(MAKE) --no-print-directory -C proofs
 
 clean: ## remove the virtual environment, caches and generated output
-	rm -rf $(VENV) build dist demo-output benchmark-output .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist demo-output benchmark-output .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Stamps: the environment is made anew only when pyproject.toml changed.
@@ -54,7 +65,9 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) cannot make virtual environments (no ensurepip): install its venv package, such as python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,plot]'
+	$(if $(PIN),$(BIN)/python $(PIN) > $(VENV)/pins)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN:%=-c $(VENV)/pins) \
+		--editable '.[test,plot]'
 	@touch $@
 
 $(VENV)/.installed-benchmark: $(VENV)/.installed
