@@ -1,4 +1,4 @@
-"""Print the oldest release of each dependency that pyproject.toml admits, as constraints for pip."""
+"""Print the oldest release of each dependency that pyproject.toml admits: constraints for pip."""
 
 from __future__ import annotations
 
