@@ -453,7 +453,7 @@ def test_infer_writes_the_promised_columns(run: Run, folder: Path, tmp_path: Pat
     assert str(folder) not in json.dumps(meta)
 
 
-@pytest.mark.parametrize("suffix", [suffix for suffix in OUTPUTS if suffix != ".sif"])
+@pytest.mark.parametrize("suffix", [suffix for suffix in OUTPUTS if suffix not in (".sif", ".gmt")])
 def test_every_output_holds_the_same_network(
     run: Run, folder: Path, tmp_path: Path, suffix: str
 ) -> None:
@@ -1066,7 +1066,9 @@ def test_interrupting_a_real_process(folder: Path, tmp_path: Path) -> None:
 # --- whose files are replaced ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".tsv.gz", ".parquet", ".graphml", ".h5ad", ".sif"])
+@pytest.mark.parametrize(
+    "suffix", [".csv", ".tsv.gz", ".parquet", ".graphml", ".h5ad", ".sif", ".gmt"]
+)
 def test_an_output_that_is_not_ours_stays(
     run: Run, folder: Path, tmp_path: Path, suffix: str
 ) -> None:

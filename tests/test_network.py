@@ -21,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import read_recorded
 
-from unigrn import exchange, files
+from unigrn import UnigrnWarning, exchange, files, read_prior
 from unigrn.files import WriteError, atomic, delimited, graphml
 from unigrn.methods.celloracle import filter_links, to_celloracle
 from unigrn.network import Network, edge_score, plain, read_edges, varp_key
@@ -862,11 +862,25 @@ def test_to_anndata_forgets_the_earlier_network():
     assert sorted(adata.varp) == ["unigrn_weight"]
 
 
+def test_to_anndata_on_a_subset_of_the_genes(tmp_path):
+    import anndata
+
+    network, genes = build(), ["C", "X", "A"]
+    adata = anndata.AnnData(var=pd.DataFrame(index=genes))
+    with pytest.warns(UnigrnWarning, match="lacks 1 of the network's 3 genes .'B'.*in uns only"):
+        network.to_anndata(adata)
+    for group in network.groups:
+        inner = network.matrix(group).reindex(index=genes, columns=genes, fill_value=0)
+        np.testing.assert_array_equal(adata.varp[varp_key(group)].toarray(), inner)
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    assert_same(network, Network.read(tmp_path / "x.h5ad"))  # uns holds all edges
+
+
 def test_to_anndata_needs_every_gene_once():
     import anndata
 
-    adata = anndata.AnnData(var=pd.DataFrame(index=["A", "C"]))
-    with pytest.raises(ValueError, match="lacks 1 of the network's 3 genes .'B'."):
+    adata = anndata.AnnData(var=pd.DataFrame(index=["a", "c"]))
+    with pytest.raises(ValueError, match="lacks 3 of the network's 3 genes .'A'"):
         build().to_anndata(adata)
     assert not adata.uns and not adata.varp
     with pytest.warns(UserWarning, match="not unique"):
@@ -1215,7 +1229,27 @@ def test_sif_says_what_each_edge_does(tmp_path):
     assert found[["source", "target"]].values.tolist() == [["a", "x y"], ["b", "z"]]
 
 
-@pytest.mark.parametrize("suffix", [*ALL, ".sif"])
+def test_gmt_holds_the_targets_of_each_regulator(tmp_path):
+    edges = pd.DataFrame(
+        {"source": list("abaa"), "target": ["x y", "z", "z", "b"], "weight": [1.0, -2.0, 3.0, 0.0]}
+    )
+    network = Network(edges, list("ab"), ["x y", "z", "b"])
+    network.write(tmp_path / "x.gmt")
+    want = "a\ttargets of a\tx y\tz\nb\ttargets of b\tz\n"
+    assert (tmp_path / "x.gmt").read_text() == want
+    found = read_prior(tmp_path / "x.gmt").edges[["source", "target"]]
+    assert sorted(found.values.tolist()) == [["a", "x y"], ["a", "z"], ["b", "z"]]
+    grouped = Network(edges.assign(group="g"), list("ab"), ["x y", "z", "b"], ("g",))
+    grouped.write(tmp_path / "x.gmt")
+    assert (tmp_path / "x.gmt").read_text().startswith("a in g\ttargets of a in g\tx y\tz\n")
+    with pytest.raises(ValueError, match="tab or a line break.*gmt"):
+        Network(edges.replace("z", "z\t"), list("ab"), ["x y", "z\t", "b"]).write(
+            tmp_path / "y.gmt"
+        )
+    assert not (tmp_path / "y.gmt").exists()
+
+
+@pytest.mark.parametrize("suffix", [*ALL, ".sif", ".gmt"])
 def test_own_files_are_known_and_others_are_not(suffix, tmp_path):
     path = tmp_path / f"x{suffix}"
     assert not files.is_own(path)

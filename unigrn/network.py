@@ -320,9 +320,10 @@ class Network:
 
         `.tsv`, `.txt`, `.csv` (optionally `.gz`): a plain table, its first line the header,
         undefined values empty, and `path + ".meta.json"` with the provenance. `.parquet`,
-        `.graphml`, `.h5ad`: one file that holds both. `.sif`: for Cytoscape, without numbers, not
-        to be read back. `unigrn.files` describes the layouts. The same network gives the same
-        bytes. The old file stays whole until the new one is complete.
+        `.graphml`, `.h5ad`: one file that holds both. `.sif`, for Cytoscape, and `.gmt`, gene sets
+        of the regulators: without numbers, not to be read back. `unigrn.files` describes the
+        layouts. The same network gives the same bytes. The old file stays whole until the new one
+        is complete.
 
         Raises
         ------
@@ -355,7 +356,7 @@ class Network:
         Parameters
         ----------
         adata : AnnData
-            Its variables include every regulator and target.
+            Edges of genes that it lacks stand in `uns` only.
 
         Returns
         -------
@@ -365,7 +366,12 @@ class Network:
         Raises
         ------
         ValueError
-            Where a gene is missing from `adata` or named twice there.
+            Where `adata` has no gene of the network, or a name twice.
+
+        Warns
+        -----
+        UnigrnWarning
+            Where `adata` lacks genes of the network.
         """
         h5ad.fill(adata, self.parts())
         return adata

@@ -13,8 +13,8 @@ import typer
 from unigrn.cli.shell import Refusal, meant
 
 # The suffixes that Network.write knows; kept here so that a wrong one is refused before the fit.
-OUTPUTS = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz", ".parquet", ".graphml", ".h5ad", ".sif")
 TABLES = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz")
+OUTPUTS = (*TABLES, ".parquet", ".graphml", ".h5ad", ".sif", ".gmt")
 FIGURES = (".png", ".pdf", ".svg")
 
 Data = Annotated[
@@ -98,8 +98,8 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="OUT",
-        help="Where to write: .tsv, .txt, .csv (also .gz), .parquet, .graphml, .h5ad, .sif; - for "
-        "a table on stdout.",
+        help="Where to write: .tsv, .txt, .csv (also .gz), .parquet, .graphml, .h5ad, .sif, .gmt; "
+        "- for a table on stdout.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

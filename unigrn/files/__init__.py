@@ -22,6 +22,8 @@ Layouts
 
 `.sif`
     To be written only: source, "activates" or "represses", target; see `unigrn.files.sif`.
+`.gmt`
+    To be written only: a gene set per regulator, its targets; see `unigrn.files.gmt`. Beside both,
     `FILE.meta.json` is as beside a table.
 
 The document is JSON: the keys of the provenance (method, hyperparameters, seed, versions, ...),
@@ -42,7 +44,7 @@ import numpy as np
 
 from unigrn import edgelists, tables
 from unigrn.check import listed
-from unigrn.files import delimited, graphml, h5ad, parquet, sif
+from unigrn.files import delimited, gmt, graphml, h5ad, parquet, sif
 from unigrn.files.atomic import WriteError, write_whole
 from unigrn.files.document import Parts, parsed, readable, restored
 from unigrn.prior import Prior
@@ -67,7 +69,8 @@ __all__ = [
 ]
 
 SUFFIXES = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz", ".parquet", ".graphml", ".h5ad")
-WRITTEN = (*SUFFIXES, ".sif")  # that one has no numbers to read
+_LISTS = {".sif": sif, ".gmt": gmt}
+WRITTEN = (*SUFFIXES, *_LISTS)  # the last have no numbers to read
 
 _FORMATS = {".parquet": parquet, ".graphml": graphml, ".h5ad": h5ad}
 
@@ -77,8 +80,8 @@ def write(parts: Parts, path: str | os.PathLike) -> None:
     suffix, text = suffix_of(path, WRITTEN), os.fspath(path)
     if suffix in _FORMATS:
         write_whole([(text, lambda _: _FORMATS[suffix].rendered(parts))])
-    elif suffix == ".sif":
-        _write_with_meta(text, lambda: sif.rendered(parts.edges), parts.document)
+    elif suffix in _LISTS:
+        _write_with_meta(text, lambda: _LISTS[suffix].rendered(parts.edges), parts.document)
     else:
         write_table(parts.edges, path, parts.document)
 

@@ -33,6 +33,23 @@ def texts(column: tables.Column, escape: Callable[[str], str]) -> Callable[[slic
     return lambda rows: pa.array(values[rows], from_pandas=True).cast(pa.string())
 
 
+def unquoted(suffix: str) -> Callable[[str], str]:
+    """Give a function that passes texts on, for a layout that has no quotes.
+
+    It raises ValueError where a text holds a tab or a line break.
+    """
+
+    def plain(text: str) -> str:
+        if any(mark in text for mark in "\t\n\r"):
+            raise ValueError(
+                f"the name {text!r} holds a tab or a line break, which {suffix} cannot; rename it "
+                "or write .tsv, .parquet or .graphml"
+            )
+        return text
+
+    return plain
+
+
 def joined(pieces: list, between: str = "") -> pa.Array:
     """Concatenate columns of text row by row, null as nothing."""
     import pyarrow.compute as pc

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unigrn import UnigrnWarning
 from unigrn import edges as edge_tables
 from unigrn.check import listed
 from unigrn.files.document import Parts, parsed, to_json
@@ -47,12 +49,18 @@ def fill(adata: AnnData, parts: Parts) -> None:
     genes = pd.Index(adata.var_names, dtype=object)
     needed = parts.genes
     missing = needed[genes.get_indexer(needed.astype(object)) < 0]
+    lacks = f"adata lacks {missing.size} of the network's {needed.size} genes ({listed(missing)})"
+    if missing.size and missing.size == needed.size:
+        raise ValueError(f"{lacks}; needed regulators and targets among its variables")
+    whole = parts.edges["source"].isin(genes) & parts.edges["target"].isin(genes)
     if missing.size:
-        raise ValueError(
-            f"adata lacks {missing.size} of the network's {needed.size} genes "
-            f"({listed(missing)}); needed all regulators and targets among its variables"
+        warnings.warn(
+            f"{lacks}: {int((~whole).sum()):,} of {len(whole):,} edges stand in uns only, not in "
+            "varp",
+            UnigrnWarning,
+            stacklevel=3,
         )
-    weights = sparse(parts.edges, parts.groups, genes.to_numpy())
+    weights = sparse(parts.edges[whole], parts.groups, genes.to_numpy())
     adata.uns["unigrn"] = {
         "edges": _with_categories(parts.edges, parts),
         "certificate": _with_categories(parts.certificate, parts),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unigrn.files.delimited import content, joined, slices, texts
+from unigrn.files.delimited import content, joined, slices, texts, unquoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,20 +27,11 @@ def rendered(edges: pd.DataFrame) -> Iterator[bytes]:
     ValueError
         Where a name holds a tab or a line break.
     """
-
-    def plain(text: str) -> str:
-        if any(mark in text for mark in "\t\n\r"):
-            raise ValueError(
-                f"the name {text!r} holds a tab or a line break, which .sif cannot; rename it or "
-                "write .tsv, .parquet or .graphml"
-            )
-        return text
-
     does = interactions(edges)
     if "group" in edges.columns:
         does = does + " in " + edges["group"].to_numpy(dtype=object)
     table = edges[["source", "target"]].assign(does=does)
-    columns = [texts(table[name], plain) for name in ("source", "does", "target")]
+    columns = [texts(table[name], unquoted(".sif")) for name in ("source", "does", "target")]
     for rows in slices(len(edges)):
         line = joined([column(rows) for column in columns], "\t")
         yield content(joined([line, ""], "\n"))
