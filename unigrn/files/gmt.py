@@ -22,9 +22,9 @@ def rendered(edges: pd.DataFrame) -> Iterator[bytes]:
         Where a name holds a tab or a line break.
     """
     plain = unquoted(".gmt")
-    edges = edges[edges["weight"] != 0]
+    kept: Any = edges[edges["weight"] != 0]
     keys = ["group", "source"] if "group" in edges.columns else ["source"]
-    sets: Any = edges.groupby(keys, sort=False, observed=True)["target"]
+    sets = kept.groupby(keys, sort=False, observed=True)["target"]
     for key, targets in sets:
         *group, regulator = (plain(name) for name in key)
         name = " in ".join([regulator, *group])

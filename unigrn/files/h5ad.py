@@ -47,20 +47,20 @@ def fill(adata: AnnData, parts: Parts) -> None:
             "unique first (adata.var_names_make_unique())"
         )
     genes = pd.Index(adata.var_names, dtype=object)
-    needed = parts.genes
+    needed, edges = parts.genes, parts.edges
     missing = needed[genes.get_indexer(needed.astype(object)) < 0]
     lacks = f"adata lacks {missing.size} of the network's {needed.size} genes ({listed(missing)})"
     if missing.size and missing.size == needed.size:
         raise ValueError(f"{lacks}; needed regulators and targets among its variables")
-    whole = parts.edges["source"].isin(genes) & parts.edges["target"].isin(genes)
     if missing.size:
+        edges: Any = edges[~(edges["source"].isin(missing) | edges["target"].isin(missing))]
         warnings.warn(
-            f"{lacks}: {int((~whole).sum()):,} of {len(whole):,} edges stand in uns only, not in "
-            "varp",
+            f"{lacks}: {len(parts.edges) - len(edges):,} of {len(parts.edges):,} edges stand in "
+            "uns only, not in varp",
             UnigrnWarning,
             stacklevel=3,
         )
-    weights = sparse(parts.edges[whole], parts.groups, genes.to_numpy())
+    weights = sparse(edges, parts.groups, genes.to_numpy())
     adata.uns["unigrn"] = {
         "edges": _with_categories(parts.edges, parts),
         "certificate": _with_categories(parts.certificate, parts),
