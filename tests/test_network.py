@@ -6,6 +6,7 @@ import gzip
 import io as stdio
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -1306,6 +1307,31 @@ def test_what_another_process_writes_is_not_a_leftover(tmp_path):
 
     atomic.write_whole([(str(tmp_path / "x.txt"), contents)])
     assert (tmp_path / "x.txt").read_bytes() == b"whole\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_two_files_waits_for_the_second(tmp_path, monkeypatch, number):
+    class Ended(BaseException):
+        pass
+
+    def end(*_):
+        raise Ended
+
+    def replace(*places):
+        kept(*places)
+        signal.raise_signal(number)
+
+    kept, before = os.replace, signal.signal(number, end)
+    try:
+        build().write(tmp_path / "x.tsv")
+        monkeypatch.setattr(os, "replace", replace)
+        with pytest.raises(Ended):
+            build(groups=None).write(tmp_path / "x.tsv")
+        assert signal.getsignal(number) is end
+    finally:
+        signal.signal(number, before)
+    assert_same(build(groups=None), Network.read(tmp_path / "x.tsv"))
+    assert sorted(os.listdir(tmp_path)) == ["x.tsv", "x.tsv.meta.json"]
 
 
 # As other programs read it

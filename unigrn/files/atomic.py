@@ -6,9 +6,10 @@ import errno
 import hashlib
 import os
 import secrets
+import signal
 import stat
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 fcntl: Any
@@ -56,9 +57,10 @@ def write_whole(files: list[tuple[str, Callable[[list[str]], Iterable[bytes]]]])
             digests.append(_write_new(temporary, target, contents(digests), locks))
         # A crash between two of these leaves a new table beside the old FILE.meta.json. Reading
         # notices, because the latter holds the digest of the table that it belongs to.
-        for place in places:
-            current = place[0]
-            os.replace(*place[1:])
+        with _uninterrupted():
+            for place in places:
+                current = place[0]
+                os.replace(*place[1:])
         for folder in sorted({os.path.dirname(target) for _, _, target in places}):
             _sync_folder(folder)
     except OSError as error:
@@ -68,6 +70,24 @@ def write_whole(files: list[tuple[str, Callable[[list[str]], Iterable[bytes]]]])
             with suppress(OSError):  # replaced, or never made
                 os.unlink(temporary)
         locks.close()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the block has ended."""
+    came: list[int] = []
+    before: dict[int, Any] = {}
+    with suppress(ValueError):  # not the main thread: it gets no signal
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not None:  # else another than Python sees to it
+                before[number] = signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _destination(path: str) -> str:
