@@ -209,3 +209,12 @@ def test_one_core_and_many_give_the_same_bytes_by_every_method():
         printed.append(done.stdout.splitlines())
     assert printed[0][0] == "1" and int(printed[1][0]) > 1
     assert printed[0][1:] == printed[1][1:] and len(printed[0]) > 8
+
+
+@pytest.mark.parametrize("method", ["masked_lasso", "netrex_cf"])
+@pytest.mark.parametrize("cells", [1, 30])
+def test_a_network_without_edges_says_so(method, cells, prior):
+    values = pd.DataFrame(np.full((cells, 8), 3.0), columns=GENES)
+    with pytest.warns(unigrn.UnigrnWarning, match="no edge: every coefficient is 0.*constant"):
+        network = unigrn.infer(values, prior, method)
+    assert network.edges.empty and len(network.certificate)

@@ -190,3 +190,9 @@ def test_names_of_a_network_that_are_formulas_are_written_harmless(tmp_path, suf
     for table in (Network.read(path).edges, read_edges(path)):
         assert set(table["source"]) == {"=cmd()", "-1"}
         assert set(table["target"]) == {"@x", "'+y"}
+
+
+def test_a_table_of_very_many_columns_is_refused(tmp_path):
+    (tmp_path / "x.tsv").write_text("\t".join(f"c{i}" for i in range(300_000)) + "\n")
+    with pytest.raises(tables.TableError, match="300,000 columns; needed 100,000 at most"):
+        tables.read(tmp_path / "x.tsv")

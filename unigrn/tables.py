@@ -42,6 +42,7 @@ _FLAGS = {"true": 1.0, "false": 0.0}
 
 LINE = 2**24  # bytes of a line
 NAME = 1000  # characters of a name
+COLUMNS = 100_000  # of a table: a matrix of all genes of an organism has fewer
 UNPACKED = 2**27  # bytes that any packed file may unpack to,
 RATIO = 300  # and how many times its size a larger one: real tables stay far below
 _REASON = 120  # characters of a reason that another library gives
@@ -219,6 +220,8 @@ def _parse(data: bytes, separator: str, types: Types, headerless: Headerless | N
     header = next(csv.reader(lines, delimiter=separator), None)
     if not header:
         raise EmptyError("it is empty; needed a header")
+    if len(header) > COLUMNS:
+        raise TableError(f"it has {len(header):,} columns; needed {COLUMNS:,} at most")
     names = headerless(header) if headerless else None
     first_row = 0 if names else 1
     header = names or header

@@ -34,8 +34,10 @@ def solution(state: State) -> Solution:
             np.stack(groups) if separate and len({b.shape for b in groups}) == 1 else groups
         )
     suspicious = (
-        [] if state.spec.stages else suspicions(state.spec, state.overall, len(state.genes))
-    ) + small_groups(state)
+        ([] if state.spec.stages else suspicions(state.spec, state.overall, len(state.genes)))
+        + small_groups(state)
+        + without_edges(state)
+    )
     return Solution(
         state.plan,
         state.weights,
@@ -223,6 +225,18 @@ def remarks(state: State) -> list[tuple[str, int, str, tuple[str, ...]]]:
         never = int((state.statistics["bags_drawn"][0] == 0).sum())
         say("edges never drawn", never, f"{never:,} candidate edges were drawn in no bag: left out")
     return lines
+
+
+def without_edges(state: State) -> list[str]:
+    """Say that the table, which lists coefficients that are not 0, has none."""
+    weights = state.weights
+    if not state.plan.sparse or (np.abs(weights) > 0).any():
+        return []
+    flat = any(group.constant[state.y].any() for group in state.by_group)
+    return [
+        "the network has no edge: every coefficient is 0; penalties may be too strong"
+        + (", and genes are constant in their group of cells (see the report)" if flat else "")
+    ]
 
 
 ABOVE = 0.05  # fdr up to which an edge counts as above permuted targets
