@@ -214,8 +214,7 @@ def _parse(data: bytes, separator: str, types: Types, headerless: Headerless | N
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    if b"\n" not in data:
-        data += b"\n"  # a header alone needs an end
+    data += b"" if b"\n" in data else b"\n"  # a header alone needs an end
     lines = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")
     header = next(csv.reader(lines, delimiter=separator), None)
     if not header:
