@@ -292,14 +292,14 @@ def progress(verbose: bool = False, quiet: bool = False) -> Iterator[None]:
 def _lines(pause: float, starts: bool) -> Callable[[str, int, int], None]:
     """Give a listener that prints lines, the first at once, then one in ``pause`` seconds."""
     last = -pause
-    start = before = time.monotonic()  # of the last report: the next stage begins there
-    began: dict[str, float] = {}
+    start = time.monotonic()
+    # The first report of each stage: what came before it has compiling in it, and says nothing.
+    began: dict[str, tuple[float, int]] = {}
 
     def show(stage: str, done: int, total: int) -> None:
-        nonlocal last, before
+        nonlocal last
         now = time.monotonic()
-        begin = began.setdefault(stage, before) if total else now
-        before = now
+        begin, first = began.setdefault(stage, (now, done)) if total else (now, done)
         soon = now - last < pause
         # What is read may still be refused, and that is one line unless it takes long.
         early = len(began) == 1 and now - start < EARLY
@@ -307,7 +307,7 @@ def _lines(pause: float, starts: bool) -> Callable[[str, int, int], None]:
             return
         last = now
         text = f"{stage}: {done:,} of {total:,}" if total else stage
-        left = (now - begin) / done * (total - done) if 0 < done < total else 0.0
+        left = (now - begin) / (done - first) * (total - done) if first < done < total else 0.0
         if left >= 5 and now - begin >= 5:
             text += (
                 f", about {left:.0f} s left" if left < 90 else f", about {left / 60:.0f} min left"
