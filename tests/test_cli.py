@@ -1269,6 +1269,31 @@ def test_threads_are_limited_before_jax_loads(folder: Path, tmp_path: Path) -> N
     assert done.stdout == "0 1 1\n", done.stderr
 
 
+def test_a_file_of_the_users_beside_the_output_is_not_replaced(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    argv = infer_argv(folder, tmp_path)
+    beside = tmp_path / "network.tsv.meta.json"
+    beside.write_text('{"my": "file"}')
+    refused(run(*argv), "network.tsv.meta.json", "--force")
+    assert beside.read_text() == '{"my": "file"}' and not (tmp_path / "network.tsv").exists()
+    succeeded(run(*argv, "--force"))
+    (tmp_path / "network.tsv").unlink()
+    succeeded(run(*argv))  # what is ours is replaced
+
+
+def test_a_closed_stdout_is_refused_before_the_fit(folder: Path, tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "unigrn", *map(str, infer_argv(folder, tmp_path)), "-o", "-"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *argv],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2 and "stdout is closed" in done.stderr
+
+
 # --- what is no defect ----------------------------------------------------------------------------
 
 

@@ -931,3 +931,24 @@ def test_single_cell_reference_row_is_near_chance(datasets):
     assert (round(ratio, 2), round(epr, 1)) == (1.08, 1.2)
     # The recorded .52 is this .515 rounded once more.
     assert round(macro, 3) == 0.515
+
+
+def test_rounding_is_no_difference_and_few_targets_are_no_evidence():
+    rng = np.random.default_rng(0)
+    pairs = pd.DataFrame(
+        [(f"T{i}", f"g{j}") for i in range(6) for j in range(30)], columns=["source", "target"]
+    )
+    gold = pairs.assign(label=(rng.random(len(pairs)) < 0.3).astype(int))
+    found = evaluate(pairs.assign(weight=1.0), gold).to_dict()["differences"]["permuted targets"]
+    assert (found["auprc"], found["low"], found["high"]) == (0, 0, 0)  # all scores are tied
+    assert found["with_true_edges"] == gold[gold["label"] == 1]["target"].nunique()
+    few = gold[gold["target"].isin(["g0", "g1"])]
+    result = evaluate(pairs.assign(weight=rng.normal(size=len(pairs))), few)
+    assert "too few to tell" in str(result) and "better" not in str(result)
+
+
+def test_sizes_without_a_negative_one_say_nothing_of_signs():
+    gold = pd.DataFrame({"source": list("aab"), "target": list("xyx"), "sign": [1, -1, 1]})
+    network = gold.drop(columns="sign").assign(weight=[3.0, 2.0, 1.0])
+    assert evaluate(network, gold).sign_accuracy is None
+    assert evaluate(network.assign(weight=[3.0, -2.0, -1.0]), gold).sign_accuracy == 2 / 3

@@ -1243,6 +1243,10 @@ def test_gmt_holds_the_targets_of_each_regulator(tmp_path):
     grouped = Network(edges.assign(group="g"), list("ab"), ["x y", "z", "b"], ("g",))
     grouped.write(tmp_path / "x.gmt")
     assert (tmp_path / "x.gmt").read_text().startswith("a in g\ttargets of a in g\tx y\tz\n")
+    alike = edges.assign(group=["x in y", "y", "y", "y"], source=["a", "a in x", "a", "a"])
+    alike = Network(alike, ["a", "a in x"], ["x y", "z", "b"], ("y", "x in y"))
+    with pytest.raises(ValueError, match="two gene sets would be named 'a in x in y'"):
+        alike.write(tmp_path / "y.gmt")
     with pytest.raises(ValueError, match="tab or a line break.*gmt"):
         Network(edges.replace("z", "z\t"), list("ab"), ["x y", "z\t", "b"]).write(
             tmp_path / "y.gmt"
@@ -1362,6 +1366,8 @@ def test_tables_of_other_programs(tmp_path):
         assert table.to_numpy().tolist() == rows, name
         exchange.write(network, name, tmp_path / f"{name}.csv")
         assert files.is_own(tmp_path / f"{name}.csv")
+        with pytest.raises(ValueError, match=f"made for {name}; give the network"):
+            Network.read(tmp_path / f"{name}.csv")
         back = pd.read_csv(tmp_path / f"{name}.csv")
         assert back.to_numpy().tolist() == rows
     with pytest.raises(ValueError, match="no CellOracle form"):

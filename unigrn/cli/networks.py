@@ -79,7 +79,15 @@ def filter_network(
 @app.command()
 def convert(
     network: File,
-    output: Output,
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="Where to write: .tsv, .txt or .csv (also .gz); - for a table on stdout.",
+        ),
+    ],
     to: Annotated[
         str,
         typer.Option(

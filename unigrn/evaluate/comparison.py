@@ -13,6 +13,8 @@ RESAMPLES = 500
 """Bootstrap samples of the targets or regulators."""
 
 _FEW = 20  # targets, below which regulators are resampled where there are more of them
+_FEWEST = 5  # targets or regulators with a true edge, below which an interval says nothing
+_DIGITS = 12  # of a difference; what is smaller is rounding
 _PERMUTATIONS = (2, 20)  # least and most, fewer where many pairs are ranked
 _PAIRS = 10_000_000  # that all permutations of one ranking go through
 
@@ -94,7 +96,8 @@ def differences(
     -------
     dict
         Baseline -> ``auprc`` (that of the network less the baseline's), ``low`` and ``high`` (95 %
-        bootstrap interval), ``resamples``, ``over`` (what is resampled).
+        bootstrap interval), ``resamples``, ``over`` (what is resampled), ``with_true_edges`` (how
+        many of those have one). Differences below 1e-12 are 0.
     """
     q, p = universe.state.shape
     by_target = p >= min(_FEW, q)
@@ -114,6 +117,7 @@ def differences(
     names = list(others)
     slopes = np.stack([slope - others[name][1] for name in names])
     size = slopes.shape[1]
+    informed = int((universe.state == POSITIVE).any(axis=0 if by_target else 1).sum())
     samples = np.empty((RESAMPLES, len(names)))
     for sample in samples:
         sample[:] = slopes[:, rng.integers(size, size=size)].sum(axis=1)
@@ -121,12 +125,14 @@ def differences(
     for place, name in enumerate(names):
         gap = value - others[name][0]
         low, high = gap + np.quantile(samples[:, place], (0.025, 0.975))
+        gap, low, high = (round(float(value), _DIGITS) for value in (gap, low, high))
         out[name] = {
-            "auprc": float(gap),
-            "low": float(low),
-            "high": float(high),
+            "auprc": gap,
+            "low": low,
+            "high": high,
             "resamples": RESAMPLES,
             "over": "targets" if by_target else "regulators",
+            "with_true_edges": informed,
         }
     return out
 
@@ -137,10 +143,16 @@ def verdict(found: Mapping[str, Mapping[str, float | int | str]]) -> str:
     Examples
     --------
     >>> row = {"auprc": -0.2, "low": -0.3, "high": -0.1, "resamples": 500, "over": "targets"}
-    >>> verdict({"prior alone": row})
+    >>> verdict({"prior alone": row | {"with_true_edges": 40}})
     'verdict: the network ranks true edges worse than the prior alone (auprc -0.2, 95 % interval \
 -0.3 to -0.1 over targets)'
     """
+    for row in found.values():
+        if int(row["with_true_edges"]) < _FEWEST:
+            return (
+                f"verdict: none; {row['with_true_edges']} {row['over']} with true edges are too "
+                "few to tell the network from a baseline"
+            )
     parts = []
     for name, article in (("permuted targets", ""), ("prior alone", "the ")):
         if name not in found:

@@ -360,7 +360,8 @@ def _sign_accuracy(
     network: RankedEdges, row: np.ndarray, col: np.ndarray, grid: np.ndarray, universe: Universe
 ) -> tuple[float | None, int]:
     """Share of the found signed positives whose weight (summed over groups) has their sign."""
-    if universe.sign is None or network.weight is None:
+    # Weights of which none is negative are sizes: they say nothing of the sign.
+    if universe.sign is None or network.weight is None or not (network.weight < 0).any():
         return None, 0
     used = grid & np.isfinite(network.weight)
     cell, back = np.unique(

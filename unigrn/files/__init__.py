@@ -237,6 +237,11 @@ def read_network(path: str | os.PathLike) -> dict[str, Any]:
             f"{os.fspath(path)!r} does not say how it was inferred; needed a file that "
             "Network.write wrote. read_edges reads the table alone"
         )
+    if "converted_to" in about:
+        raise ValueError(
+            f"{os.fspath(path)!r} is a table that was made for {about['converted_to']}; give the "
+            "network that it was made of"
+        )
     try:
         return restored(table, about, certificate)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

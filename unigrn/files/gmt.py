@@ -19,14 +19,18 @@ def rendered(edges: pd.DataFrame) -> Iterator[bytes]:
     Raises
     ------
     ValueError
-        Where a name holds a tab or a line break.
+        Where a name holds a tab or a line break, or two sets would have one name.
     """
     plain = unquoted(".gmt")
     kept: Any = edges[edges["weight"] != 0]
     keys = ["group", "source"] if "group" in edges.columns else ["source"]
     sets = kept.groupby(keys, sort=False, observed=True)["target"]
+    written = set()
     for key, targets in sets:
         *group, regulator = (plain(name) for name in key)
         name = " in ".join([regulator, *group])
+        if name in written:
+            raise ValueError(f"two gene sets would be named {name!r}: write one group at a time")
+        written.add(name)
         line = [name, f"targets of {name}", *map(plain, targets)]
         yield ("\t".join(line) + "\n").encode()

@@ -27,7 +27,7 @@ NOTES = {
     "confidence, as asked for",
     "affinity": "R = V'U, near 1 where the filter is sure of the edge and near 0 elsewhere",
     "confidence": "max(0, 1 - RSS / RSS without the edge), mean over 20 half-size bootstraps of "
-    "the cells",
+    "the cells; another order of the cells draws others and moves it by some hundredths",
     "score_sd": "standard deviation of the score over starts",
     "frequency": "share of the starts that have the edge",
 }

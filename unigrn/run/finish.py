@@ -221,6 +221,14 @@ def remarks(state: State) -> list[tuple[str, int, str, tuple[str, ...]]]:
             f"(fdr <= {ABOVE:g})",
             [f"{g} {n:,}" for g, n in zip(data.groups or (), above, strict=False)],
         )
+    if "frequency" in state.statistics and state.plan.sparse:
+        listed = np.abs(state.weights) > 0
+        every = int((listed & (state.statistics["frequency"] >= 1)).sum())
+        say(
+            "edges found every time",
+            int(listed.sum()),
+            f"{every:,} of {int(listed.sum()):,} edges were found every time (frequency 1)",
+        )
     if "bags_drawn" in state.statistics:
         never = int((state.statistics["bags_drawn"][0] == 0).sum())
         say("edges never drawn", never, f"{never:,} candidate edges were drawn in no bag: left out")
