@@ -125,15 +125,3 @@ def test_pyscenic_makes_modules_of_the_adjacencies(tmp_path):
     for source in ("TF1", "TF2"):  # targets that correlate with it are in its modules
         found = set().union(*(m.genes for m in modules if m.transcription_factor == source))
         assert found == {source, *adjacencies.loc[adjacencies["TF"] == source, "target"]}
-
-
-def test_genernib_and_beeline_take_these_columns(tmp_path):
-    """Both read a table by its column names; BEELINE ranks by |EdgeWeight|."""
-    network = build()
-    exchange.write(network, "genernib", tmp_path / "g.csv")
-    exchange.write(network, "beeline", tmp_path / "b.tsv")
-    prediction = pd.read_csv(tmp_path / "g.csv")
-    assert list(prediction.columns) == ["source", "target", "weight"]
-    ranked = pd.read_csv(tmp_path / "b.tsv", sep="\t")
-    order = ranked["EdgeWeight"].abs().sort_values(ascending=False, kind="stable").index
-    assert list(ranked.loc[order, "Gene2"]) == list(network.rank()["target"])

@@ -102,6 +102,15 @@ Output = Annotated[
         "- for a table on stdout.",
     ),
 ]
+Table = Annotated[
+    str,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="Where to write: .tsv, .txt or .csv (also .gz); - for a table on stdout.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

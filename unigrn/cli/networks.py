@@ -15,6 +15,7 @@ from unigrn.cli.arguments import (
     Force,
     Output,
     Quiet,
+    Table,
     check_file,
     check_output,
 )
@@ -79,15 +80,7 @@ def filter_network(
 @app.command()
 def convert(
     network: File,
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="Where to write: .tsv, .txt or .csv (also .gz); - for a table on stdout.",
-        ),
-    ],
+    output: Table,
     to: Annotated[
         str,
         typer.Option(
@@ -153,7 +146,7 @@ def plot(
     except ImportError as error:
         raise Refusal(str(error)) from error
     print("written")
-    indent([output])
+    indent(written_files(output))
 
 
 def _check(network: str, output: str, force: bool, suffixes: Sequence[str] = OUTPUTS) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,7 +19,7 @@ STDOUT = "-"
 
 def written_files(output: str) -> list[str]:
     """Return the files that writing a network to ``output`` makes."""
-    whole = output.lower().endswith((".parquet", ".graphml", ".h5ad"))
+    whole = output.lower().endswith((".parquet", ".graphml", ".h5ad", *FIGURES))
     return [output] if whole else [output, f"{output}.meta.json"]
 
 
@@ -28,36 +27,17 @@ def check_replaceable(output: str, force: bool) -> None:
     """Refuse an existing output that is not one of ours, unless it is to be replaced."""
     if output == STDOUT and sys.stdout is None:
         raise Refusal("output -: stdout is closed; name a file")
-    if force or output == STDOUT:
-        return
-    if not os.path.exists(output):
-        for beside in () if output.lower().endswith(FIGURES) else written_files(output)[1:]:
-            if os.path.exists(beside) and not _is_meta(beside):
-                raise Refusal(
-                    f"output {output!r} would replace {beside!r}, which unigrn did not write; give "
-                    "another name, or --force to replace it"
-                )
-        return
     if output.lower().endswith(FIGURES):
         from unigrn.plot.style import is_own
     else:
         from unigrn.files import is_own
 
-    if os.path.isfile(output) and not is_own(output):
+    there = [name for name in written_files(output) if os.path.isfile(name)]
+    if output != STDOUT and there and not force and not is_own(output):
         raise Refusal(
-            f"output {output!r} exists, and is not as unigrn wrote it; give another name, or "
+            f"output {there[0]!r} exists, and is not as unigrn wrote it; give another name, or "
             "--force to replace it"
         )
-
-
-def _is_meta(path: str) -> bool:
-    """Whether a file says of a table that unigrn wrote how it was made."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            about = json.load(file)
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(about, dict) and "table_sha256" in about
 
 
 def deliver(network: Network, output: str, quiet: bool = False) -> None:

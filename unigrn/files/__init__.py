@@ -120,8 +120,8 @@ def _write_with_meta(
 def is_own(path: str | os.PathLike) -> bool:
     """Whether a file is a network, or a table made of one, as it was written here.
 
-    False for one that was changed since, and for an `.h5ad` with cells: to replace it would lose
-    what is not ours.
+    Of a table that is gone its `FILE.meta.json` is asked alone. False for one that was changed
+    since, and for an `.h5ad` with cells: to replace it would lose what is not ours.
     """
     name = os.fspath(path)
     suffix = next((s for s in _FORMATS if name.lower().endswith(s)), None)
@@ -132,7 +132,8 @@ def is_own(path: str | os.PathLike) -> bool:
             return _read(name, None)[1] is not None
         with open(name + ".meta.json", "rb") as file:
             about = json.load(file)
-        return about["table_sha256"] == hashlib.sha256(tables.content(name)).hexdigest()
+        known = about["table_sha256"]
+        return not os.path.exists(name) or known == hashlib.sha256(tables.content(name)).hexdigest()
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
