@@ -20,21 +20,23 @@ test: $(VENV)/.installed ## run the tests, the doctests of every module and the 
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 # Two processes: every file of this list shares one, and none compiles for long.
-QUICK := frame methods prior network plan plot evaluate originals_netrex house tables containers
+QUICK := frame methods prior network plan house tables containers
 
 quick: $(VENV)/.installed ## run the tests of the loop while coding, in under a minute
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(QUICK:%=tests/test_%.py)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow' $(QUICK:%=tests/test_%.py)
 
+# What depends on the releases of others comes to these two.
+VERSIONS := QUICK='$(QUICK) plot evaluate originals_netrex'
 # Of the Pythons that start here, the newest that pyproject.toml names.
 PYENV = $${PYENV_ROOT:-$$HOME/.pyenv}/versions
 NEWEST = $(shell for p in python3.13 $(PYENV)/3.13.*/bin/python python3.12 $(PYENV)/3.12.*/bin/python \
 	$(PYTHON); do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
 oldest: ## run the quick tests on the oldest dependencies that pyproject.toml admits
-	@$(MAKE) --no-print-directory quick VENV=.venv-oldest PIN='tests/oldest.py'
+	@$(MAKE) --no-print-directory quick $(VERSIONS) VENV=.venv-oldest PIN='tests/oldest.py'
 
 newest: ## run the quick tests on the newest Python of this machine, with the newest dependencies
-	@$(MAKE) --no-print-directory quick VENV=.venv-newest PYTHON=$(NEWEST)
+	@$(MAKE) --no-print-directory quick $(VERSIONS) VENV=.venv-newest PYTHON=$(NEWEST)
 
 lint: $(VENV)/.installed ## check style with ruff and types with pyright
 	$(BIN)/ruff check .

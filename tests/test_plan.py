@@ -639,6 +639,7 @@ def equal(one, other):
         np.testing.assert_allclose(values, other.statistics[name], rtol=1e-9, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_small_pieces_give_the_same_numbers(many, monkeypatch):
     data, prior = many
     spec = unigrn.permuted(
@@ -659,6 +660,7 @@ def test_small_pieces_give_the_same_numbers(many, monkeypatch):
     assert len(reads) == 2  # seventy targets in two passes over the cells
 
 
+@pytest.mark.slow
 def test_groups_keep_apart_what_several_passes_find(many, monkeypatch):
     data, prior = many
     spec = Spec(least_squares(), ridge(1.0), support(), prior)
