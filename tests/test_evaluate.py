@@ -421,6 +421,7 @@ def test_a_pair_with_both_signs_has_none():
     network = pd.DataFrame({"source": list("AB"), "target": list("xy"), "weight": [1.0, -1.0]})
     result = evaluate(network, gold)
     assert (result.sign_accuracy, result.n_signed) == (1.0, 1)
+    assert "gold: 1 pair with conflicting signs have none" in result.notes
 
 
 # ---------------------------------------------------------------------------------------------
@@ -637,6 +638,7 @@ def test_load_gold_refuses(columns, message):
         ("g.tsv", "A\tx\t1\nB\ty\t0\n", [1, 0], None),
         ("g.tsv", "TF\ttarget\tmor\nA\tx\t1\nB\ty\t-1\n", None, [1, -1]),
         ("g.txt", "A\tx\tActivation\t1\nB\ty\tUnknown\t2\n", None, [1, 0]),
+        ("g.csv", "from,to,is_stimulation,is_inhibition\nA,x,True,False\nB,y,0,1\n", None, [1, -1]),
         ("g.sif", "A pp x\nB pp y\n", None, None),
         ("g.gmt", "A\t\tx\nB\t\ty\n", None, [0, 0]),
         ("g.tsv", "target\tA\tB\nx\t1\t0\ny\t0\t1\n", None, None),
@@ -657,6 +659,7 @@ def test_golds_in_the_forms_of_other_programs(tmp_path, name, text, labels, sign
         (["source", "target", "coef_mean"], None, "ranked by |coef_mean|"),
         (["Gene1", "Gene2", "EdgeWeight"], None, "ranked by |EdgeWeight|"),
         (["regulator", "target", "weight"], None, ""),
+        (["tf", "gene", "force"], None, "ranked by force"),
         (["tf", "gene", "confidence"], "confidence", "ranked by confidence"),
         (["from", "to", "fdr"], "fdr", "ranked by fdr, the least first"),
     ],
@@ -742,7 +745,7 @@ NETWORK = pd.DataFrame({"source": ["A"], "target": ["x"], "weight": [1.0]})
     ("network", "message"),
     [
         (NETWORK.drop(columns="source"), "needs 'source'"),
-        (NETWORK.drop(columns="weight"), "cannot rank edges"),
+        (NETWORK.drop(columns="weight"), "neither 'score' nor 'weight'.*--score COLUMN"),
         (NETWORK.iloc[:0], "no edge"),
         (NETWORK.assign(weight=np.nan), "No edge of the network has a defined score"),
         (NETWORK.assign(weight="high"), "'weight' is not a number, such as 'high'"),

@@ -875,6 +875,9 @@ def test_to_anndata_on_a_subset_of_the_genes(tmp_path):
         np.testing.assert_array_equal(adata.varp[varp_key(group)].toarray(), inner)
     adata.write_h5ad(tmp_path / "x.h5ad")
     assert_same(network, Network.read(tmp_path / "x.h5ad"))  # uns holds all edges
+    whole = anndata.AnnData(var=pd.DataFrame(index=["C", "X", "A", "B"]))
+    view = network.to_anndata(whole[:, ["B", "A", "C"]])  # a view becomes data of its own
+    assert not view.is_view and "unigrn" in view.uns and "unigrn" not in whole.uns
 
 
 def test_to_anndata_needs_every_gene_once():
@@ -1242,7 +1245,9 @@ def test_gmt_holds_the_targets_of_each_regulator(tmp_path):
     assert sorted(found.values.tolist()) == [["a", "x y"], ["a", "z"], ["b", "z"]]
     grouped = Network(edges.assign(group="g"), list("ab"), ["x y", "z", "b"], ("g",))
     grouped.write(tmp_path / "x.gmt")
-    assert (tmp_path / "x.gmt").read_text().startswith("a in g\ttargets of a in g\tx y\tz\n")
+    assert (tmp_path / "x.gmt").read_text().startswith("a in g\ttargets of a, group g\tx y\tz\n")
+    found = read_prior(tmp_path / "x.gmt").edges[["source", "target"]]
+    assert sorted(found.values.tolist()) == [["a", "x y"], ["a", "z"], ["b", "z"]]
     alike = edges.assign(group=["x in y", "y", "y", "y"], source=["a", "a in x", "a", "a"])
     alike = Network(alike, ["a", "a in x"], ["x y", "z", "b"], ("y", "x in y"))
     with pytest.raises(ValueError, match="two gene sets would be named 'a in x in y'"):
@@ -1381,6 +1386,9 @@ def test_a_score_ranks_the_tables_of_other_programs():
     network = Network(edges.assign(score=[0.9, 0.2]), list("ab"), ["x"])
     assert exchange.convert(network, "pyscenic")["importance"].tolist() == [0.9, 0.2]
     assert exchange.convert(network, "beeline")["EdgeWeight"].tolist() == [0.9, -0.2]
+    single = network.edges.astype({"weight": np.float32, "score": np.float32})
+    single = exchange.convert(Network(single, list("ab"), ["x"]), "beeline")
+    assert single["EdgeWeight"].dtype == np.float32  # 0.2 stays 0.2 in a file
     assert exchange.convert(network, "decoupler")["weight"].tolist() == [1.0, -3.0]
     negative = Network(edges.assign(score=[0.9, -0.2]), list("ab"), ["x"])
     with pytest.raises(ValueError, match="negative"):

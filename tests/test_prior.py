@@ -297,6 +297,18 @@ FOREIGN = [
     (["from", "to"], ["a", "X"], ("a", "X", 1.0, 0), "read source from from, target from to"),
     (["TF", "TG"], ["a", "X"], ("a", "X", 1.0, 0), "read target from TG"),
     (["tf_name", "gene_short_name"], ["a", "X"], ("a", "X", 1.0, 0), "read source from tf_name"),
+    (["tf", "gene", "motif", "force"], ["a", "X", 0, 2.5], ("a", "X", 2.5, 0),
+     "1 other column ignored (motif)"),
+    (["source", "target", "is_stimulation", "is_inhibition"], ["a", "X", False, True],
+     ("a", "X", 1.0, -1), "sign from is_stimulation_inhibition"),
+    (["source", "target", "is_stimulation", "is_inhibition"], ["a", "X", 1, 1],
+     ("a", "X", 1.0, 0), "sign from is_stimulation_inhibition"),
+    (["source", "target", "is_stimulation", "is_inhibition", "consensus_stimulation",
+      "consensus_inhibition"], ["a", "X", True, True, True, False], ("a", "X", 1.0, 1),
+     "sign from consensus_stimulation_inhibition"),
+    (["source", "target", "is_stimulation", "is_inhibition"], ["a", "X", "high", "low"],
+     ("a", "X", 1.0, 0), "2 other columns ignored (is_stimulation, is_inhibition)"),
+    (["TF", "Target", "Mode"], ["a", "X", "?"], ("a", "X", 1.0, 0), "read sign from Mode"),
 ]  # fmt: skip
 
 
@@ -324,6 +336,10 @@ def test_tables_of_other_programs(tmp_path, columns, row, edge, note, suffix):
         ("s.sif", "a activates X Y\nlonely\nb represses X\n",
          {("a", "X", 1.0, 1), ("a", "Y", 1.0, 1), ("b", "X", 1.0, -1)}),
         ("s.sif.gz", "a b\tpp\tX\n", {("a b", "X", 1.0, 0)}),
+        ("s.sif", "a\tactivates in CD4 T\tX\nb\trepresses in x in y\tX\n",
+         {("a", "X", 1.0, 1), ("b", "X", 1.0, -1)}),
+        ("r.gmt", "a in CD4\ttargets of a, group CD4\tX\na in b\ttargets of a in b\tY\n",
+         {("a", "X", 1.0, 0), ("a in b", "Y", 1.0, 0)}),
         ("r.gmt", "a(+)\tmotif\tX\tY\nb\t\tX\t\n",
          {("a", "X", 1.0, 1), ("a", "Y", 1.0, 1), ("b", "X", 1.0, 0)}),
         ("w.tsv", "target\ta\tb\nX\t1\t0\nY\t-2\t0.5\n",
@@ -338,6 +354,18 @@ def test_files_without_a_header_and_matrices(tmp_path, name, content, edges):
     data = content.encode()
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     assert {row[1:] for row in edges_of(read_prior(tmp_path / name))} == edges
+
+
+def test_a_table_without_a_header_is_noted(tmp_path):
+    (tmp_path / "m.tsv").write_text("a\tX\t1\n")
+    (note,) = read_prior(tmp_path / "m.tsv").notes
+    assert note == "m: read source from column 1, target from column 2, weight from column 3"
+
+
+def test_negative_forces_are_no_signs():
+    frame = pd.DataFrame({"tf": ["a", "b"], "gene": ["X", "X"], "force": [2.0, -1.5]})
+    with pytest.raises(ValueError, match="1 row of negative force.*keep the rows above"):
+        Prior.from_edges(frame)
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,19 @@ if TYPE_CHECKING:
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     # OmniPath's symbols stand before its accession numbers.
-    "source": ("source_genesymbol", "source", "tf", "regulator", "tf_name", "gene1", "from"),
+    "source": (
+        "source_genesymbol", "source", "tf", "regulator", "tf_name", "gene1", "from", "column_1",
+    ),  # the last of each: a table without a header
     "target": (
-        "target_genesymbol", "target", "tg", "gene2", "to", "gene_short_name", "gene",
-    ),  # decoupler and DoRothEA: mor; pySCENIC: importance; CellOracle: coef_mean; BEELINE
-    "weight": ("weight", "score", "mor", "importance", "coef_mean", "edgeweight"),
-    "sign": ("sign",),
+        "target_genesymbol", "target", "tg", "gene2", "to", "gene_short_name", "gene", "column_2",
+    ),
+    # decoupler and DoRothEA: mor; pySCENIC: importance; CellOracle: coef_mean; PANDA: force
+    "weight": (
+        "weight", "score", "mor", "importance", "coef_mean", "edgeweight", "force", "column_3",
+    ),
+    "sign": (
+        "sign", "consensus_stimulation_inhibition", "is_stimulation_inhibition", "column_3_(sign)",
+    ),
     "label": ("label",),
 }  # fmt: skip
 """Names of the columns of each meaning; of several in one table the first is taken."""
@@ -37,6 +44,9 @@ SIGN_WORDS = ("type", "mode", "mode_of_regulation", "regulation", "effect")
 SIGNED = ("mor", "coef_mean")
 """Weights whose sign means activation or repression, also where all are positive."""
 
+UNSIGNED = ("score", "importance", "force")
+"""Weights of which more is better, and whose sign says nothing of activation or repression."""
+
 ASIDE = ("peak_id", "peak", "chr", "chrom", "chromosome", "start", "end", "strand", "score")
 """Columns of a matrix of genes x TFs that are no TF."""
 
@@ -44,10 +54,14 @@ SUFFIXES = (".tsv", ".csv", ".txt", ".sif", ".gmt")
 """Suffixes of text, each also with `.gz`; `.parquet` beside them."""
 
 # What needs no word, as the forms that the documentation leads with.
+_HALVES = ("stimulation", "inhibition")  # OmniPath's two columns of a sign
 _PLAIN = ("source", "target", "tf", "weight", "score", "sign", "label")
 _UNNAMED = re.compile(r"(unnamed: \d+)?", re.IGNORECASE)
 _EXAMPLES = 5  # columns that a note names
 _REGULON = re.compile(r"[ _]?\(([+-])\)$")  # pySCENIC writes a regulon as GATA1(+)
+# A relation of SIF and a description of GMT as they are written here of several groups.
+_GROUPED = re.compile(r"(regulates|activates|represses) in .*")
+_SET = re.compile(r"targets of (.*), group (.*)")
 
 
 class Columns(NamedTuple):
@@ -89,6 +103,23 @@ def key_of(name: object) -> str:
 def is_unnamed(name: object) -> bool:
     """Whether a column has no name, as an index that was written."""
     return _UNNAMED.fullmatch(str(name).strip()) is not None
+
+
+def with_signs(table: pd.DataFrame) -> pd.DataFrame:
+    """Join OmniPath's two columns of a sign, such as `is_stimulation` and `is_inhibition`, to one.
+
+    Its value is 1, -1, or 0 where both or none is set. A table without such columns, or in which
+    they hold something else than 0 and 1, is returned as it is.
+    """
+    at = {key_of(name): i for i, name in enumerate(table.columns)}
+    for kind in ("consensus", "is"):
+        places = [at.get(f"{kind}_{half}") for half in _HALVES]
+        if None in places or not all(_is_01(table.iloc[:, place]) for place in places):
+            continue
+        up, down = (tables.flags(table.iloc[:, place])[0] for place in places)
+        rest = table.drop(columns=[table.columns[place] for place in places])
+        return rest.assign(**{f"{kind}_{'_'.join(_HALVES)}": (up - down).astype(np.int8)})
+    return table
 
 
 def columns_of(table: pd.DataFrame, label: str, meanings: Iterable[str] = SYNONYMS) -> Columns:
@@ -160,16 +191,25 @@ def _holds_signs(table: pd.DataFrame, places: list[int]) -> bool:
     return len(places) == 1 and not wrong.any() and bool((~np.isnan(values)).any())
 
 
+def check_forces(name: object, weight: np.ndarray, label: str) -> None:
+    """Refuse negative weights of PANDA, which are no signs: `name` is that of their column."""
+    if key_of(name) == "force" and (negative := int((weight < 0).sum())):
+        raise ValueError(
+            f"{label}: {counted(negative, 'row')} of negative force, which in PANDA's tables "
+            "speaks against an edge; keep the rows above a bound, or rename motif to weight"
+        )
+
+
 def headerless(row: list[str]) -> list[str] | None:
     """Give names for the columns of a table whose first row is an edge, else None.
 
-    Such are motif priors (source, target, number), DREAM's golds and TRRUST's table (source,
-    target, mode[, references]).
+    They are among `SYNONYMS`, and say that there was no header. Such are motif priors (source,
+    target, number), DREAM's golds and TRRUST's table (source, target, mode[, references]).
 
     Examples
     --------
     >>> headerless(["GATA1", "KLF1", "1.0"])
-    ['source', 'target', 'weight']
+    ['column 1', 'column 2', 'column 3']
     """
     import pandas as pd
 
@@ -181,9 +221,9 @@ def headerless(row: list[str]) -> list[str] | None:
         return None
     third: Any = pd.Series([row[2]], dtype=object)
     if len(row) == 3 and np.isfinite(tables.numbers(third)[0][0]):
-        return ["source", "target", "weight"]
+        return ["column 1", "column 2", "column 3"]
     if np.isfinite(tables.signs(third)[0][0]) and not row[2].strip().isdigit():
-        return ["source", "target", "sign", "references"][: len(row)]
+        return ["column 1", "column 2", "column 3 (sign)", "column 4"][: len(row)]
     return None
 
 
@@ -217,7 +257,8 @@ def _sif(lines: list[str]) -> pd.DataFrame:
             raise tables.TableError(
                 f"line {number} has two fields; needed source, relation, target"
             )
-        rows += [(fields[0], target, fields[1]) for target in fields[2:]]
+        relation = _GROUPED.sub(r"\1", fields[1]) if len(fields) > 2 else ""
+        rows += [(fields[0], target, relation) for target in fields[2:]]
     return _frame(rows, "type")
 
 
@@ -227,6 +268,9 @@ def _gmt(lines: list[str]) -> pd.DataFrame:
         name, *fields = (field.strip() for field in line.split("\t"))
         if name and len(fields) < 2:
             raise tables.TableError(f"line {number} names no gene; needed name, description, genes")
+        of = _SET.fullmatch(fields[0]) if fields else None
+        if of and name == f"{of[1]} in {of[2]}":
+            name = of[1]
         sign = _REGULON.search(name)
         rows += [
             (_REGULON.sub("", name), target, sign[1] if sign else "0")

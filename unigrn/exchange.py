@@ -66,8 +66,8 @@ def genernib(network: Network) -> pd.DataFrame:
 def beeline(network: Network) -> pd.DataFrame:
     """Beeline's ranked edges: Gene1, Gene2, EdgeWeight (it ranks by the absolute value)."""
     table: Any = network.rank()
-    sign = np.where(table["weight"] < 0, -1.0, 1.0)
-    table = table.assign(EdgeWeight=np.abs(edge_score(table)) * sign)
+    score: Any = np.abs(edge_score(table))
+    table = table.assign(EdgeWeight=np.where(table["weight"] < 0, -score, score))
     return table.rename(columns={"source": "Gene1", "target": "Gene2"})[
         ["Gene1", "Gene2", "EdgeWeight"]
     ]

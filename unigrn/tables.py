@@ -36,7 +36,7 @@ _UNDEFINED = ("", "NA", "NaN", "nan", "None", "null")
 _SIGNS: dict[str, float] = {
     **dict.fromkeys(("+", "activation", "activates", "stimulation", "positive"), 1.0),
     **dict.fromkeys(("-", "repression", "represses", "inhibition", "negative"), -1.0),
-    "unknown": 0.0,
+    **dict.fromkeys(("unknown", "?"), 0.0),
 }
 _FLAGS = {"true": 1.0, "false": 0.0}
 

@@ -70,7 +70,7 @@ def summarize(network: Network) -> None:
     lines = [line for line in network.summary() if not line.startswith("warning: ")]
     print("\n".join(lines))
     if network.alignment is not None:
-        print("names")
+        print("names" + (", before the filter" if network.provenance.get("filters") else ""))
         indent(network.alignment.lines())
 
 

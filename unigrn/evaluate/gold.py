@@ -63,6 +63,7 @@ def read_gold(gold: str | Path | pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
     table = _table(gold)
     if edgelists.matrix_of(table):
         table = matrix_edges(table, "The gold standard")
+    table = edgelists.with_signs(table)
     at, found = edge_columns(
         table, "gold standard", "'tf' (or 'source') and 'target', and may have 'label' and 'sign'"
     )
@@ -103,6 +104,7 @@ def read_gold(gold: str | Path | pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
         out["sign"] = _signs(table.iloc[:, at["sign"]])
     elif "weight" in at and "label" not in at:
         weight = tables.numbers(table.iloc[:, at["weight"]])[0]
+        edgelists.check_forces(table.columns[at["weight"]], weight, "The gold standard")
         if (weight < 0).any():
             out["sign"] = np.sign(np.nan_to_num(weight)).astype(np.int8)
             notes.append("signs taken from the weights")
@@ -277,6 +279,8 @@ def universe_of(gold: pd.DataFrame, targets: np.ndarray | None, notes: list[str]
         seen[1, row[sign < 0], col[sign < 0]] = True
         # A pair with both signs has none.
         np.subtract(seen[0], seen[1], out=universe.sign, dtype=np.int8)
+        if both := int((seen[0] & seen[1]).sum()):
+            notes.append(f"gold: {counted(both, 'pair')} with conflicting signs have none")
     if not (universe.state == POSITIVE).any():
         raise ValueError(
             "The universe holds no positive edge"

@@ -10,7 +10,6 @@ import numpy as np
 
 from unigrn import edgelists
 from unigrn.check import listed, shown
-from unigrn.edges import edge_score
 from unigrn.evaluate.gold import edge_columns, floats, names
 from unigrn.files import matrix_edges, read_edges
 
@@ -48,7 +47,11 @@ def _ranked_by(table: pd.DataFrame, score: str | None) -> tuple[np.ndarray, str]
     if score is None:
         key = next((name for name in known if name in places), None)
         if key is None:
-            return edge_score(table), ""
+            raise ValueError(
+                "The network has neither 'score' nor 'weight'; its columns are "
+                f"{listed(table.columns, 8)}. Name the one to rank by: --score COLUMN, in Python "
+                "score=."
+            )
     else:
         key = edgelists.key_of(score)
         if score not in table.columns and key not in places:
@@ -60,7 +63,7 @@ def _ranked_by(table: pd.DataFrame, score: str | None) -> tuple[np.ndarray, str]
     column = str(table.columns[exact])
     values = floats(table.iloc[:, exact], "network", column)
     if key in known:
-        signed = key not in ("score", "importance")
+        signed = key not in edgelists.UNSIGNED
         return (np.abs(values), f"|{column}|") if signed else (values, column)
     return (-values, f"{column}, the least first") if key in ASCENDING else (values, column)
 
@@ -102,8 +105,7 @@ def read_ranked(
         code, groups = np.zeros(len(table), dtype=np.int64), ()
     weight = None
     place = at.get("weight")
-    # A score says nothing of the sign.
-    if place is not None and edgelists.key_of(table.columns[place]) != "score":
+    if place is not None and edgelists.key_of(table.columns[place]) not in edgelists.UNSIGNED:
         weight = floats(table.iloc[:, place], "network", str(table.columns[place]))
     ranks, by = _ranked_by(table, score)
     if not len(table):

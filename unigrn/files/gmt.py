@@ -28,9 +28,9 @@ def rendered(edges: pd.DataFrame) -> Iterator[bytes]:
     written = set()
     for key, targets in sets:
         *group, regulator = (plain(name) for name in key)
-        name = " in ".join([regulator, *group])
+        name, of = " in ".join([regulator, *group]), ", group ".join([regulator, *group])
         if name in written:
             raise ValueError(f"two gene sets would be named {name!r}: write one group at a time")
         written.add(name)
-        line = [name, f"targets of {name}", *map(plain, targets)]
+        line = [name, f"targets of {of}", *map(plain, targets)]
         yield ("\t".join(line) + "\n").encode()

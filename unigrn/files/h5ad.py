@@ -39,6 +39,7 @@ def varp_key(group: str | None) -> str:
 def fill(adata: AnnData, parts: Parts) -> None:
     """Put a network into an AnnData object; see `unigrn.Network.to_anndata`."""
     import pandas as pd
+    from anndata import ImplicitModificationWarning
 
     if not adata.var_names.is_unique:
         double = adata.var_names[adata.var_names.duplicated()]
@@ -61,11 +62,15 @@ def fill(adata: AnnData, parts: Parts) -> None:
             stacklevel=3,
         )
     weights = sparse(edges, parts.groups, genes.to_numpy())
-    adata.uns["unigrn"] = {
+    document = {
         "edges": _with_categories(parts.edges, parts),
         "certificate": _with_categories(parts.certificate, parts),
         "provenance": to_json(parts.document),
     }
+    with warnings.catch_warnings():
+        # A view of other data becomes data of its own, which is what is asked for.
+        warnings.simplefilter("ignore", ImplicitModificationWarning)
+        adata.uns["unigrn"] = document
     # Those of an earlier network with other groups would tell another story than uns.
     for key in [key for key in adata.varp if key.startswith(varp_key(None))]:
         del adata.varp[key]

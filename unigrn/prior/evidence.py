@@ -70,7 +70,9 @@ def distinct(values: np.ndarray) -> np.ndarray:
 
 def of_table(table: pd.DataFrame, name: str, label: str) -> Evidence:
     """Read whichever form a table has; see `Prior.from_edges`, `from_base_grn`."""
-    return (of_matrix if edgelists.matrix_of(table) else of_edges)(table, name, label)
+    if edgelists.matrix_of(table):
+        return of_matrix(table, name, label)
+    return of_edges(edgelists.with_signs(table), name, label)
 
 
 def of_edges(table: pd.DataFrame, name: str, label: str) -> Evidence:
@@ -82,9 +84,11 @@ def of_edges(table: pd.DataFrame, name: str, label: str) -> Evidence:
         raise ValueError(f"{label}: has no rows, so there is no edge; give at least one")
     regulators, s = codes(table.iloc[:, at["source"]], "source", label)
     targets, t = codes(table.iloc[:, at["target"]], "target", label)
-    weight = np.ones(len(s))
+    weight, called = np.ones(len(s)), None
     if "weight" in at:
         weight = _weights(table.iloc[:, at["weight"]], label)
+        called = edgelists.key_of(table.columns[at["weight"]])
+        edgelists.check_forces(called, weight, label)
     notes = list(found)
     if "sign" in at:
         sign = _signs(table.iloc[:, at["sign"]], label)
@@ -96,10 +100,7 @@ def of_edges(table: pd.DataFrame, name: str, label: str) -> Evidence:
                 f"{sign[row]:d}; leave out the sign column, or write weights without a sign"
             )
     else:
-        signed = at.get("weight") is not None and (
-            edgelists.key_of(table.columns[at["weight"]]) in edgelists.SIGNED
-        )
-        sign = _signs_of(weight, signed, notes)
+        sign = _signs_of(weight, called in edgelists.SIGNED, notes)
     return build(name, label, regulators, targets, s, t, np.abs(weight), sign, notes)
 
 
