@@ -105,7 +105,7 @@ def largest_array(program: Any) -> int:
         for made in step.outvars:
             shape = getattr(made.aval, "shape", ())
             most = max(most, math.prod(shape) * getattr(made.aval.dtype, "itemsize", 8))
-        for inner in _inner(step):
+        for inner in programs_within(step):
             most = max(most, largest_array(inner))
     return most
 
@@ -184,12 +184,12 @@ def uses_lapack(program: Any) -> bool:
     for step in program.eqns:
         if step.primitive.name in LAPACK:
             return True
-        if any(uses_lapack(inner) for inner in _inner(step)):
+        if any(uses_lapack(inner) for inner in programs_within(step)):
             return True
     return False
 
 
-def _inner(step: Any) -> Iterator[Any]:
+def programs_within(step: Any) -> Iterator[Any]:
     """Give the programs inside a step: of loops, of branches."""
     for value in jax.tree.leaves(
         tuple(step.params.values()), is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")

@@ -15,61 +15,54 @@ import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from unigrn.check import check_whole
 from unigrn.spec import Spec
-from unigrn.terms import Blocks, joint, parts
-from unigrn.verify.instances import Instance, Point
+from unigrn.terms import outside
+from unigrn.verify.formulations import Formulation, constants, formulation, of_spec
+from unigrn.verify.instances import TARGETS, Instance, Point
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
+__all__ = [
+    "KINDS",
+    "Equivalence",
+    "Finding",
+    "Formulation",
+    "Report",
+    "dot",
+    "equivalent",
+    "formulation",
+    "largest",
+    "of_spec",
+    "search",
+]
+
+ROUNDING = 1e-3  # of the tolerance, relative to the size of what an objective sums
 KINDS = ("feasibility", "objective", "gradient", "prox", "minimiser", "iterates")
-
-
-@dataclass(frozen=True)
-class Formulation:
-    """One way of stating a problem, as functions of an instance and of its variables.
-
-    Only ``objective`` is needed; what is None is not compared.
-
-    Attributes
-    ----------
-    objective
-        (instance, u) -> number.
-    violation
-        (instance, u) -> number, 0 where u is feasible.
-    variables
-        (instance, point) -> u: variables at a drawn point.
-    gradient
-        (instance, u) -> like u: where the objective is smooth.
-    prox
-        (instance, u, step) -> like u: of the terms with a kink and the constraint.
-    minimiser
-        (instance) -> u: the unique minimiser, or None where this instance has none.
-    iterates
-        (instance, steps) -> u: where the released algorithm is the definition.
-    """
-
-    objective: Callable[[Any, Any], float]
-    violation: Callable[[Any, Any], float] | None = None
-    variables: Callable[[Any, Point], Any] | None = None
-    gradient: Callable[[Any, Any], Any] | None = None
-    prox: Callable[[Any, Any, float], Any] | None = None
-    minimiser: Callable[[Any], Any] | None = None
-    iterates: Callable[[Any, int], Any] | None = None
-    name: str = "formulation"
 
 
 def _same(instance: Instance, u: Any) -> Any:
     return u
+
+
+class _Values(NamedTuple):
+    """Objectives of both at u and v: ``above`` is 1 where u was drawn, -1 where v was."""
+
+    above: int
+    u: Any
+    v: Any
+    first: np.ndarray
+    second: np.ndarray
+    size: Any
+    trivial: bool
 
 
 @dataclass(frozen=True)
@@ -77,8 +70,9 @@ class Equivalence:
     """Two formulations and the maps that join them; see the module's first lines.
 
     ``data`` maps an instance of the first formulation to one of the second. ``scale`` > 0 and
-    ``shift`` are numbers or functions of the instance, ``tolerance`` is relative to 1 + the size of
-    what is compared.
+    ``shift`` are numbers or functions of the instance; None where any will do: they are then found
+    from values at several points of the instance, for each part of the objectives. ``tolerance`` is
+    relative to 1 + the size of what is compared.
     """
 
     first: Formulation
@@ -86,8 +80,8 @@ class Equivalence:
     to: Callable[[Any, Any], Any] = _same
     back: Callable[[Any, Any], Any] = _same
     data: Callable[[Any], Any] = lambda instance: instance
-    scale: float | Callable[[Any], float] = 1.0
-    shift: float | Callable[[Any], float] = 0.0
+    scale: float | Callable[[Any], float] | None = 1.0
+    shift: float | Callable[[Any], float] | None = 0.0
     relation: str = "equal"
     tolerance: float = 1e-9
     steps: int = 5
@@ -97,58 +91,39 @@ class Equivalence:
         there = self.data(instance)
         scale = self.scale(instance) if callable(self.scale) else self.scale
         shift = self.shift(instance) if callable(self.shift) else self.shift
-        if not scale > 0:
+        if scale is not None and not scale > 0:
             raise ValueError(
                 "scale must be > 0, or minimisers of one formulation are none of the "
                 f"other; got {scale!r}"
             )
         p, q = self.first, self.second
-        out: list[Finding] = []
-
-        def note(kind, deviation, size=0.0):
-            if kind in kinds:
-                out.append(Finding(kind, float(deviation) / (1 + abs(float(size)))))
-
-        def lies_in(f, at, w):
-            return f.violation is None or float(f.violation(at, w)) <= 0
-
         if p.variables is None:
             raise TypeError(
                 "the first formulation needs variables, (instance, point) -> u; got None"
             )
-        u = p.variables(instance, point)
-        if lies_in(p, instance, u):
-            v = self.to(instance, u)
-            if q.violation is not None:
-                note("feasibility", q.violation(there, v), largest(v))
-            below, above = float(q.objective(there, v)), float(p.objective(instance, u))
-            above = scale * above + shift
-            gap = below - above
-            note("objective", abs(gap) if self.relation == "equal" else max(gap, 0), above)
-            if p.gradient is not None and q.gradient is not None:
-                here, other = p.gradient(instance, u), q.gradient(there, v)
-                ahead = p.variables(instance, _elsewhere(point))
-                ahead = jax.tree.map(np.subtract, ahead, u)
-                image = jax.tree.map(
-                    np.subtract, self.to(instance, jax.tree.map(np.add, u, ahead)), v
-                )
-                slopes = [dot(g, d) for g, d in ((here, ahead), (other, image))]
-                size = dot(jax.tree.map(np.abs, here), jax.tree.map(np.abs, ahead))
-                note("gradient", abs(scale * slopes[0] - slopes[1]), scale * size)
-            if p.prox is not None and q.prox is not None:
-                step = 0.5 / instance.strength
-                one, two = p.prox(instance, u, step), q.prox(there, v, step / scale)
-                mapped = self.to(instance, one)
-                note("prox", largest(jax.tree.map(np.subtract, mapped, two)), largest(two))
-        if q.variables is not None:
-            v = q.variables(there, point)
-            if lies_in(q, there, v):
-                u = self.back(instance, v)
-                if p.violation is not None:
-                    note("feasibility", p.violation(instance, u), largest(u))
-                above = float(q.objective(there, v))
-                gap = scale * float(p.objective(instance, u)) + shift - above
-                note("objective", abs(gap) if self.relation == "equal" else max(gap, 0), above)
+        out: list[Finding] = []
+
+        def note(kind, deviation, size=0.0, trivial=False):
+            if kind in kinds:
+                out.append(Finding(kind, float(deviation) / (1 + abs(float(size))), trivial))
+
+        found = None in (scale, shift)
+        values = [
+            value
+            for at in ([point, *point.others()] if found else [point])
+            for value in self._met(instance, there, at, note)
+        ]
+        met = values[0] if values else None
+        if found and met and p.padded is not None and q.padded is not None:
+            first, second = p.padded(instance, met.u), q.padded(there, met.v)
+            values.append(met._replace(first=first, second=second))
+        factor, exact, deviations = self._related(values, scale, shift)
+        for deviation, v in zip(deviations, values, strict=True):
+            if deviation is not None:
+                note("objective", deviation, trivial=v.trivial)
+        scale = float(factor[0])
+        if exact and np.ptp(factor) <= self.tolerance * scale and met and met.above > 0:
+            self._slopes(instance, there, point, met.u, met.v, scale, note)
         if "minimiser" in kinds and p.minimiser is not None and q.minimiser is not None:
             u, v = p.minimiser(instance), q.minimiser(there)
             if u is not None and v is not None:
@@ -156,8 +131,8 @@ class Equivalence:
                     (q, there, v, self.to(instance, u)),
                     (p, instance, u, self.back(instance, v)),
                 ):
-                    least, found = float(f.objective(at, best)), float(f.objective(at, other))
-                    note("minimiser", abs(found - least), least)
+                    least, other_value = (float(np.sum(f.objective(at, w))) for w in (best, other))
+                    note("minimiser", abs(other_value - least), least)
                     if f.violation is not None:
                         note("feasibility", f.violation(at, other), largest(other))
         if "iterates" in kinds and p.iterates is not None and q.iterates is not None:
@@ -166,6 +141,135 @@ class Equivalence:
             note("iterates", largest(jax.tree.map(np.subtract, mapped, v)), largest(v))
         return out
 
+    def _met(self, instance, there, point, note) -> Iterator[_Values]:
+        """Give the objectives at the drawn u and at the drawn v, where they are feasible."""
+        p, q = self.first, self.second
+        sides = [(1, p, instance, q, there, self.to)]
+        if q.variables is not None:
+            sides.append((-1, q, there, p, instance, self.back))
+        for above, own, here, other, elsewhere, carry in sides:
+            assert own.variables is not None
+            w = own.variables(here, point)
+            value = _value(own, here, w)
+            if value is None:
+                continue
+            image = carry(instance, w)
+            trivial = largest(w) == 0
+            if other.violation is not None:
+                note("feasibility", other.violation(elsewhere, image), largest(image), trivial)
+            values = value, np.asarray(other.objective(elsewhere, image), float)
+            size = 0.0
+            if own.size is not None and other.size is not None:
+                size = np.maximum(own.size(here, w), other.size(elsewhere, image))
+            (u, v), (first, second) = (w, image)[::above], values[::above]
+            yield _Values(above, u, v, first, second, size, trivial and largest(image) == 0)
+
+    def _slopes(self, instance, there, point, u, v, scale, note) -> None:
+        """Compare gradients and proxes at a point that is feasible in both."""
+        p, q = self.first, self.second
+        if p.gradient is not None and q.gradient is not None and p.variables is not None:
+            here, other = p.gradient(instance, u), q.gradient(there, v)
+            ahead = p.variables(instance, _elsewhere(point))
+            ahead = jax.tree.map(np.subtract, ahead, u)
+            image = jax.tree.map(np.subtract, self.to(instance, jax.tree.map(np.add, u, ahead)), v)
+            slopes = [dot(g, d) for g, d in ((here, ahead), (other, image))]
+            size = dot(jax.tree.map(np.abs, here), jax.tree.map(np.abs, ahead))
+            gap = abs(scale * slopes[0] - slopes[1])
+            if gap <= self.tolerance * (1 + scale * size) or not (
+                _has_kink(p, instance, u, ahead) or _has_kink(q, there, v, image)
+            ):
+                note("gradient", gap, scale * size, largest(u) == 0)
+        if p.prox is not None and q.prox is not None:
+            step = 0.5 / instance.strength
+            one, two = p.prox(instance, u, step), q.prox(there, v, step / scale)
+            mapped = self.to(instance, one)
+            gap = largest(jax.tree.map(np.subtract, mapped, two))
+            if p.kinks is None or q.kinks is None:
+                note("prox", gap, largest(two))
+                return
+            images = ((u, v), (one, mapped), (self.back(instance, two), two))
+            kinks = [
+                (scale * float(p.kinks(instance, a)), float(q.kinks(there, b))) for a, b in images
+            ]
+            apart = [a - b for a, b in kinks]
+            # Terms that are split otherwise have another prox, whose values are compared above.
+            if np.ptp(apart) <= self.tolerance * (1 + np.max(np.abs(kinks))):
+                ends = [step / scale * kinks[i][1] + _square(images[i][1], v) / 2 for i in (1, 2)]
+                tie = abs(ends[0] - ends[1]) <= 1e-12 * max(ends) and gap**2 > 1e-11 * max(ends)
+                note("prox", 0.0 if tie else gap, largest(two))
+
+    def _related(self, values, scale, shift) -> tuple[np.ndarray, bool, list[float | None]]:
+        """Give the scale, whether it is exact, and how far each point is from the relation.
+
+        None stands for a point that defines it.
+
+        Parts of the objectives have a scale and a shift of their own where both have the parts.
+        """
+        if not values:
+            return np.ones(1), False, []
+        shapes = {v.first.shape for v in values} | {v.second.shape for v in values}
+        parted = shift is None and len(shapes) == 1
+        one, two, size = (
+            np.array([np.atleast_1d(a if parted else np.sum(a)) for a in column])
+            for column in (
+                [v.first for v in values],
+                [v.second for v in values],
+                [v.size for v in values],
+            )
+        )
+        factor = np.full(one.shape[1], 1.0 if scale is None else float(scale))
+        constant = np.full(one.shape[1], 0.0 if shift is None else float(shift))
+        defining: set[int] = set()
+        exact = True
+        finite = np.flatnonzero(np.isfinite(one).all(1) & np.isfinite(two).all(1))
+        if None in (scale, shift) and len(finite):
+            columns = np.arange(one.shape[1])
+            anchor = finite[np.argmin((np.abs(one) + np.abs(two))[finite], axis=0)]
+            defining.add(int(anchor[0]))
+            low, high = one[anchor, columns], two[anchor, columns]
+            if scale is None:
+                far = finite[np.argmax(np.abs(one - low)[finite], axis=0)]
+                defining.add(int(far[0]))
+                rise, other = one[far, columns] - low, two[far, columns] - high
+                noise = 1e-12 * (np.abs(one[far, columns]) + np.abs(low))
+                noise = noise + 1e-13 * np.broadcast_to(size, one.shape)[far, columns]
+                exact = bool(np.all(noise <= 0.1 * self.tolerance * np.abs(rise)))
+                # Where the first is flat, the second must be, by what is compared below.
+                factor = np.where(np.abs(rise) > noise, other / np.where(rise == 0, 1, rise), 1.0)
+            if shift is None:
+                constant = high - factor * low
+        gap = two - (factor * one + constant)
+        if self.relation == "strong":
+            gap = np.maximum(gap * np.array([v.above for v in values])[:, None], 0)
+        whole = np.maximum(np.abs(two), np.abs(factor * one + constant))
+        whole = whole + ROUNDING * np.maximum(factor, 1) * size
+        far_off = np.max(np.where(factor > 0, np.abs(gap) / (1 + whole), np.inf), axis=1)
+        return factor, exact, [None if i in defining else float(d) for i, d in enumerate(far_off)]
+
+
+def _value(f: Formulation, at: Any, w: Any) -> np.ndarray | None:
+    """Objective at a point; None where that is not feasible, or the objective is infinite."""
+    most = 1e-12 * (1 + largest(w))
+    if f.violation is not None and not float(f.violation(at, w)) <= most:
+        return None
+    value = np.asarray(f.objective(at, w), float)
+    return None if np.isposinf(np.sum(value)) else value
+
+
+def _has_kink(f: Formulation, at: Any, u: Any, ahead: Any) -> bool:
+    """Whether the slopes of an objective before and after a point differ, or it ends there."""
+    bends = []
+    for step in (1e-3, 1e-4):
+        ends = [jax.tree.map(lambda a, b, s=s: a + s * b, u, ahead) for s in (0.0, step, -step)]
+        middle, *sides = (float(np.sum(f.objective(at, end))) for end in ends)
+        bends.append(abs(sum(sides) - 2 * middle) / step)
+    return not bends[1] < 0.3 * bends[0]
+
+
+def _square(a: Any, b: Any) -> float:
+    """Squared distance of two trees of arrays."""
+    return sum(float(np.sum(d**2)) for d in jax.tree.leaves(jax.tree.map(np.subtract, a, b)))
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -173,6 +277,7 @@ class Finding:
 
     kind: str
     deviation: float
+    trivial: bool = False  # at theta = 0, where much is equal that is not the same
 
 
 @dataclass(frozen=True)
@@ -189,6 +294,8 @@ class Report:
     counterexample: tuple[Any, ...] | None = None
     reason: str = ""
     missing: tuple[str, ...] = ()  # what was to be compared and never was
+    notes: tuple[str, ...] = ()  # how it was compared, and what was not
+    beyond: str = ""  # where it holds, of one that fails beyond
 
     @property
     def deviation(self) -> float:
@@ -198,7 +305,7 @@ class Report:
     @property
     def refuted(self) -> bool:
         """True where it fails; what was not compared is neither shown nor refuted."""
-        return not self.holds and not self.missing
+        return not self.holds and not self.missing and not self.beyond
 
     def __bool__(self) -> bool:
         return self.holds
@@ -209,9 +316,11 @@ class Report:
         kinds = sorted(self.worst, key=lambda k: (*KINDS, k).index(k))  # a check's own kinds last
         lines += [
             f"  {kind:12s} worst {self.worst[kind]:.1e} of {self.tolerance:.0e}, "
-            f"{self.counts[kind]} comparisons"
+            f"{self.counts.get(kind, 0)} comparisons"
             for kind in kinds
         ]
+        if self.beyond:
+            lines.append(f"  no difference with {self.beyond}; beyond:")
         if self.counterexample is not None:
             lines.append(f"  {self.reason}; the smallest counterexample:")
             lines += [f"    {item!r}" for item in self.counterexample]
@@ -219,6 +328,7 @@ class Report:
             lines.append(f"  {self.reason}")
         if self.missing:
             lines.append(f"  no example compared {', '.join(self.missing)}")
+        lines += [f"  {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -285,7 +395,7 @@ def search(
         for finding in check(*drawings):
             deviation = np.inf if np.isnan(finding.deviation) else finding.deviation
             worst[finding.kind] = max(worst.get(finding.kind, 0.0), deviation)
-            if not failed:
+            if not failed and not finding.trivial:
                 counts[finding.kind] = counts.get(finding.kind, 0) + 1
             if deviation > tolerance:
                 failed.append(drawings)
@@ -298,7 +408,9 @@ def search(
         run()
     except _Parted:
         return Report(name, False, tolerance, drawn, seed, worst, counts, failed[-1], reasons[-1])
-    missing = tuple(k for k in needed if k not in counts) if counts else ("anything",)
+    missing = tuple(k for k in needed if k not in counts)
+    if not counts:
+        missing = ("anything but theta = 0",) if worst else ("anything",)
     return Report(name, not missing, tolerance, drawn, seed, worst, counts, missing=missing)
 
 
@@ -322,8 +434,8 @@ def equivalent(
     to: Callable[[Instance, Any], Any] = _same,
     back: Callable[[Instance, Any], Any] = _same,
     data: Callable[[Instance], Instance] | None = None,
-    scale: float | Callable[[Instance], float] = 1.0,
-    shift: float | Callable[[Instance], float] = 0.0,
+    scale: float | Callable[[Instance], float] | None = None,
+    shift: float | Callable[[Instance], float] | None = None,
     relation: str = "equal",
     kinds: tuple[str, ...] = KINDS,
     instances: SearchStrategy | None = None,
@@ -346,17 +458,22 @@ def equivalent(
     data
         Map of the instances; by default the same.
     scale, shift
-        The affine relation of the objectives: second = scale x first + shift.
+        The affine relation of the objectives: second = scale x first + shift. None: any positive
+        factor and any constant of the instance, and of each target where targets are separable.
     relation
-        "equal", or "strong" where one formulation minimises part of the variables away.
+        "equal", or "strong" where one formulation minimises part of the variables away: both then
+        need variables, and scale and shift are 1 and 0 where they are None.
     kinds
         What is compared: feasibility, objective, gradient, prox, minimiser, iterates. By default
         as far as both have it; what is asked for and never compared is not shown to hold. A spec
-        offers neither minimiser nor iterates: state its fit as a `Formulation`.
+        offers neither minimiser nor iterates: state its fit as a `Formulation`. Gradients are not
+        compared at a kink, nor proxes of different terms: values are.
     instances, points
         Hypothesis strategies; by default `unigrn.verify.instances`, which aim at empty and full
         supports, zero and repeated regulators, one cell, more regulators than cells, huge and tiny
-        scales, exact zeros and ties.
+        scales, exact zeros and ties. Where both are specs, also at what
+        `unigrn.verify.instances.wide` has, and at the numbers in the specs. Points of a spec are
+        projected onto its constraint.
     examples, seed
         How many examples, and which.
     tolerance
@@ -366,13 +483,15 @@ def equivalent(
     -------
     Report
         True in a condition where no difference was found. Otherwise it prints the smallest
-        counterexample, ready to be pasted, or that nothing was compared.
+        counterexample, ready to be pasted, or that nothing was compared but theta = 0. Its notes
+        name what of a spec is no part of the problem and was not compared.
 
     Raises
     ------
     TypeError
         What is neither a Spec nor a Formulation; a spec with blocks beside theta; specs whose
-        problems differ before they are stated, in the units of the genes or in bags.
+        problems differ before they are stated, in the units of the genes or in bags; a strong
+        relation without variables on both sides.
     ValueError
         Unknown kinds or relation, a scale that is not > 0.
 
@@ -393,6 +512,13 @@ def equivalent(
     else:
         one, two = formulation(first), formulation(second)
         _same_before(first, second)
+        if relation == "strong":
+            if two.variables is None or one.variables is None:
+                raise TypeError(
+                    "a strong relation needs variables of both formulations; "
+                    f"{(two if one.variables else one).name} has none"
+                )
+            scale, shift = 1.0 if scale is None else scale, 0.0 if shift is None else shift
         joined = Equivalence(
             one,
             two,
@@ -412,19 +538,64 @@ def equivalent(
     examples = check_whole("examples", examples, low=1)
     if name is None:
         name = f"{joined.first.name} = {joined.second.name}"
+    specs = [s for s in (first, second) if isinstance(s, Spec)]
+    needed = ("objective",) if kinds == KINDS else tuple(kinds)
     with jax.enable_x64(True):
-        return search(
-            name,
-            lambda i, p: joined.compare(i, p, kinds),
-            (
-                instances if instances is not None else draw.instances(),
-                points if points is not None else draw.points(),
-            ),
-            joined.tolerance,
-            examples,
-            check_whole("seed", seed),
-            () if kinds == KINDS else tuple(kinds),
-        )
+        near = sorted({c for spec in specs for c in constants(spec)})
+        if points is None:
+            points = draw.wide_points(near) if len(specs) == 2 else draw.points()
+
+        def found(drawn: SearchStrategy) -> Report:
+            return search(
+                name,
+                lambda i, p: joined.compare(i, p, kinds),
+                (drawn, points),
+                joined.tolerance,
+                examples,
+                check_whole("seed", seed),
+                needed,
+            )
+
+        if instances is not None or len(specs) < 2:
+            report = found(draw.instances() if instances is None else instances)
+        else:
+            fixed, what = _fixed(joined, specs)
+            report = found(draw.wide(near, **fixed))
+            if fixed and report.holds and (beyond := found(draw.wide(near))).refuted:
+                report = replace(beyond, beyond=what)
+    return replace(report, notes=tuple(_notes(joined, specs)))
+
+
+def _fixed(joined: Equivalence, specs: list[Spec]) -> tuple[dict[str, Any], str]:
+    """Say what of the instances the formulations may take for granted, and in words.
+
+    A difference beyond that is told, and is no refutation.
+    """
+    fixed, words = {}, []
+    given = (joined.scale, joined.shift, joined.to, joined.back)
+    if any(callable(g) and g is not _same for g in given) or any(
+        outside(t) and t.separable is None for spec in specs for t in spec.terms
+    ):
+        fixed["targets"] = TARGETS
+        words.append(f"{TARGETS} targets, for which a function or a map may be written")
+    if any(spec.scale in ("standard", "range") for spec in specs):
+        fixed["weights"] = "ones"
+        words.append(f"cells of weight 1 (scale {specs[0].scale!r} centres by the plain mean)")
+    return fixed, " and ".join(words)
+
+
+def _notes(joined: Equivalence, specs: list[Spec]) -> Iterator[str]:
+    """Say up to what objectives are compared, and what of specs is not."""
+    if joined.scale is None:
+        yield "objectives are compared up to a positive factor and a constant of the instance"
+    aside = {
+        name: getattr(spec, name)
+        for spec in specs
+        for name in ("start", "stages", "minibatch", "sweeps", "over", "gauge", "columns")
+        if getattr(spec, name)
+    }
+    if aside:
+        yield f"not compared, being no part of the problem: {', '.join(aside)}"
 
 
 def _same_before(first: Any, second: Any) -> None:
@@ -441,59 +612,3 @@ def _same_before(first: Any, second: Any) -> None:
                 "which is done before the problem is stated; compare "
                 f"spec.replace({name}={empty}), or state the whole as a Formulation"
             )
-
-
-def formulation(problem: Any) -> Formulation:
-    """Return a formulation as it is, and that of a spec: of all targets together, on rows."""
-    if isinstance(problem, Formulation):
-        return problem
-    if not isinstance(problem, Spec):
-        raise TypeError(f"an equivalence joins Specs or Formulations, got {type(problem).__name__}")
-    named = [n for n, v in problem.hyperparameters.items() if isinstance(v, np.ndarray) and v.ndim]
-    if named:
-        raise TypeError(
-            f"{problem.name} has {named[0]}, an array that follows the names of one data set, and "
-            "examples have names of their own: state it as a Formulation, or give a number"
-        )
-    extra = [b for b in problem.blocks if b != "theta"]
-    if extra:
-        raise TypeError(
-            f"{problem.name} has the block {extra[0]} beside theta: state it as a "
-            "Formulation, whose variables say how blocks are drawn"
-        )
-    return of_spec(problem)
-
-
-def of_spec(spec: Spec) -> Formulation:
-    """State a spec in theta alone as a formulation; values come from its own terms."""
-    smooth = not any(t.kink for t in spec.terms)
-    kinks = tuple(t for t in parts(spec.regularizer) if t.kink)
-    pieces = joint(kinks, parts(spec.constraint))  # deletions included: rows are whole here
-
-    @jax.jit
-    def value(params, view, prior):
-        return spec.objective(params, view, prior)
-
-    @jax.jit
-    def distance(params, view, prior):
-        return spec.violation(params, view, prior)
-
-    slope = jax.jit(jax.grad(lambda params, view, prior: spec.objective(params, view, prior)))
-    prox = jax.jit(lambda v, step, view, prior: pieces.prox(v, step, view, prior))
-
-    def at(function, instance, u):
-        return jax.tree.map(np.asarray, function(u, instance.rows(), instance.prior))
-
-    def proximal(instance, u, step):
-        moved = prox(u.theta, step, instance.rows(), instance.prior)
-        return Blocks(theta=np.asarray(moved))
-
-    return Formulation(
-        objective=partial(at, value),
-        violation=partial(at, distance) if spec.constraint is not None else None,
-        variables=lambda instance, point: point.blocks(instance),
-        gradient=partial(at, slope) if smooth else None,
-        prox=proximal if pieces.prox is not None else None,
-        minimiser=None,
-        name=spec.name,
-    )

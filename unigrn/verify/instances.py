@@ -7,10 +7,12 @@ description, and its `repr` can be pasted to see the same problem again.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from unigrn.terms import Blocks, Moments, PriorView, View
@@ -18,11 +20,16 @@ from unigrn.terms import Blocks, Moments, PriorView, View
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-SUPPORTS = ("mixed", "full", "one", "empty")
-WEIGHTS = ("ones", "counts", "some zero")
-COLUMNS = ("plain", "zero", "repeated", "constant", "nearly repeated")
 REGULATORS, TARGETS = 4, 3
 CELLS = (8, 3, 1)  # the middle one has fewer cells than regulators
+SUPPORTS = ("mixed", "full", "one", "empty")
+WEIGHTS = ("ones", "counts", "some zero")
+SHAPES = (  # regulators, targets and cells, from one to beyond 40; the first is the smallest plain
+    (REGULATORS, TARGETS, 8), (4, 3, 3), (4, 3, 1), (1, 1, 8), (6, 5, 8), (43, 2, 8), (3, 41, 6),
+    (3, 2, 50),
+)  # fmt: skip
+PAD = 2  # places of padding
+COLUMNS = ("plain", "zero", "repeated", "constant", "nearly repeated")
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,12 @@ class Instance:
         Their numbers.
     square
         The targets are the regulators.
+    selves
+        So many targets, from the first, are regulators themselves.
+    trust, unlike
+        Unit of the prior's weights, and by how much its layer "chip" is weighed more than "motif".
+    likeness
+        How large the correlations between targets are, about; None leaves them as they come.
     """
 
     seed: int = 0
@@ -69,6 +82,10 @@ class Instance:
     regulators: int = REGULATORS
     targets: int = TARGETS
     square: bool = False
+    selves: int = 0
+    trust: float = 1.0
+    unlike: float = 1.0
+    likeness: float | None = None
 
     def __repr__(self) -> str:
         return described(self)
@@ -99,9 +116,30 @@ class Instance:
             return self.x
         out = self._numbers(2, self.cells, self.targets) + self.offset
         out = out + (self.x / self.scale) @ self._numbers(3, self.regulators, self.targets)
+        if self.likeness is not None:
+            self._make_alike(out, self.likeness)
         if self.constant_target:
             out[:, 0] = 1 + self.offset
-        return self.scale * out
+        out = self.scale * out
+        same = np.arange(min(self.selves, self.regulators, self.targets))
+        out[:, same] = self.x[:, same]
+        return out
+
+    def _make_alike(self, y: np.ndarray, likeness: float) -> None:
+        """Give every target after the first a correlation with it of about so much."""
+        rng = np.random.default_rng((self.seed, 6))
+        root = np.sqrt(self.weight / self.weight.sum())
+        centred = (y - root**2 @ y) * root[:, None]
+        size = np.linalg.norm(centred, axis=0)
+        first = centred[:, 0] / max(size[0], 1e-300)
+        for j in range(1, self.targets):
+            rest = centred[:, j] - first * (first @ centred[:, j])
+            r = np.clip(1 - (1 - likeness) * rng.uniform(0.6, 1.4), -1, 1)
+            r = r * rng.choice([-1, 1])
+            norm = np.linalg.norm(rest)
+            if norm > 1e-6 * size[j] and (root > 0).all():
+                mixed = r * first + np.sqrt(1 - r**2) * rest / norm
+                y[:, j] = size[j] * mixed / root + root**2 @ y[:, j]
 
     @cached_property
     def weight(self) -> np.ndarray:
@@ -130,17 +168,22 @@ class Instance:
             == rng.integers(0, self.regulators, self.targets),
         }
         support = named[self.support]
-        weight = np.where(support, rng.choice([0.25, 1.0, 3.0], shape), 0)
+        weight = np.where(support, self.trust * rng.choice([0.25, 1.0, 3.0], shape), 0)
         share = rng.choice([0, 0.5, 1], shape)
+        layers = {"motif": share * weight, "chip": self.unlike * (1 - share) * weight}
         sign = np.where(support, rng.integers(-1, 2, shape), 0).astype(np.int32)
-        return PriorView(
-            support,
-            weight,
-            sign,
-            np.zeros(shape, bool),
-            np.ones(shape, bool),
-            {"motif": share * weight, "chip": (1 - share) * weight},
-        )
+        itself = np.eye(*shape, dtype=bool) & (np.arange(self.targets) < self.selves)
+        if self.unlike != 1:
+            weight = layers["motif"] + layers["chip"]
+        return PriorView(support, weight, sign, itself, np.ones(shape, bool), layers)
+
+    def padded(self) -> tuple[View, PriorView]:
+        """Return rows and prior with places of padding after the regulators."""
+
+        def pad(values):
+            return np.pad(values, ((0, PAD), (0, 0)))
+
+        return self.rows().replace(x=pad(self.x.T).T), jax.tree.map(pad, self.prior)
 
     def column(self, target: int) -> PriorView:
         """Return the prior of one target."""
@@ -197,6 +240,14 @@ class Point:
     def __repr__(self) -> str:
         return described(self)
 
+    def others(self) -> list[Point]:
+        """Further points for the same instance: nearer, as far, and farther away."""
+        zeros = min(self.zeros, 0.9)
+        return [
+            dataclasses.replace(self, seed=self.seed + 2 + i, zeros=zeros, size=self.size * far)
+            for i, far in enumerate((0.03, 1.0, 30.0))
+        ]
+
     def rng(self, salt: int) -> np.random.Generator:
         """Random numbers of this point."""
         return np.random.default_rng((self.seed, salt))
@@ -250,6 +301,38 @@ def instances(**fixed: Any) -> SearchStrategy[Instance]:
     return st.builds(Instance, **drawn)
 
 
+def wide(
+    constants: Sequence[float] = (), targets: int | None = None, **fixed: Any
+) -> SearchStrategy[Instance]:
+    """Draw instances of all that the problem of a spec may depend on.
+
+    Beside what `instances` has: other numbers of regulators, targets and cells, regulators that
+    are targets, prior weights over decades, layers of unlike scale, targets that are alike; and
+    near the ``constants``: weights, correlations, and more edges than the largest whole one.
+    ``targets`` fixes their number.
+    """
+    from hypothesis import strategies as st
+
+    counts = [int(c) for c in constants if c == int(c) and 60 < c <= 2000]
+    shapes = [*SHAPES, *2 * [(8, c // 4 + 2, 4) for c in sorted(counts)[-1:]]]
+    if targets is not None:
+        shapes = [(q, targets, cells) for q, _, cells in shapes]
+    alike = [c for c in constants if 0 < c < 1]
+    drawn = {
+        "selves": st.sampled_from([0, 1, 3]),
+        "trust": st.sampled_from([1.0, 1e-3, 1e3, *constants]),
+        "unlike": st.sampled_from([1.0, 1e3]),
+        "likeness": st.sampled_from([None, 0.5, 0.9, 0.99, *alike]),
+    } | fixed
+
+    def of_shape(shape: tuple[int, int, int]) -> SearchStrategy[Instance]:
+        sizes = dict(zip(("regulators", "targets", "cells"), shape, strict=True))
+        odd = COLUMNS if shape[0] > 2 else COLUMNS[:1]
+        return instances(**{"columns": st.sampled_from(odd)} | sizes | drawn)
+
+    return st.sampled_from(shapes).flatmap(of_shape)
+
+
 def points(**fixed: Any) -> SearchStrategy[Point]:
     """Draw points, as `instances` does."""
     from hypothesis import strategies as st
@@ -264,6 +347,14 @@ def points(**fixed: Any) -> SearchStrategy[Point]:
     for name, value in fixed.items():
         drawn[name] = value if isinstance(value, st.SearchStrategy) else st.just(value)
     return st.builds(Point, **drawn)
+
+
+def wide_points(constants: Sequence[float] = ()) -> SearchStrategy[Point]:
+    """Draw points of sizes over decades, and of those of the ``constants``."""
+    from hypothesis import strategies as st
+
+    sizes = [1.0, 1e-3, 1e3, 1e-6, 1e6, *constants]
+    return points(zeros=st.sampled_from([0.0, 0.4, 0.9, 1.0]), size=st.sampled_from(sizes))
 
 
 NAMES = [f"r{i}" for i in range(REGULATORS)] + [f"t{i}" for i in range(TARGETS)]
