@@ -113,11 +113,11 @@ def with_signs(table: pd.DataFrame) -> pd.DataFrame:
     """
     at = {key_of(name): i for i, name in enumerate(table.columns)}
     for kind in ("consensus", "is"):
-        places = [at.get(f"{kind}_{half}") for half in _HALVES]
-        if None in places or not all(_is_01(table.iloc[:, place]) for place in places):
+        places = [at[name] for half in _HALVES if (name := f"{kind}_{half}") in at]
+        if len(places) < 2 or not all(_is_01(table.iloc[:, place]) for place in places):
             continue
         up, down = (tables.flags(table.iloc[:, place])[0] for place in places)
-        rest = table.drop(columns=[table.columns[place] for place in places])
+        rest = table.iloc[:, [i for i in range(table.shape[1]) if i not in places]]
         return rest.assign(**{f"{kind}_{'_'.join(_HALVES)}": (up - down).astype(np.int8)})
     return table
 
