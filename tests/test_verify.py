@@ -16,7 +16,7 @@ from unigrn.methods.celloracle import celloracle
 from unigrn.verify import Equivalence, Formulation, Instance, Point, equivalent, table
 from unigrn.verify import claims as registry
 from unigrn.verify.claims import Claim, Variant
-from unigrn.verify.equivalence import Report
+from unigrn.verify.search import Report
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADINGS = (

@@ -53,8 +53,8 @@ ASIDE = ("peak_id", "peak", "chr", "chrom", "chromosome", "start", "end", "stran
 SUFFIXES = (".tsv", ".csv", ".txt", ".sif", ".gmt")
 """Suffixes of text, each also with `.gz`; `.parquet` beside them."""
 
-# What needs no word, as the forms that the documentation leads with.
 _HALVES = ("stimulation", "inhibition")  # OmniPath's two columns of a sign
+# What needs no word, as the forms that the documentation leads with.
 _PLAIN = ("source", "target", "tf", "weight", "score", "sign", "label")
 _UNNAMED = re.compile(r"(unnamed: \d+)?", re.IGNORECASE)
 _EXAMPLES = 5  # columns that a note names
@@ -257,7 +257,8 @@ def _sif(lines: list[str]) -> pd.DataFrame:
             raise tables.TableError(
                 f"line {number} has two fields; needed source, relation, target"
             )
-        relation = _GROUPED.sub(r"\1", fields[1]) if len(fields) > 2 else ""
+        grouped = _GROUPED.fullmatch(fields[1]) if len(fields) > 2 else None
+        relation = grouped[1] if grouped else "".join(fields[1:2])
         rows += [(fields[0], target, relation) for target in fields[2:]]
     return _frame(rows, "type")
 

@@ -19,8 +19,8 @@ def report(stage: str, done: int, total: int) -> None:
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Send every `report` inside the block to ``listener(stage, done, total)``."""
+def listening(listener: Listener | None) -> Iterator[None]:
+    """Send every `report` inside the block to ``listener(stage, done, total)``; None to nobody."""
     token = _listener.set(listener)
     try:
         yield

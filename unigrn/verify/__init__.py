@@ -13,8 +13,8 @@ from typing import Any
 _HOME = {
     "equivalent": "equivalence",
     "Equivalence": "equivalence",
-    "Formulation": "equivalence",
-    "Report": "equivalence",
+    "Formulation": "formulations",
+    "Report": "search",
     "Instance": "instances",
     "Point": "instances",
     "check_spec": "checks",

@@ -16,7 +16,7 @@ from unigrn.backend import programs_within
 from unigrn.joint import joint
 from unigrn.spec import Spec
 from unigrn.terms import Blocks, PriorView, Term, View, parts
-from unigrn.verify.instances import Instance, Point
+from unigrn.verify.instances import CELLS, REGULATORS, SHAPES, Instance, Point
 
 SWEEPS = 200  # of alternating projections, where no rule gives the joint one
 CONSTANTS = 8  # of a spec that examples are aimed at
@@ -99,13 +99,12 @@ def of_spec(spec: Spec) -> Formulation:
     smooth = not any(t.kink for t in spec.terms)
     kinks = tuple(t for t in parts(spec.regularizer) if t.kink)
     pieces = joint(kinks, parts(spec.constraint))  # deletions included: rows are whole here
+    separable = spec.separable and takes(spec, (REGULATORS, 1, CELLS[0]))
 
     @jit
     def value(params, view, prior):
-        return _by_target(spec.objective, params, view, prior, spec.separable)
-
-    @jit
-    def whole(params, view, prior):
+        if separable:
+            return _by_target(spec.objective, params, view, prior)
         return spec.objective(params, view, prior)
 
     @jit
@@ -138,33 +137,38 @@ def of_spec(spec: Spec) -> Formulation:
         view, _ = stated(instance)
         fit = np.abs(view.x) @ np.abs(u.theta)
         summed = view.weight @ (fit**2 + np.abs(view.y) ** 2)
-        return summed if spec.separable else np.sum(summed)
+        return summed if separable else np.sum(summed)
 
-    def objective(instance, u):
-        return at(value, instance, u)
-
-    try:
-        view, prior = stated(Instance())
-        jax.eval_shape(value, Blocks(theta=prior.weight), view, prior)
-    except Exception:  # it takes the whole network only
-        value = whole
     return Formulation(
-        objective=objective,
+        objective=partial(at, value),
         violation=partial(at, distance) if spec.constraint is not None else None,
         variables=drawn,
         gradient=partial(at, slope) if smooth else None,
         prox=proximal if pieces.prox is not None else None,
         name=spec.name,
         kinks=partial(at, penalty),
-        padded=padded,
+        padded=padded if takes(spec, SHAPES[0], padded=True) else None,
         size=size,
     )
 
 
-def _by_target(objective, params: Blocks, view: View, prior: PriorView, separable: bool) -> Any:
-    """Give the objective of every target, each a network of its own; the whole one if coupled."""
-    if not separable:
-        return objective(params, view, prior)
+def takes(spec: Spec, shape: tuple[int, int, int], padded: bool = False) -> bool:
+    """Whether a spec can be evaluated at numbers of regulators, targets and cells."""
+    instance = Instance(**dict(zip(("regulators", "targets", "cells"), shape, strict=True)))
+    view, prior = instance.padded() if padded else (instance.rows(), instance.prior)
+
+    def both(params, view, prior):
+        return spec.objective(params, view, prior), spec.violation(params, view, prior)
+
+    try:
+        jax.eval_shape(both, Blocks(theta=prior.weight), view, prior)
+    except Exception:  # a function from outside may raise anything
+        return False
+    return True
+
+
+def _by_target(objective: Any, params: Blocks, view: View, prior: PriorView) -> Any:
+    """Give the objective of every target, each a network of its own."""
 
     def one(theta, y, prior):
         prior = jax.tree.map(lambda a: a[:, None], prior)

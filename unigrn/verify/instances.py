@@ -25,8 +25,8 @@ CELLS = (8, 3, 1)  # the middle one has fewer cells than regulators
 SUPPORTS = ("mixed", "full", "one", "empty")
 WEIGHTS = ("ones", "counts", "some zero")
 SHAPES = (  # regulators, targets and cells, from one to beyond 40; the first is the smallest plain
-    (REGULATORS, TARGETS, 8), (4, 3, 3), (4, 3, 1), (1, 1, 8), (6, 5, 8), (43, 2, 8), (3, 41, 6),
-    (3, 2, 50),
+    (REGULATORS, TARGETS, 8), (4, 3, 3), (4, 3, 1), (1, 1, 8), (6, 5, 8), (43, 3, 8), (3, 41, 6),
+    (2, 3, 50),
 )  # fmt: skip
 PAD = 2  # places of padding
 COLUMNS = ("plain", "zero", "repeated", "constant", "nearly repeated")
@@ -301,22 +301,24 @@ def instances(**fixed: Any) -> SearchStrategy[Instance]:
     return st.builds(Instance, **drawn)
 
 
+def shapes_near(constants: Sequence[float] = ()) -> list[tuple[int, int, int]]:
+    """Give `SHAPES`, and one with more edges than the largest whole number of the ``constants``."""
+    counts = [int(c) for c in constants if c == int(c) and 60 < c <= 2000]
+    return [*SHAPES, *2 * [(8, c // 4 + 2, 4) for c in sorted(counts)[-1:]]]
+
+
 def wide(
-    constants: Sequence[float] = (), targets: int | None = None, **fixed: Any
+    constants: Sequence[float] = (), shapes: Sequence[tuple[int, int, int]] = SHAPES, **fixed: Any
 ) -> SearchStrategy[Instance]:
     """Draw instances of all that the problem of a spec may depend on.
 
     Beside what `instances` has: other numbers of regulators, targets and cells, regulators that
     are targets, prior weights over decades, layers of unlike scale, targets that are alike; and
-    near the ``constants``: weights, correlations, and more edges than the largest whole one.
-    ``targets`` fixes their number.
+    weights and correlations near the ``constants``. ``shapes`` are numbers of regulators, targets
+    and cells.
     """
     from hypothesis import strategies as st
 
-    counts = [int(c) for c in constants if c == int(c) and 60 < c <= 2000]
-    shapes = [*SHAPES, *2 * [(8, c // 4 + 2, 4) for c in sorted(counts)[-1:]]]
-    if targets is not None:
-        shapes = [(q, targets, cells) for q, _, cells in shapes]
     alike = [c for c in constants if 0 < c < 1]
     drawn = {
         "selves": st.sampled_from([0, 1, 3]),

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unigrn.verify.equivalence import Report
+from unigrn.verify.search import Report
 
 # Modules of this package that hold a tuple CLAIMS, in the order of the table.
 _MODULES = ("frame", "proposition_1", "proposition_2", "category_2", "methods", "running")

@@ -15,7 +15,8 @@ from unigrn.spec import Spec
 from unigrn.terms import Blocks
 from unigrn.verify.claims import Claim
 from unigrn.verify.claims.common import Search, claimed, evaluated, fit, joining
-from unigrn.verify.equivalence import Equivalence, Finding, Formulation, largest
+from unigrn.verify.equivalence import Equivalence
+from unigrn.verify.formulations import Formulation
 from unigrn.verify.instances import (
     NAMES,
     REGULATORS,
@@ -26,6 +27,7 @@ from unigrn.verify.instances import (
     instances,
     points,
 )
+from unigrn.verify.search import Finding, largest
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -13,8 +13,9 @@ import numpy as np
 from unigrn.spec import Spec
 from unigrn.terms import Blocks, PriorView, View
 from unigrn.verify.claims import Claim, Variant
-from unigrn.verify.equivalence import KINDS, Equivalence, Finding, Report, largest, search
+from unigrn.verify.equivalence import Equivalence
 from unigrn.verify.instances import instances, points
+from unigrn.verify.search import KINDS, Finding, Report, largest, search
 
 if TYPE_CHECKING:
     from unigrn.prior import Prior

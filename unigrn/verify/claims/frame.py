@@ -21,8 +21,10 @@ from unigrn.terms import Blocks, PriorView, joint
 from unigrn.verify import originals
 from unigrn.verify.claims import Claim
 from unigrn.verify.claims.common import Search, claimed, evaluated, fit, joining
-from unigrn.verify.equivalence import KINDS, Equivalence, Finding, Formulation, formulation
+from unigrn.verify.equivalence import Equivalence
+from unigrn.verify.formulations import Formulation, formulation
 from unigrn.verify.instances import NAMES, REGULATORS, TARGETS, Instance, Point, instances, points
+from unigrn.verify.search import KINDS, Finding
 
 SOURCES, AIMS = NAMES[:REGULATORS], NAMES[REGULATORS:]
 

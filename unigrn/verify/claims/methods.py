@@ -40,8 +40,8 @@ from unigrn.verify.claims.networks import (
     state_of,
     swept,
 )
-from unigrn.verify.equivalence import Finding
 from unigrn.verify.instances import Instance, Point, instances, points
+from unigrn.verify.search import Finding
 
 if TYPE_CHECKING:
     from unigrn.solution import Solution

@@ -21,7 +21,7 @@ from unigrn.solvers import palm
 from unigrn.spec import Shape, Slots, Spec
 from unigrn.terms import Blocks, PriorView, View, joint
 from unigrn.verify import originals_netrex as o
-from unigrn.verify.equivalence import Formulation
+from unigrn.verify.formulations import Formulation
 from unigrn.verify.instances import REGULATORS, TARGETS, Point, described
 
 if TYPE_CHECKING:

@@ -30,8 +30,10 @@ from unigrn.verify.claims.common import (
     fit,
     placed,
 )
-from unigrn.verify.equivalence import KINDS, Equivalence, Finding, Formulation, largest
+from unigrn.verify.equivalence import Equivalence
+from unigrn.verify.formulations import Formulation
 from unigrn.verify.instances import Instance, Point, instances, points
+from unigrn.verify.search import KINDS, Finding, largest
 
 NAMES = ["r0", "r1", "r2", "r3", "t0", "t1", "t2"]
 SOURCES, AIMS = NAMES[:4], ["r0", "t0", "t1", "t2"]  # r0 is a regulator and a target

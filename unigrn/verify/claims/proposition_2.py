@@ -45,9 +45,11 @@ from unigrn.verify.claims.networks import (
     thresholded,
     weights_of,
 )
-from unigrn.verify.equivalence import Equivalence, Finding, Formulation, Report, largest
+from unigrn.verify.equivalence import Equivalence
+from unigrn.verify.formulations import Formulation
 from unigrn.verify.instances import REGULATORS, TARGETS, Point, points
 from unigrn.verify.replay import replay_netrex_cf
+from unigrn.verify.search import Finding, Report, largest
 
 WIDE = 205  # regulators, more than a target keeps prior edges
 
