@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "unigrn"
 LEVELS = [
-    ["check", "status", "progress", "backend"],
+    ["check", "status", "progress", "backend", "exact"],
     ["containers"],
     ["views", "tables"],
     ["edgelists"],
@@ -36,6 +36,7 @@ LEVELS = [
     ["network"],
     ["solution"],
     ["run"],
+    ["certify"],
     ["methods", "evaluate", "datasets"],
     ["plot", "exchange"],
     ["api"],

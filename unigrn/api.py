@@ -11,6 +11,8 @@ import numpy as np
 
 from unigrn import UnigrnWarning, progress
 from unigrn.backend import check_device
+from unigrn.certify import certify as proved
+from unigrn.certify import check_certifiable
 from unigrn.data import Data
 from unigrn.methods import bind
 from unigrn.names import read_names
@@ -58,6 +60,7 @@ def infer(
     names: str | None = None,
     raw: bool = False,
     force: bool = False,
+    certify: bool = False,
     **hyperparameters: Any,
 ) -> Network:
     """Infer a gene regulatory network.
@@ -90,6 +93,9 @@ def infer(
         Take expression and genes from ``adata.raw``.
     force
         Go on where the plan needs more memory than there is.
+    certify
+        Compute the exact duality gap of every target: `Network.certificate_exact`. For methods
+        whose fits are convex, such as full_ridge and masked_lasso; the cells are read once more.
     **hyperparameters
         Passed to the method; and, where it has no parameter of that name, ``tolerance``,
         ``max_iterations`` and ``solver`` of `unigrn.plan`.
@@ -106,6 +112,8 @@ def infer(
     """
     data = _data(adata, layer, groupby, dtype, names, raw)
     prepared = _prepare(data, prior, method, regulators, targets, hyperparameters)
+    if certify:
+        check_certifiable(prepared)
     if not force:
         prepared.check_memory()
     solution = run(prepared, seed)
@@ -119,7 +127,7 @@ def infer(
             UnigrnWarning,
             stacklevel=2,
         )
-    return solution.network()
+    return solution.network(proved(solution) if certify else None)
 
 
 def explain(

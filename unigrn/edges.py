@@ -10,6 +10,7 @@ import numpy as np
 
 from unigrn import tables
 from unigrn.check import listed
+from unigrn.exact import Proof, relative
 from unigrn.status import FAILED, Status
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 
 SMALLEST = ("p", "q", "fdr", "variance", "score_sd")  # of these the smallest are the best
+
+WITHIN = 1e-6  # relative gap up to which a fit counts as proved optimal
 
 
 def edge_score(edges: pd.DataFrame) -> np.ndarray:
@@ -382,3 +385,27 @@ def of_one_group(certificate: pd.DataFrame, group: str) -> pd.DataFrame:
     part = dict(whole["by_group"][group]) if whole else {}
     rows.attrs = {"summary": {**part, "by_group": {group: dict(part)}}} if whole else {}
     return rows
+
+
+def exact_table(proof: Proof, grouped: bool) -> pd.DataFrame:
+    """Give the gaps that were proved as a table; see `unigrn.Network.certificate_exact`."""
+    import pandas as pd
+
+    g, p = proof.gap.shape
+    table: dict[str, Any] = {}
+    if grouped:
+        table["group"] = np.repeat(proof.groups.astype(object), p)
+    table["target"] = np.tile(proof.targets.astype(object), g)
+    table["gap"] = proof.gap.ravel()
+    table["relative_gap"] = relative(proof.gap, proof.worth).ravel()
+    return pd.DataFrame(table)
+
+
+def exact_line(proof: Proof, gap: np.ndarray, within: float = WITHIN) -> str:
+    """Say how many fits are proved to be optimal, and where the largest relative gap is."""
+    group, target = np.unravel_index(np.argmax(gap), gap.shape) if gap.size else (0, 0)
+    where = " / ".join(n for n in (proof.groups[group], proof.targets[target]) if n)
+    return (
+        f"proved exactly: {int((gap <= within).sum()):,} of {gap.size:,} fits within {within:g} of "
+        f"their optimum; largest relative gap {gap[group, target]:.2g} ({where})"
+    )

@@ -17,6 +17,8 @@ from unigrn.edges import (
     checked_names,
     codes,
     edge_score,
+    exact_line,
+    exact_table,
     failed,
     filtered,
     group_codes,
@@ -25,6 +27,7 @@ from unigrn.edges import (
     ordered,
     summarize,
 )
+from unigrn.exact import Proof, relative
 from unigrn.files import h5ad, read_edges
 from unigrn.files.document import RESERVED, Parts, layout, plain
 from unigrn.files.h5ad import varp_key
@@ -82,6 +85,8 @@ class Network:
         Method, hyperparameters, seed, versions, data: plain values, as JSON holds them.
     columns : dict
         What each column of `edges` means, in one line.
+    proof : Proof, or None
+        What `certificate_exact` rests on, where it was asked for (`unigrn.exact`).
 
     Raises
     ------
@@ -112,6 +117,7 @@ class Network:
     alignment: AlignmentReport | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
+    proof: Proof | None = None
 
     def __post_init__(self) -> None:
         """Check the parts and bring them into one form."""
@@ -138,6 +144,16 @@ class Network:
         set_(self, "columns", notes)
 
     # What it holds
+
+    @property
+    def certificate_exact(self) -> pd.DataFrame | None:
+        """One row per [group,] target: what was proved; None without a proof (`certify=True`).
+
+        `gap`: the objective is at most so far above the infimum, in units of the loss;
+        `relative_gap`: the same relative to the objective of the empty network, explained part.
+        Both are exact but for rounding upwards, infinite where no bound is finite.
+        """
+        return None if self.proof is None else exact_table(self.proof, self.groups is not None)
 
     def matrix(self, group: str | None = None, value: str = "weight") -> pd.DataFrame:
         """Give a column of the edges as a matrix.
@@ -299,6 +315,8 @@ class Network:
                 place = " / ".join(count["worst"].values())
                 shown += f"; worst residual {count['worst_residual']:.2g} ({place})"
         lines.append(f"certificate: {shown}")
+        if self.proof is not None:
+            lines.append(exact_line(self.proof, relative(self.proof.gap, self.proof.worth)))
         warnings = self.provenance.get("warnings") or []
         warnings = [warnings] if isinstance(warnings, str) else warnings
         return lines + [f"warning: {text}" for text in warnings]
@@ -379,7 +397,7 @@ class Network:
     def parts(self) -> Parts:
         """Give what a file holds: the tables, the names and the document."""
         tables = (self.edges, self.certificate, self.regulators, self.targets, self.groups)
-        return Parts(*tables, self.document())
+        return Parts(*tables, self.document(), self.proof)
 
     def document(self) -> dict[str, Any]:
         """Give what the files say beside the edges, as plain values for JSON."""

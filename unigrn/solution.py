@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unigrn.exact import Proof
 from unigrn.network import Network
 from unigrn.planner import Plan
 from unigrn.status import FAILED, Status
@@ -154,8 +155,11 @@ class Solution:
             )
         return self
 
-    def network(self) -> Network:
-        """Turn the solution into a table of edges with names, statistics and provenance."""
+    def network(self, proof: Proof | None = None) -> Network:
+        """Turn the solution into a table of edges with names, statistics and provenance.
+
+        ``proof``, which the network keeps, is that of `unigrn.certify.certify`.
+        """
         import pandas as pd
 
         plan, problem = self.plan, self.plan.problem
@@ -192,4 +196,5 @@ class Solution:
             alignment=report,
             provenance=plan.provenance(self.seed) | {"warnings": list(self.warnings)},
             columns={k: v for k, v in plan.spec.notes.items() if k in frame},
+            proof=proof,
         )

@@ -86,6 +86,14 @@ Force = Annotated[
         help="Replace an output that unigrn did not write; go on where memory looks too small.",
     ),
 ]
+Certify = Annotated[
+    bool,
+    typer.Option(
+        "--certify",
+        help="Prove how far each fit is from its optimum (OUT.proof.npz; unigrn check). For ridge "
+        "and lasso methods.",
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Use at most so many cores. Default: those allowed."),
@@ -267,7 +275,14 @@ def infer_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     if "output" in given:
         check_output(given["output"], inputs)
     hyperparameters = _parameters(given["param"] or (), given["method"])
-    kept = ("method", "groupby", "layer", "names", "raw", "seed", "dtype")
+    kept = ["method", "groupby", "layer", "names", "raw", "seed", "dtype"]
+    if given.get("certify"):
+        kept.append("certify")
+        if given["output"] == "-" or given["output"].lower().endswith((".sif", ".gmt")):
+            raise Refusal(
+                f"--certify writes a proof beside the network, and {given['output']} has no place "
+                "for it; choose .tsv, .csv, .parquet, .graphml or .h5ad"
+            )
     return {
         **{name: given[name] for name in kept},
         "adata": given["data"],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unigrn.cli.arguments import (
+    Certify,
     Data,
     Dtype,
     Force,
@@ -177,6 +178,7 @@ def infer(
     seed: Seed = 0,
     dtype: Dtype = "float32",
     force: Force = False,
+    certify: Certify = False,
     threads: Threads = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -190,7 +192,7 @@ def infer(
         raise Refusal("--verbose and --quiet contradict each other; give one")
     limit_threads(threads)
     request = infer_arguments(context.params)
-    check_replaceable(output, force)
+    check_replaceable(output, force, certify)
     from unigrn.api import infer as infer_network
 
     with progress(verbose, quiet):

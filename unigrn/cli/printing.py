@@ -17,14 +17,24 @@ if TYPE_CHECKING:
 STDOUT = "-"
 
 
-def written_files(output: str) -> list[str]:
+def written_files(output: str, proved: bool = False) -> list[str]:
     """Return the files that writing a network to ``output`` makes."""
     whole = output.lower().endswith((".parquet", ".graphml", ".h5ad", *FIGURES))
-    return [output] if whole else [output, f"{output}.meta.json"]
+    proof = [f"{output}.proof.npz"] * proved
+    return [output, *proof] if whole else [output, f"{output}.meta.json", *proof]
 
 
-def check_replaceable(output: str, force: bool) -> None:
+def check_replaceable(output: str, force: bool, proved: bool = False) -> None:
     """Refuse an existing output that is not one of ours, unless it is to be replaced."""
+    if proved and not force:
+        from unigrn.files import proof
+
+        name = proof.beside(output)
+        if os.path.exists(name) and not proof.is_own(name):
+            raise Refusal(
+                f"{name!r} exists, and is no proof that unigrn wrote; give another -o, or --force "
+                "to replace it"
+            )
     if output == STDOUT and sys.stdout is None:
         raise Refusal("output -: stdout is closed; name a file")
     if output.lower().endswith(FIGURES):
@@ -54,7 +64,7 @@ def deliver(network: Network, output: str, quiet: bool = False) -> None:
     if not quiet:
         summarize(network)
         print("written")
-        indent(written_files(output))
+        indent(written_files(output, network.proof is not None))
 
 
 def to_stdout(pieces: Iterable[bytes]) -> None:

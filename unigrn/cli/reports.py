@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unigrn.cli.arguments import Json, Seed, defaults
+from unigrn.cli.arguments import Json, Seed, check_file, defaults
 from unigrn.cli.printing import indent
-from unigrn.cli.shell import FAILED, app, progress
+from unigrn.cli.shell import FAILED, Refusal, app, progress
 
 if TYPE_CHECKING:
     from unigrn.methods import Method
@@ -102,6 +102,50 @@ def verify(
     else:
         print("\n".join(_verdicts(rows)))
     if not all(row.holds for row in rows):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def check(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A network of infer --certify.")
+    ],
+    within: Annotated[
+        float, typer.Option(metavar="X", help="Largest relative gap that a fit may have.")
+    ] = 1e-6,
+    part: Annotated[
+        bool, typer.Option("--part", help="Edges may be missing, as after a filter.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check the proof of a network: that every fit is as near to its optimum as it says.
+
+    The duality gap of every target is computed again, in exact arithmetic, from the moments in
+    NETWORK.proof.npz and the coefficients; the edges of the table must be those coefficients.
+    Exits with 1 where anything differs.
+    """
+    check_file(network, "NETWORK")
+    if not within >= 0:
+        raise Refusal(f"--within is {within}; needed a number >= 0")
+    from unigrn.exact import check as checked
+    from unigrn.files import read_edges, read_proof
+
+    proof = read_proof(network)
+    gap, wrong = checked(proof, read_edges(network), part)
+    far = int((~(gap <= within)).sum())
+    if far:
+        wrong.append(f"{far:,} of {gap.size:,} fits are not within {within:g} of their optimum")
+    if as_json:
+        worst = float(gap.max(initial=0))
+        found = {"fits": gap.size, "within": within, "proved": gap.size - far, "wrong": wrong}
+        found["largest_relative_gap"] = worst if worst < float("inf") else None
+        print(json.dumps(found, indent=2))
+    else:
+        from unigrn.edges import exact_line
+
+        print(exact_line(proof, gap, within))
+        indent([f"REFUSED: {text}" for text in wrong])
+    if wrong:
         raise typer.Exit(FAILED)
 
 

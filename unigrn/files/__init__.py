@@ -26,25 +26,30 @@ Layouts
     To be written only: a gene set per regulator, its targets; see `unigrn.files.gmt`. Beside both,
     `FILE.meta.json` is as beside a table.
 
+Beside a network that was certified exactly stands `FILE.proof.npz`; see `unigrn.files.proof`.
+
 The document is JSON: the keys of the provenance (method, hyperparameters, seed, versions, ...),
 and `alignment`; `certificates` (counts per status, the worst residual, and the rows that did not
 converge); `columns` (their meaning); `undefined_p` (the number of such edges); `network` (what
-reading back needs: the types of the columns, and the names that no edge mentions).
+reading back needs: the types of the columns, and the names that no edge mentions); `proof_sha256`
+(of the proof beside the file, where there is one).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unigrn import edgelists, tables
 from unigrn.check import listed
-from unigrn.files import delimited, gmt, graphml, h5ad, parquet, sif
+from unigrn.exact import Proof
+from unigrn.files import delimited, gmt, graphml, h5ad, parquet, proof, sif
 from unigrn.files.atomic import WriteError, write_whole
 from unigrn.files.document import Parts, parsed, readable, restored
 from unigrn.prior import Prior
@@ -62,6 +67,7 @@ __all__ = [
     "matrix_edges",
     "read_edges",
     "read_network",
+    "read_proof",
     "suffix_of",
     "table_bytes",
     "write",
@@ -78,12 +84,19 @@ _FORMATS = {".parquet": parquet, ".graphml": graphml, ".h5ad": h5ad}
 def write(parts: Parts, path: str | os.PathLike) -> None:
     """Write a network; see `unigrn.Network.write`."""
     suffix, text = suffix_of(path, WRITTEN), os.fspath(path)
+    more = []
+    if parts.proof is not None and suffix not in _LISTS:
+        content, digest = proof.rendered(parts.proof)
+        parts = dataclasses.replace(parts, document={**parts.document, "proof_sha256": digest})
+        more.append((proof.beside(path), lambda _: [content]))
     if suffix in _FORMATS:
-        write_whole([(text, lambda _: _FORMATS[suffix].rendered(parts))])
+        write_whole([(text, lambda _: _FORMATS[suffix].rendered(parts)), *more])
     elif suffix in _LISTS:
         _write_with_meta(text, lambda: _LISTS[suffix].rendered(parts.edges), parts.document)
     else:
-        write_table(parts.edges, path, parts.document)
+        _write_with_meta(text, _lines(parts.edges, suffix), parts.document, more)
+    if not more:
+        proof.remove(path)
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike, document: Mapping[str, Any]) -> None:
@@ -95,12 +108,15 @@ def write_table(table: pd.DataFrame, path: str | os.PathLike, document: Mapping[
         For another suffix, or where the file cannot be written (`WriteError`).
     """
     suffix = suffix_of(path, [s for s in SUFFIXES if s not in _FORMATS])
+    _write_with_meta(os.fspath(path), _lines(table, suffix), document)
 
+
+def _lines(table: pd.DataFrame, suffix: str) -> Callable[[], Iterable[bytes]]:
     def lines() -> Iterator[bytes]:
         plain = table_bytes(table, "," if suffix.startswith(".csv") else "\t")
         return delimited.gzipped(plain) if suffix.endswith(".gz") else plain
 
-    _write_with_meta(os.fspath(path), lines, document)
+    return lines
 
 
 def table_bytes(table: pd.DataFrame, separator: str = "\t") -> Iterator[bytes]:
@@ -109,12 +125,15 @@ def table_bytes(table: pd.DataFrame, separator: str = "\t") -> Iterator[bytes]:
 
 
 def _write_with_meta(
-    path: str, table: Callable[[], Iterable[bytes]], document: Mapping[str, Any]
+    path: str,
+    table: Callable[[], Iterable[bytes]],
+    document: Mapping[str, Any],
+    more: Sequence[tuple[str, Any]] = (),
 ) -> None:
     def meta(digests: list[str]) -> Iterator[bytes]:
         yield readable({**document, "table_sha256": digests[0]})
 
-    write_whole([(path, lambda _: table()), (path + ".meta.json", meta)])
+    write_whole([(path, lambda _: table()), (path + ".meta.json", meta), *more])
 
 
 def is_own(path: str | os.PathLike) -> bool:
@@ -244,13 +263,32 @@ def read_network(path: str | os.PathLike) -> dict[str, Any]:
             "network that it was made of"
         )
     try:
-        return restored(table, about, certificate)
+        found = restored(table, about, certificate)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{os.fspath(path)!r} describes its network in a way that does not fit its edges "
             f"({type(error).__name__}: {error}); write it again, or use read_edges for the table "
             "alone"
         ) from error
+    if "proof_sha256" in about and os.path.exists(proof.beside(path)):
+        found["proof"] = proof.read(path, about["proof_sha256"])
+    return found
+
+
+def read_proof(path: str | os.PathLike) -> Proof:
+    """Read the proof beside a network file.
+
+    Raises
+    ------
+    ValueError
+        Where there is none, or it is not the one that was written with the network.
+    """
+    if suffix_of(path, WRITTEN) in _FORMATS:
+        about = _read(path, None)[1] or {}
+    else:
+        name = os.fspath(path) + ".meta.json"
+        about = parsed(tables.content(name), name) if os.path.exists(name) else {}
+    return proof.read(path, about.get("proof_sha256"))
 
 
 def _names(column: tables.Column, name: str, path: str | os.PathLike) -> np.ndarray:

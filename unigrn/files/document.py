@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unigrn import tables
+from unigrn.exact import Proof
 from unigrn.prior import AlignmentReport
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Keys beside those of the provenance.
-RESERVED = ("alignment", "certificates", "columns", "network", "undefined_p")
+RESERVED = ("alignment", "certificates", "columns", "network", "proof_sha256", "undefined_p")
 LAYOUT = 1
 
 
@@ -34,6 +35,8 @@ class Parts:
         Groups of cells.
     document : dict
         Everything else.
+    proof : Proof, or None
+        What proves how far the coefficients are from the optimum.
     """
 
     edges: pd.DataFrame
@@ -42,6 +45,7 @@ class Parts:
     targets: np.ndarray
     groups: tuple[str, ...] | None
     document: dict[str, Any]
+    proof: Proof | None = None
 
     @property
     def genes(self) -> np.ndarray:

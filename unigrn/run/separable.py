@@ -247,6 +247,29 @@ def solve(
 
     What a group gave is stored; of all groups at once (None) it is returned.
     """
+    plan = state.plan
+    wants = tuple(
+        [("loss", False)] * any(o.loss for o in state.spec.over)
+        + [("heldout", True)] * bool(state.held_out.over)
+    )
+    program = partial(fits, plan.solver, plan.shape, state.inner, wants)
+    calls = [
+        (own, partial(program, terms, given, members, state.options))
+        for own, terms, given, members in laid_out(state, group, source, part)
+    ]
+    outcomes = side_by_side([call for _, call in calls], state.dtype)
+    found = [(own, outcome) for (own, _), outcome in zip(calls, outcomes, strict=True)]
+    if group is None:
+        return found
+    for own, outcome in found:
+        store(state, group, own, outcome)
+    return []
+
+
+def laid_out(
+    state: State, group: int | None, source: Any, part: np.ndarray
+) -> Iterator[tuple[np.ndarray, tuple, Any, Members]]:
+    """Yield targets, terms, data and the grid of fits of every compiled call."""
     plan, problem = state.plan, state.problem
     column = np.full(len(problem.targets), -1)
     column[part] = np.arange(len(part))
@@ -258,11 +281,6 @@ def solve(
     if isinstance(source, Rows):
         source = Rows(source.x, source.y, source.weight, extra)
     varied = state.varied(terms)
-    wants = tuple(
-        [("loss", False)] * any(o.loss for o in state.spec.over)
-        + [("heldout", True)] * bool(state.held_out.over)
-    )
-    calls = []
     for batch in plan.batches():
         chosen = batch.targets[column[batch.targets] >= 0]
         if not len(chosen):
@@ -277,30 +295,7 @@ def solve(
             tasks = tasks_of(
                 state, own, column[own], len(part), first[stretch], table, inverse, step
             )
-            members = Members(tasks, state.entries, state.key(group or 0), varied)
-            calls.append(
-                (
-                    own,
-                    partial(
-                        fits,
-                        plan.solver,
-                        plan.shape,
-                        state.inner,
-                        wants,
-                        terms,
-                        source,
-                        members,
-                        state.options,
-                    ),
-                )
-            )
-    outcomes = side_by_side([call for _, call in calls], state.dtype)
-    found = [(own, outcome) for (own, _), outcome in zip(calls, outcomes, strict=True)]
-    if group is None:
-        return found
-    for own, outcome in found:
-        store(state, group, own, outcome)
-    return []
+            yield own, terms, source, Members(tasks, state.entries, state.key(group or 0), varied)
 
 
 def tasks_of(state: State, own, columns, width: int, first, table, inverse, step: int) -> Tasks:
