@@ -97,7 +97,7 @@ class Exact:
         return np.array([nextafter(n / over, inf) if n else 0.0 for n in self.at(min(self.e, 0))])
 
 
-def _limbs(n: np.ndarray) -> list[np.ndarray]:
+def _limbs(n: Any) -> list[np.ndarray]:
     """Split whole numbers into floats of `LIMB` bits, the lowest first, each with its sign."""
     sign, rest, out = np.where(n < 0, -1.0, 1.0), abs(n), []
     while (rest != 0).any():
