@@ -8,10 +8,9 @@ For any u, here u = s (z - F e), and v = 2 a F'u, no feasible x has a P(x) below
 
     D(u) = a (2 u'z - u'u) - sum_j max_{low_j <= x <= high_j} (v_j x - l_j |x| - d_j x^2)
 
-so that P(b) - D(u) bounds how far the coefficients b are from the best ones. Floats are rational
-numbers: all of it is computed with whole numbers times powers of two, the one division rounded
-upwards. Proved in proofs/coq/duality.v; this module needs NumPy alone and shares nothing with what
-fits.
+and P(b) - D(u) bounds how far coefficients b are from the best ones. Floats are rational: all is
+computed in whole numbers times powers of two, the one division rounded upwards. Proved in
+proofs/coq/duality.v; this module needs NumPy alone and shares nothing with what fits.
 """
 
 from __future__ import annotations
@@ -81,10 +80,6 @@ class Exact:
         """Add up the rows of every column."""
         return Exact(self.n.sum(axis=0, initial=0), self.e)
 
-    def positive(self) -> Exact:
-        """Return the positive part."""
-        return Exact(np.maximum(self.n, 0), self.e)
-
     def over(self, other: Exact) -> Exact:
         """Divide what is >= 0 by what is > 0, rounded upwards; 0 where the divisor is 0."""
         top = self.n << GUARD
@@ -93,8 +88,10 @@ class Exact:
 
     def upwards(self) -> np.ndarray:
         """Return floats that are no smaller."""
-        over = 1 << max(-self.e, 0)
-        return np.array([nextafter(n / over, inf) if n else 0.0 for n in self.at(min(self.e, 0))])
+        over, n = 1 << max(-self.e, 0), self.at(min(self.e, 0))
+        most = over.bit_length() + 1022  # bits: beyond lies what no float holds
+        up = [inf if v.bit_length() > most else nextafter(v / over, inf) for v in n]
+        return np.where(n == 0, 0.0, up)
 
 
 def _limbs(n: Any) -> list[np.ndarray]:
@@ -108,7 +105,7 @@ def _limbs(n: Any) -> list[np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """The problems of all targets, the coefficients reported, and what proves how good they are."""
+    """The problems of all targets, the coefficients reported, and what proves them good."""
 
     regulators: np.ndarray  # (q,) names
     targets: np.ndarray  # (p,) names
@@ -163,8 +160,9 @@ class Proof:
 
 
 def relative(gap: np.ndarray, worth: np.ndarray) -> np.ndarray:
-    """Return gaps relative to the objective of the empty network; 0 where nothing is to fit."""
-    return np.where(gap > 0, gap / np.maximum(worth, 5e-324), 0)
+    """Return gaps relative to the objective of the empty network; infinite without a bound."""
+    inside = (gap > 0) & (worth > 0) & np.isfinite(gap + worth)
+    return np.divide(gap, worth, out=np.where(gap > 0, inf, 0.0), where=inside)
 
 
 def prove(proof: Proof) -> tuple[np.ndarray, np.ndarray]:
@@ -204,7 +202,8 @@ def _part(proof: Proof, group: int, factor: Exact, part: slice) -> tuple[np.ndar
     for way, limit in ((v, high), (Exact(-v.n, v.e), -low)):
         # The largest w t - d t^2 over 0 <= t <= limit.
         open_ = np.isinf(limit)
-        w, top = (way - l1).positive(), Exact.of(np.where(open_, 0, limit))
+        w, top = way - l1, Exact.of(np.where(open_, 0, limit))
+        w = Exact(np.maximum(w.n, 0), w.e)
         bounded = bounded & ~(open_ & (w.n > 0) & (l2.n == 0)).any(axis=0)
         beyond = ~open_ & ((w - Exact.of(2.0) * l2 * top).n >= 0)
         inner, edge = (w * w).over(Exact.of(4.0) * l2), w * top - l2 * top * top
