@@ -60,6 +60,7 @@ Print Assumptions celloracle.proposition_1_bagged.
 Print Assumptions celloracle.zero_filled_bags.
 Print Assumptions celloracle.proposition_1_lasso.
 Print Assumptions celloracle.leaked_support.
+Print Assumptions celloracle.sketch_and_release_part.
 
 (* gaussian.v: category 2 and Bayesian ridge: the algebra *)
 Print Assumptions gaussian.map_is_ridge.
@@ -107,3 +108,5 @@ Print Assumptions netrex_cf.proposition_2_attained.
 Print Assumptions netrex_cf.negative_price_never_off.
 Print Assumptions netrex_cf.proposition_2_sketched.
 Print Assumptions netrex_cf.no_ridge_not_attained.
+Print Assumptions netrex_cf.sketch_and_release_gap.
+Print Assumptions netrex_cf.sketch_and_release_part.

@@ -584,7 +584,7 @@ def _part_claim() -> Claim:
         "proposition_2.sketch_and_release_part",
         "with all other constants alike, one price for all edges is another objective than the "
         "released prices",
-        ("completed_square.released_eta_least", "netrex_cf.negative_price_never_off"),
+        ("netrex_cf.sketch_and_release_part", "netrex_cf.sketch_and_release_gap"),
         Parting(
             Search("sketch and release part", _matched, (lambda: networks(layers=1), points))
         ).slipped,
