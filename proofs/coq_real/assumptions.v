@@ -11,3 +11,4 @@ Print Assumptions attained.factors_attained.
 Print Assumptions attained.smooth_part_attained.
 Print Assumptions attained.netrex_cf_attained.
 Print Assumptions attained.proposition_2_real.
+Print Assumptions attained.evidence_attained.

@@ -4,7 +4,7 @@
    the least objective. *)
 From mathcomp Require Import all_ssreflect all_algebra.
 From mathcomp Require Import boolp classical_sets mathcomp_extra reals topology normedtype.
-From unigrn Require Import frame blocks ridge completed_square netrex_cf.
+From unigrn Require Import frame blocks ridge completed_square netrex_cf evidence.
 From unigrn_real Require Import coercive.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import Order.TTheory GRing.Theory Num.Theory.
@@ -119,3 +119,37 @@ exact: proposition_2_released.
 Qed.
 
 End Attained.
+
+(* both, with the weights that the layers of the prior set *)
+Section Evidence.
+Variables (R : realType) (n m l d h : nat) (E : 'M[R]_(n, l)) (V : 'I_h -> 'M[R]_(n, m)).
+Variables (e : seq R) (strength boost lambda_a lambda_s rho eta0 : R).
+Hypothesis strength_gt0 : 0 < strength.
+Hypothesis boost_gt0 : 0 < boost.
+Hypothesis lambda_a_gt0 : 0 < lambda_a.
+Hypothesis lambda_s_gt0 : 0 < lambda_s.
+Hypothesis rho_gt0 : 0 < rho.
+Hypothesis eta0_ge0 : 0 <= eta0.
+Hypothesis most_gt1 : 1 < most (evidence V e).
+
+Let cost := @factor_part R n m d (named V e) (evidence_lam n m strength) (evidence_alpha V e)
+  (evidence_beta V e boost) rho eta0.
+Let objective := @netrex_cf_of_evidence R n m l d h E V e strength boost
+  lambda_a lambda_s rho eta0.
+
+Theorem evidence_attained :
+  (exists S A t, argmin (@free _) objective (S, A, t)) /\
+  exists2 Phi : 'M[bool]_(n, m) -> R,
+  forall Z, is_min (cost Z) (Phi Z) &
+  forall S A t, argmin (@free _) objective (S, A, t) <->
+    argmin (@free _) (fun S : 'M[R]_(n, m) => L_data E lambda_a S + L_reg lambda_s Phi S) S
+    /\ A = activities E S lambda_a /\ cost (support_of S) t = Phi (support_of S).
+Proof.
+have ok := evidence_weights strength_gt0 boost_gt0 most_gt1.
+have b0 i j : evidence_beta V e boost i j != 0 by case: (ok i j).
+have la0 i j : 0 <= evidence_lam n m strength i j * evidence_alpha V e i j by case: (ok i j).
+have lb0 i j : 0 <= evidence_lam n m strength i j * evidence_beta V e boost i j by case: (ok i j).
+by split; [apply: netrex_cf_attained | apply: proposition_2_real].
+Qed.
+
+End Evidence.
