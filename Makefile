@@ -47,14 +47,15 @@ benchmark: $(VENV)/.installed-benchmark ## time unigrn beside scikit-learn and p
 	$(BIN)/python examples/benchmarks/run.py $(BENCHMARK_FLAGS)
 
 # Coq and the libraries that the proofs stand on, as Debian names them.
-COQ := coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra libcoq-mathcomp-algebra-tactics
+COQ := coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra libcoq-mathcomp-algebra-tactics \
+	libcoq-mathcomp-analysis
 
-proofs: ## compile the Coq proofs and print what each theorem assumes
-	@test -d "$$(coqc -where 2>/dev/null)/user-contrib/mathcomp/algebra_tactics" || \
+proofs: $(VENV)/.installed ## compile the Coq proofs, and check the shipped objectives against them
+	@{ cd "$$(coqc -where 2>/dev/null)/user-contrib/mathcomp" && test -d algebra_tactics -a -d analysis; } 2>/dev/null || \
 		{ test "$$(id -u)" = 0 && apt-get install --yes --quiet=2 $(COQ) >/dev/null 2>&1; } || \
 		{ test "$$(id -u)" = 0 && apt-get update --quiet=2 >/dev/null 2>&1 && apt-get install --yes --quiet=2 $(COQ) >/dev/null 2>&1; } || \
 		{ echo "the proofs need Coq: install $(COQ) (Debian's names), then make proofs" >&2; exit 1; }
-	@$(MAKE) --no-print-directory -C proofs
+	@$(MAKE) --no-print-directory -C proofs INTERPRETER=$(CURDIR)/$(BIN)/python
 
 clean: ## remove the virtual environment, caches and generated output
 	rm -rf $(VENV) .venv-oldest .venv-newest build dist demo-output benchmark-output .pytest_cache .ruff_cache .hypothesis

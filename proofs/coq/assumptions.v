@@ -3,6 +3,7 @@
    theorem rests on no axiom. *)
 From unigrn Require Import frame separation support bootstrap ridge centring.
 From unigrn Require Import celloracle gaussian blocks completed_square hard_threshold netrex_cf.
+From unigrn Require Import evidence numbers computed duality.
 
 (* frame.v: strong equivalence *)
 Print Assumptions frame.equivalent_sym.
@@ -60,6 +61,7 @@ Print Assumptions celloracle.proposition_1_bagged.
 Print Assumptions celloracle.zero_filled_bags.
 Print Assumptions celloracle.proposition_1_lasso.
 Print Assumptions celloracle.leaked_support.
+Print Assumptions celloracle.sketch_and_release_part.
 
 (* gaussian.v: category 2 and Bayesian ridge: the algebra *)
 Print Assumptions gaussian.map_is_ridge.
@@ -107,3 +109,39 @@ Print Assumptions netrex_cf.proposition_2_attained.
 Print Assumptions netrex_cf.negative_price_never_off.
 Print Assumptions netrex_cf.proposition_2_sketched.
 Print Assumptions netrex_cf.no_ridge_not_attained.
+Print Assumptions netrex_cf.sketch_and_release_gap.
+Print Assumptions netrex_cf.sketch_and_release_part.
+
+(* evidence.v: the weights of NetREX-CF from the prior *)
+Print Assumptions evidence.evidence_weights.
+
+(* numbers.v: binary fractions in an ordered field *)
+Print Assumptions numbers.of_QD.
+Print Assumptions numbers.of_QN.
+Print Assumptions numbers.of_QM.
+Print Assumptions numbers.of_QV.
+Print Assumptions numbers.of_Q_le.
+Print Assumptions numbers.of_Q_eq.
+Print Assumptions numbers.of_Q_norm.
+Print Assumptions numbers.of_Qred.
+
+(* computed.v: the objectives of the theorems, computed *)
+Print Assumptions computed.ridge_computed.
+Print Assumptions computed.bag_computed.
+Print Assumptions computed.lasso_computed.
+Print Assumptions computed.mode_computed.
+Print Assumptions computed.released_computed.
+Print Assumptions computed.sketched_computed.
+Print Assumptions computed.prices_computed.
+
+(* duality.v: certificates *)
+Print Assumptions duality.weak_duality.
+Print Assumptions duality.certified_of_dual.
+Print Assumptions duality.entry_witness.
+Print Assumptions duality.elastic_net_bound.
+Print Assumptions duality.ridge_bound.
+Print Assumptions duality.lasso_bound.
+Print Assumptions duality.box_bound.
+Print Assumptions duality.group_bound.
+Print Assumptions duality.problem_dual.
+Print Assumptions duality.certified.

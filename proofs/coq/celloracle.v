@@ -331,3 +331,60 @@ split.
 Qed.
 
 End LeakedSupport.
+
+(* The two forms part: one target, one regulator, two cells, x = y = (1, -1),
+   both of standard deviation 1, so that either form's units are the same. With
+   noise variance 1 and lambda = 2 the lasso has its one minimiser at 0, where
+   no released ridge has one, whatever its strength. *)
+Section SketchAndRelease.
+Variable R : realFieldType.
+
+Definition two_cells : 'M[R]_(2, 1) := \matrix_(i, j) (-1) ^+ i.
+Definition one_edge (_ : 'I_1) : {set 'I_1} := setT.
+Definition sketched_part : parameters R 1 1 -> R := lasso_frame two_cells two_cells (fun=> 1) 2%:R.
+Definition released_part (alpha : R) : parameters R 1 1 -> R :=
+  ridge_frame two_cells two_cells alpha (fun=> const_mx 1).
+
+Lemma sketched_partE c B : sketched_part (c, B) =
+  1 + (c 0 0 ^+ 2 + B 0 0 ^+ 2 + 2%:R * (`|B 0 0| - B 0 0)).
+Proof.
+have n2 : (2%:R : R) != 0 by rewrite pnatr_eq0.
+rewrite /sketched_part /lasso_frame !big_ord1 !big_ord_recl big_ord0 !mxE !big_ord1 !mxE /=.
+by rewrite expr0 expr1; move: (c 0 0) (B 0 0) => x y; move: `|y| => a; field.
+Qed.
+
+Lemma released_partE alpha c B : released_part alpha (c, B) =
+  2%:R * (1 - B 0 0) ^+ 2 + 2%:R * c 0 0 ^+ 2 + alpha * B 0 0 ^+ 2.
+Proof.
+rewrite /released_part /ridge_frame /L_data /norm2 !big_ord1 !big_ord_recl big_ord0 /=.
+rewrite !mxE !big_ord1 !mxE /= expr0 expr1.
+by move: (c 0 0) (B 0 0) => x y; ring.
+Qed.
+
+Theorem sketch_and_release_part :
+  (forall u, argmin (in_support one_edge) sketched_part u <-> u = (0, 0)) /\
+  forall alpha, 0 < alpha -> ~ argmin (in_support one_edge) (released_part alpha) (0, 0).
+Proof.
+have every (u : parameters R 1 1) : in_support one_edge u by move=> j k; rewrite in_setT.
+split=> [[c B]|alpha a0 [_ h]].
+- have gap (x y : R) : 0 <= x ^+ 2 + y ^+ 2 + 2%:R * (`|y| - y).
+    by rewrite !addr_ge0 ?sqr_ge0 // mulr_ge0 ?ler0n // subr_ge0 ler_norm.
+  split=> [[_ /(_ (0, 0) (every _))]|[-> ->]]; last first.
+    split=> // -[c' B'] _; rewrite !sketched_partE !mxE normr0 subrr expr0n /= mulr0 !addr0.
+    by rewrite ler_addl.
+  rewrite !sketched_partE !mxE normr0 subrr expr0n /= mulr0 !addr0 ger_addl => l.
+  have /eqP : c 0 0 ^+ 2 + B 0 0 ^+ 2 + 2%:R * (`|B 0 0| - B 0 0) = 0.
+    by apply/le_anti; rewrite l gap.
+  rewrite !paddr_eq0 ?addr_ge0 ?sqr_ge0 ?mulr_ge0 ?ler0n ?subr_ge0 ?ler_norm //.
+  rewrite !sqrf_eq0 => /andP[/andP[/eqP c0 /eqP B0] _].
+  by congr (_, _); apply/matrixP => i j; rewrite !ord1 mxE.
+- have p : 0 < 2%:R + alpha by rewrite ltr_paddl ?ler0n.
+  have n : 2%:R + alpha != 0 by rewrite gt_eqF.
+  have := h (0, const_mx (2%:R / (2%:R + alpha))) (every _); rewrite !released_partE !mxE.
+  have -> : 2%:R * (1 - 0) ^+ 2 + 2%:R * 0 ^+ 2 + alpha * 0 ^+ 2 =
+    2%:R * (1 - 2%:R / (2%:R + alpha)) ^+ 2 + 2%:R * 0 ^+ 2
+    + alpha * (2%:R / (2%:R + alpha)) ^+ 2 + 4%:R / (2%:R + alpha) by field.
+  by rewrite ger_addl leNgt divr_gt0 ?ltr0n.
+Qed.
+
+End SketchAndRelease.

@@ -324,3 +324,58 @@ split=> [x1 x2 y1 y2|eps e0].
 Qed.
 
 End NotAttained.
+
+(* The two forms part: with all other constants alike, one price for all edges
+   is another objective than the released prices. The sketched objective, whose
+   weights are those of the release without a ridge on the factors, lacks what
+   the release charges for the edges that the prior does not name. *)
+Section SketchAndRelease.
+Variables (R : realFieldType) (n m l d : nat) (E : 'M[R]_(n, l)).
+Variables (P : 'M[bool]_(n, m)) (lam alpha beta conf : 'M[R]_(n, m)).
+Variables (a1 a2 lambda_a lambda_s eta0 : R).
+Hypothesis conf_alike : forall i j, lam i j * alpha i j = conf i j.
+Hypothesis on_alike : forall i j, P i j -> lam i j * beta i j = a1 * conf i j.
+Hypothesis off_alike : forall i j, ~~ P i j -> lam i j * beta i j = a2.
+
+Let release := @netrex_cf R n m l d E P lam alpha beta lambda_a lambda_s 0 eta0.
+Let sketch := @sketched R n m l d E P conf a1 a2 lambda_a lambda_s eta0.
+
+Definition unnamed_price (S : 'M[R]_(n, m)) : R :=
+  \sum_i \sum_j ((S i j != 0) && ~~ P i j)%:R * (conf i j * (1 + alpha i j / beta i j)).
+
+Theorem sketch_and_release_gap u : release u = sketch u + unnamed_price u.1.1.
+Proof.
+rewrite /release /sketch /netrex_cf /sketched /factor_part /sketched_factors /l0 /unnamed_price.
+rewrite mul0r addr0 -!addrA; do 3!congr (_ + _).
+rewrite mulr_sumr -!big_split; apply: eq_bigr => i _ /=.
+rewrite mulr_sumr -!big_split; apply: eq_bigr => j _ /=.
+have w z : lam i j * (alpha i j + beta i j * z) = conf i j + lam i j * beta i j * z.
+  by rewrite mulrDr mulrA conf_alike.
+rewrite /entry_cost /released_eta /sketched_cost [support_of _ _ _]mxE w conf_alike.
+have := @on_alike i j; have := @off_alike i j.
+move: (_ / _) (_ *m _) => x Q.
+by case: (P i j) => [_ /(_ isT) ->|/(_ isT) -> _]; case: (u.1.1 i j != 0) => /=; ring.
+Qed.
+
+(* they agree on networks within the prior, and on no other *)
+Theorem sketch_and_release_part u :
+  (forall i j, 0 < conf i j) -> (forall i j, 0 <= alpha i j) -> (forall i j, 0 < beta i j) ->
+  (release u = sketch u <-> within P u.1.1) /\ sketch u <= release u.
+Proof.
+move=> c0 a0 b0; rewrite sketch_and_release_gap.
+have p0 i j : 0 < conf i j * (1 + alpha i j / beta i j).
+  by rewrite mulr_gt0 // ltr_paddr ?ltr01 ?divr_ge0 // ltW.
+have t0 i j : 0 <= ((u.1.1 i j != 0) && ~~ P i j)%:R * (conf i j * (1 + alpha i j / beta i j)).
+  by rewrite mulr_ge0 ?ler0n // ltW.
+split; last by rewrite ler_addl; do 2!(apply: sumr_ge0 => ? _).
+split=> [/eqP|w].
+- rewrite -subr_eq0 addrC addKr => /eqP h i j ij; apply/negPn/negP => pij.
+  have /eqP := h; rewrite psumr_eq0; last by move=> k _; apply: sumr_ge0.
+  move/allP/(_ i (mem_index_enum _)) => /=; rewrite psumr_eq0 //.
+  by move/allP/(_ j (mem_index_enum _)); rewrite /= ij pij mul1r gt_eqF.
+- rewrite /unnamed_price big1 ?addr0 // => i _; rewrite big1 // => j _.
+  have := w i j; case: (u.1.1 i j != 0) => /=; last by rewrite mul0r.
+  by move=> /(_ isT) ->; rewrite mul0r.
+Qed.
+
+End SketchAndRelease.
