@@ -156,7 +156,7 @@ PLANTED = [
     Change(
         "one random key for all groups",
         "run/state.py",
-        "methods.starts",
+        "methods.stochastic",
         "return jax.random.fold_in(jax.random.key(self.seed), group)",
         "return jax.random.fold_in(jax.random.key(self.seed), 0)",
     ),
@@ -291,21 +291,21 @@ PLANTED = [
     Change(
         "the worst start is kept for the best",
         "run/coupled.py",
-        "methods.starts",
+        "methods.netrex_cf",
         "best = int(np.argmin(np.where(np.isnan(value), np.inf, value)))",
         "best = int(np.argmax(np.where(np.isnan(value), -np.inf, value)))",
     ),
     Change(
         "spread of the score with the denominator n",
         "replicates.py",
-        "methods.starts",
+        "methods.netrex_cf",
         'found.edges["score"].std(axis=0, ddof=1, dtype=np.float64)',
         'found.edges["score"].std(axis=0, ddof=0, dtype=np.float64)',
     ),
     Change(
         "spread of the score over the edges",
         "replicates.py",
-        "methods.starts",
+        "methods.netrex_cf",
         'found.edges["score"].std(axis=0, ddof=1, dtype=np.float64)',
         '0 * edges["score"] + found.edges["score"].std(axis=-1, ddof=1, dtype=np.float64).mean()',
     ),
@@ -319,7 +319,7 @@ PLANTED = [
     Change(
         "padding among the sampled columns",
         "solvers/palm.py",
-        "methods.starts",
+        "methods.netrex_cf",
         "order = jnp.argsort(jnp.where(valid, jax.random.uniform(own, valid.shape), 2))",
         "order = jnp.argsort(jax.random.uniform(own, valid.shape))",
     ),
