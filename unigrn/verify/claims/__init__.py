@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from unigrn.verify.search import Report
 
 # Modules of this package that hold a tuple CLAIMS, in the order of the table.
-_MODULES = ("frame", "terms", "proposition_1", "proposition_2", "category_2", "methods", "running")
+_MODULES = (
+    "frame",
+    "terms",
+    "proposition_1",
+    "proposition_2",
+    "category_2",
+    "methods",
+    "running",
+    "stepping",
+)
 
 
 @dataclass(frozen=True)
