@@ -194,7 +194,7 @@ def _stochastic_claim() -> Claim:
 
 # ------------------------------------------------------------------ methods.sums
 
-BLOCKS, CELLS, HEAVY = 300, 32, 2e5  # small blocks after a heavy one, which takes their digits
+BLOCKS, CELLS, HEAVY = 500, 32, 1.6e6  # small blocks after a heavy one, which takes their digits
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def _in_double(stream: Stream, slip: str = "") -> dict[str, np.ndarray]:
     """All cells at once; slips are sums as single precision would have them."""
     parts = list(zip(*stream.blocks(), strict=True))
     if slip == "some blocks left out":
-        parts = [p[:-100] for p in parts]
+        parts = [p[: 1 - BLOCKS] for p in parts]
     x, y = (np.concatenate(v) for v in parts[:2])
     weight = np.concatenate(parts[2], axis=1)
     if slip == "the other system":
