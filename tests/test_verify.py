@@ -354,3 +354,55 @@ def test_an_unknown_claim_is_one_line_and_exit_code_2(capsys):
     code, out = run("suport_is_deletion", capsys=capsys)
     assert code == 2 and out.out == ""
     assert out.err.count("\n") == 1 and "did you mean support_is_deletion?" in out.err
+
+
+def failing(kind):
+    """Checks that end in every way in which a check can fail."""
+    worst = {
+        "nan": np.nan,
+        "inf": np.float32(np.inf),
+        "int64": np.int64(3),
+        "float32": np.float32(0.5),
+    }
+
+    def check(examples, seed):
+        if kind == "raises":
+            raise ValueError("two\nlines")
+        if kind == "stops":
+            raise AssertionError
+        size = np.int64(examples) if kind == "int64" else examples
+        return Report("x", np.bool_(False), 1e-9, size, seed, {"objective": worst[kind]})
+
+    return check
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf", "int64", "float32", "raises", "stops"])
+def test_json_survives_every_failure(kind, capsys, monkeypatch):
+    claim = Claim(
+        "x.y",
+        "is x",
+        "equivalence",
+        (),
+        failing(kind),
+        (Variant("twin", failing(kind)),),
+        "made up",
+    )
+    monkeypatch.setattr(table, "claims", lambda: {"x.y": claim})
+    code, out = run("--json", capsys=capsys)
+    (row,) = json.loads(out.out)
+    assert code == 1 and row["holds"] is False and isinstance(row["examples"], int)
+    raised = kind in ("raises", "stops")
+    assert row["false_variants"] == [{"name": "twin", "refuted": not raised}]
+    assert row["worst"] == {"int64": 3.0, "float32": 0.5}.get(kind, 0.0 if raised else None)
+    code, out = run(capsys=capsys)
+    assert code == 1 and "FAILED" in out.out
+    if raised:
+        error = {"raises": "ValueError: two", "stops": "AssertionError"}[kind]
+        assert f"the check stopped: {error}" in out.out and "Traceback" not in out.out
+
+
+def test_the_rows_do_not_depend_on_the_number_of_processes():
+    names = ("l0_prox", "proposition_1.draws")
+    one, two = (table.verify(names, 5, 1, processes=n) for n in (1, 2))
+    assert [row.to_dict() for row in one] == [row.to_dict() for row in two]
+    assert [row.claim.name for row in two] == list(names)

@@ -93,10 +93,11 @@ def verify(
     must be refuted. Exits with 1 where a claim fails or a wrong variant passes. The proofs are in
     the repository's folder proofs/.
     """
+    from unigrn.backend import cores
     from unigrn.verify.table import verify as check
 
     with progress():
-        rows = check(names or (), examples, seed)
+        rows = check(names or (), examples, seed, processes=min(2, cores()))
     if as_json:
         print(json.dumps([row.to_dict() for row in rows], indent=2, allow_nan=False))
     else:

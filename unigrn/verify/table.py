@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import math
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from unigrn import progress
 from unigrn.check import check_whole
@@ -30,7 +35,6 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        worst = self.report.deviation
         return {
             "claim": self.claim.name,
             "statement": self.claim.statement,
@@ -38,16 +42,23 @@ class Row:
             "page": f"proofs/{self.claim.page}.md",
             "theorem": list(self.claim.theorem),
             "theorem_covers": self.claim.covers or ("all" if self.claim.theorem else None),
-            "examples": self.report.examples,
-            "worst": worst if worst < float("inf") else None,
-            "tolerance": self.report.tolerance,
-            "seed": self.report.seed,
-            "holds": self.holds,
+            "examples": int(self.report.examples),
+            "worst": _finite(self.report.deviation),
+            "tolerance": _finite(self.report.tolerance),
+            "seed": int(self.report.seed),
+            "holds": bool(self.holds),
             "false_variants": [
-                {"name": name, "refuted": report.refuted} for name, report in self.variants.items()
+                {"name": name, "refuted": bool(report.refuted)}
+                for name, report in self.variants.items()
             ],
             "counterexample": None if self.report.holds else str(self.report),
         }
+
+
+def _finite(value: Any) -> float | None:
+    """Return a number as JSON has it: None where it is not finite."""
+    value = float(value)
+    return value if math.isfinite(value) else None
 
 
 def chosen(names: Iterable[str]) -> list[Claim]:
@@ -66,7 +77,9 @@ def chosen(names: Iterable[str]) -> list[Claim]:
     return out or list(known.values())
 
 
-def verify(names: Iterable[str] = (), examples: int | None = None, seed: int = 0) -> list[Row]:
+def verify(
+    names: Iterable[str] = (), examples: int | None = None, seed: int = 0, processes: int = 1
+) -> list[Row]:
     """Check claims and refute their false variants.
 
     Parameters
@@ -77,17 +90,63 @@ def verify(names: Iterable[str] = (), examples: int | None = None, seed: int = 0
         Examples of each search, by default 30. Slow claims take a share of them.
     seed
         The same seed draws the same examples.
+    processes
+        Number of processes that share the claims; the rows are the same. With more than one, a
+        script that calls this needs ``if __name__ == "__main__"``, as for any `multiprocessing`.
     """
     examples = EXAMPLES if examples is None else check_whole("examples", examples, low=1)
     seed = check_whole("seed", seed)
-    some, rows = chosen(names), []
-    for i, claim in enumerate(some):
-        count = max(2, round(examples * claim.share))
-        with progress.listening(None):  # the fits within a claim are no news
-            variants = {v.name: v.check(count, seed) for v in claim.variants}
-            rows.append(Row(claim, claim.check(count, seed), variants))
-        progress.report("claims", i + 1, len(some))
+    processes = check_whole("processes", processes, low=1)
+    some = chosen(names)
+    counts = [max(2, round(examples * claim.share)) for claim in some]
+    rows = []
+    for claim, (report, variants) in zip(
+        some, _reports(some, counts, seed, processes), strict=True
+    ):
+        rows.append(Row(claim, report, variants))
+        progress.report("claims", len(rows), len(some))
     return rows
+
+
+_Reports = tuple[Report, dict[str, Report]]
+
+
+def _reports(some: list[Claim], counts: list[int], seed: int, processes: int) -> Iterator[_Reports]:
+    """Give the reports of claims in their order, whichever process checked them."""
+    if min(processes, len(some)) < 2:
+        yield from (_checked(claim, count, seed) for claim, count in zip(some, counts, strict=True))
+        return
+    # Not forked: JAX has threads, and a copy of them would wait for ever.
+    pool = ProcessPoolExecutor(min(processes, len(some)), multiprocessing.get_context("spawn"))
+    try:
+        calls = [
+            pool.submit(_checked_by_name, claim.name, count, seed)
+            for claim, count in zip(some, counts, strict=True)
+        ]
+        yield from (call.result() for call in calls)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _checked_by_name(name: str, count: int, seed: int) -> _Reports:
+    return _checked(claims()[name], count, seed)
+
+
+def _checked(claim: Claim, count: int, seed: int) -> _Reports:
+    """Check one claim; the fits within it are no news, and their systems are small."""
+    with progress.listening(None), threadpool_limits(1, "blas"):
+        variants = {v.name: _asked(v.check, v.name, count, seed) for v in claim.variants}
+        return _asked(claim.check, claim.name, count, seed), variants
+
+
+def _asked(check: Callable[[int, int], Report], name: str, count: int, seed: int) -> Report:
+    """Check, or report that the check stopped: then nothing is shown, and nothing refuted."""
+    try:
+        return check(count, seed)
+    except Exception as error:  # whatever goes wrong in a claim, the others have their say
+        told = f"{type(error).__name__}: {error}".splitlines()
+        reason = f"the check stopped: {told[0] if told else type(error).__name__}"
+        return Report(name, False, 0.0, 0, seed, reason=reason, missing=("anything",))
 
 
 def markdown() -> str:

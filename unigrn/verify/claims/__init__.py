@@ -15,11 +15,13 @@ from unigrn.verify.search import Report
 # Modules of this package that hold a tuple CLAIMS, in the order of the table.
 _MODULES = (
     "frame",
+    "terms",
     "proposition_1",
     "proposition_2",
     "category_2",
     "methods",
     "running",
+    "stepping",
     "optimality",
 )
 

@@ -346,25 +346,23 @@ def _map_claim() -> Claim:
 def _limit(
     instance: Instance, narrow: float = 1e-10, swap: bool = False, on: float = 1.0
 ) -> list[Finding]:
-    """Fit with a narrow soft prior and with a hard one; genes in standard deviations.
+    """Fit with a narrow soft prior; the hard one is a ridge on its edges, in closed form.
 
-    Off the prior the slope of the fit is theta / t^2, so that |theta_j| <= t^2 |x_j| |y| / s^2.
+    Genes in standard deviations. Off the prior the slope of the fit is theta / t^2, so that
+    |theta_j| <= t^2 |x_j| |y| / s^2.
     """
     build, s2 = get("linear_gaussian").function, 0.6
     widths = (narrow, 1.0) if swap else (1.0, narrow)
-    soft, hard = (
-        solved(spec, instance).theta[0]
-        for spec in (
-            build(None, s2, *widths, form="map"),
-            build(None, s2, on, mask="hard", form="map"),
-        )
-    )
-    sizes = [
-        np.sqrt(instance.weight @ centred(v, instance) ** 2)
-        / np.where(np.ptp(v, axis=0) > 0, v.std(axis=0), 1)
+    soft = solved(build(None, s2, *widths, form="map"), instance).theta[0]
+    x, y = (
+        centred(v, instance) / np.where(np.ptp(v, axis=0) > 0, v.std(axis=0), 1)
         for v in (instance.x, instance.y)
-    ]
-    most = narrow / s2 * np.outer(*sizes)
+    )
+    w, hard = instance.weight, np.zeros(soft.shape)
+    for t, own in enumerate(instance.prior.support.T):
+        gram = (x[:, own].T * w) @ x[:, own] + s2 / on * np.eye(own.sum())
+        hard[own, t] = np.linalg.solve(gram, (x[:, own].T * w) @ y[:, t])
+    most = narrow / s2 * np.outer(*(np.sqrt(w @ v**2) for v in (x, y)))
     beyond = np.where(instance.prior.support, 0, np.abs(soft) - most)
     return [
         Finding("minimiser", largest(soft - hard) / (1 + largest(hard))),

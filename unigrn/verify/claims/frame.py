@@ -214,29 +214,43 @@ def _strong_claim() -> Claim:
 # ------------------------------------------------------------------ targets_separate
 
 
-def _each(instance: Instance, parts: list[np.ndarray]):
+def _alone(
+    instance: Instance, parts: list[np.ndarray], alpha: float = 2.0, expressed: bool = False
+) -> float:
+    """Weighted squares of every target by itself, with an intercept and a ridge, added up."""
+    total = 0.0
     for t, b in enumerate(parts):
-        yield Blocks(theta=b), instance.rows(t), instance.column(t)
+        r, w = instance.y[:, t] - instance.x @ b, instance.weight
+        if expressed:  # on the cells that express it
+            w = w * (instance.y[:, t] > 0)
+        r = r - w @ r / w.sum() if w.any() else 0 * r
+        total += w @ r**2 + alpha * b @ b
+    return float(total)
+
+
+def _slopes(instance: Instance, parts: list[np.ndarray]) -> list[np.ndarray]:
+    out, w = [], instance.weight
+    for t, b in enumerate(parts):
+        r = instance.y[:, t] - instance.x @ b
+        out.append(4 * b - 2 * instance.x.T @ (w * (r - w @ r / w.sum())))
+    return out
 
 
 def _parts(**changes: Any) -> Formulation:
-    """Every target by itself: the same terms, on the shapes of one target."""
+    """Every target by itself, in NumPy."""
 
     def worst(instance, parts):
         return max(
             np.abs(b[~instance.prior.support[:, t]]).max(initial=0) for t, b in enumerate(parts)
         )
 
-    def slopes(instance, parts):
-        return [evaluated(MASKED, *each)[1].theta for each in _each(instance, parts)]
-
     return replace(
         Formulation(
-            lambda i, parts: sum(evaluated(MASKED, *each)[0] for each in _each(i, parts)),
+            _alone,
             worst,
             lambda i, point: list(point.theta(i).T),
-            slopes,
-            minimiser=lambda i: list(_masked_fit(i).theta.T),
+            _slopes,
+            minimiser=lambda i: list(_one_system(i).theta.T),
             name="masked ridge of each target",
         ),
         **changes,
@@ -255,7 +269,7 @@ def _one_system(instance: Instance) -> Blocks:
 
 
 def _separation_claim() -> Claim:
-    whole = replace(NETWORK, minimiser=_one_system, name="masked ridge of the network")
+    whole = replace(NETWORK, minimiser=_masked_fit, name="masked ridge of the network")
     joined = Equivalence(
         whole,
         _parts(),
@@ -265,27 +279,12 @@ def _separation_claim() -> Claim:
     )
     tied = formulation(MASKED.replace(regularizer=ridge(2.0) + laplacian(1.0, threshold=0.0)))
     few = formulation(Spec(least_squares(), ridge(2.0), budget(3), name="budget of the network"))
+    bare = {"gradient": None, "minimiser": None}
     each = _parts(
-        violation=lambda i, parts: max(max(np.count_nonzero(b) - 3, 0) for b in parts),
-        gradient=None,
-        minimiser=None,
+        violation=lambda i, parts: max(max(np.count_nonzero(b) - 3, 0) for b in parts), **bare
     )
-    shared = _parts(
-        minimiser=None,
-        gradient=None,
-        objective=lambda i, parts: sum(
-            evaluated(MASKED.replace(regularizer=ridge(2.0 / TARGETS)), *each)[0]
-            for each in _each(i, parts)
-        ),
-    )
-
-    def alone(instance, parts):
-        """Fit each target with the weights of its own cells: those it is expressed in."""
-        return sum(
-            evaluated(MASKED, u, replace(view, weight=view.weight * (view.y > 0)), prior)[0]
-            for u, view, prior in _each(instance, parts)
-        )
-
+    shared = _parts(objective=partial(_alone, alpha=2.0 / TARGETS), **bare)
+    expressed = _parts(objective=partial(_alone, expressed=True), **bare)
     return claimed(
         "targets_separate",
         "a network is optimal if and only if every target is",
@@ -298,9 +297,7 @@ def _separation_claim() -> Claim:
                 "second": each,
             },
             "the penalty divided among the targets": {"second": shared},
-            "each target on the cells that express it": {
-                "second": _parts(objective=alone, gradient=None, minimiser=None)
-            },
+            "each target on the cells that express it": {"second": expressed},
         },
     )
 

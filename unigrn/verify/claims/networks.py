@@ -62,7 +62,7 @@ class Network:
     seed
         Of the random numbers that fill the arrays.
     layers
-        Number of layers of evidence, 3 or 1; every layer names the first edge.
+        Number of layers of evidence, 3 or 1, of unlike units; all name the first edge.
     named
         Which other edges a layer names: some, all, or none.
     shipped
@@ -99,7 +99,7 @@ class Network:
         share = {"mixed": 0.4, "full": 1.0, "one": 0.0}[self.named]
         out = np.where(rng.random(shape) < share, rng.uniform(0.2, 1.9, shape), 0)
         out[:, 0, 0] = 2.0
-        return out
+        return out * np.array([1.0, 3.0, 0.5])[: self.layers, None, None]
 
     @cached_property
     def E(self) -> np.ndarray:  # noqa: N802

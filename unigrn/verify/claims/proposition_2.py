@@ -560,21 +560,10 @@ def _sketched_claim() -> Claim:
 # ------------------------------------------------------------------ sketch and release part
 
 
-def _matched(
-    network: Network, point: Point, eta: str = "scalar", support: str = "any"
-) -> list[Finding]:
-    """Compare sketch and release with all constants alike that both have.
-
-    ``eta`` "entrywise" gives the sketch the released prices, ``support`` restricts the network.
-    """
-    binary = (network.evidence[:1] > 0) * 1.0
+def _matching(network: Network) -> tuple[tuple[Spec, Spec], PriorView, dict[str, float]]:
+    """Return both methods with all constants alike that both have, on a prior of 0 and 1."""
     slope, cost = network.rng(8).uniform(1, 4), 0.3
-    u = blocks(network, point)
-    if support != "any":
-        u = u.replace(
-            theta=np.where(binary[0].T > 0, u.theta, 0) if support == "prior" else 0 * u.theta
-        )
-    view, weight = network.view, binary[0].T
+    weight = (network.evidence[0].T > 0) * 1.0
     prior = PriorView(
         weight > 0, weight, network.prior.sign, weight < 0, weight >= 0, {"layer0": weight}
     )
@@ -582,10 +571,46 @@ def _matched(
         None, FACTORS, evidence=(1 + slope,), strength=1.0, boost=9.0, floor=cost, ridge_factors=0.0
     )
     other = get("netrex_cf_sketch").function(None, FACTORS, slope, 9.0, slope, cost)
-    F, f = (float(on_host(evaluated, s, u, view, prior)[0]) for s in (ours, other))
+    return (ours, other), prior, {"slope": slope, "cost": cost}
+
+
+def _matched(
+    network: Network, point: Point, eta: str = "scalar", support: str = "any"
+) -> list[Finding]:
+    """Compare sketch and release with all constants alike that both have.
+
+    ``eta`` "entrywise" gives the sketch the released prices, ``support`` restricts the network.
+    """
+    specs, prior, k = _matching(network)
+    u = blocks(network, point)
+    if support != "any":
+        u = u.replace(
+            theta=np.where(prior.support, u.theta, 0) if support == "prior" else 0 * u.theta
+        )
+    F, f = (float(on_host(evaluated, s, u, network.view, prior)[0]) for s in specs)
     if eta == "entrywise":
-        f += float(np.sum((u.theta != 0) & (weight == 0))) * (1 + 1 / slope)
+        f += float(np.sum((u.theta != 0) & ~prior.support)) * (1 + 1 / k["slope"])
     return [Finding("objective", abs(F - f) / (1 + abs(F)))]
+
+
+def _both_written_out(network: Network, point: Point) -> float:
+    """How far both are from the original objectives, where they part."""
+    specs, prior, k = _matching(network)
+    u = blocks(network, point)
+    state, c = state_of(network, u), (1 + k["slope"]) * prior.weight.T
+    released_value = o.netrex_cf_objective(
+        o.netrex_cf_problem(network.E, c, 1.0, eta0=k["cost"], lambda_a=1.0, lambda_s=1.0)._replace(
+            rho=0.0
+        ),
+        state,
+    )
+    sketched_value = o.netrex_cf_sketch_objective(
+        network.E, prior.weight.T[None], *state, k["slope"], 9.0, k["slope"], 1.0, 1.0, k["cost"]
+    )
+    return max(
+        abs(float(on_host(evaluated, s, u, network.view, prior)[0]) - want) / (1 + abs(want))
+        for s, want in zip(specs, (released_value, sketched_value), strict=True)
+    )
 
 
 def _part_claim() -> Claim:
@@ -595,7 +620,8 @@ def _part_claim() -> Claim:
         "released prices",
         ("netrex_cf.sketch_and_release_part", "netrex_cf.sketch_and_release_gap"),
         Parting(
-            Search("sketch and release part", _matched, (lambda: networks(layers=1), points))
+            Search("sketch and release part", _matched, (lambda: networks(layers=1), points)),
+            _both_written_out,
         ).slipped,
         {
             "they part where the sketch has the released prices": {"eta": "entrywise"},
