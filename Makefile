@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick oldest newest lint benchmark proofs clean
+.PHONY: help demo test quick oldest newest lint benchmark proofs gates clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ proofs: $(VENV)/.installed ## compile the Coq proofs, and check the shipped obje
 		{ test "$$(id -u)" = 0 && apt-get update --quiet=2 >/dev/null 2>&1 && apt-get install --yes --quiet=2 $(COQ) >/dev/null 2>&1; } || \
 		{ echo "the proofs need Coq: install $(COQ) (Debian's names), then make proofs" >&2; exit 1; }
 	@$(MAKE) --no-print-directory -C proofs INTERPRETER=$(CURDIR)/$(BIN)/python
+
+gates: $(VENV)/.installed ## check the claims against what was written down before: proofs/gates.toml
+	$(BIN)/python tests/gates.py
 
 clean: ## remove the virtual environment, caches and generated output
 	rm -rf $(VENV) .venv-oldest .venv-newest build dist demo-output benchmark-output .pytest_cache .ruff_cache .hypothesis

@@ -52,6 +52,18 @@ def shared() -> Path:
     pytest.skip(reason)
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print the gates of proofs/gates.toml, those that fail and those that are open too."""
+    reports = [r for some in terminalreporter.stats.values() for r in some]
+    said = {
+        text for r in reports for key, text in getattr(r, "user_properties", ()) if key == "gate"
+    }
+    if said:
+        terminalreporter.section("gates")
+        for text in sorted(said):
+            terminalreporter.line(text)
+
+
 @pytest.fixture
 def x64() -> Iterator[None]:
     """Run the test with 64-bit types."""
