@@ -152,18 +152,20 @@ def test_what_is_outside_its_bounds_or_without_a_finite_bound_has_no_gap():
     assert np.isinf(prove(dataclasses.replace(proof, theta=nowhere))[0]).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*did not converge")
 @pytest.mark.parametrize(
     "spec, why",
     [
-        (unigrn.bagging(unigrn.Spec(unigrn.least_squares(), unigrn.ridge(1.0)), 3), "of many fits"),
-        (unigrn.Spec(unigrn.huber(), unigrn.ridge(1.0)), "reads rows"),
-        (unigrn.Spec(unigrn.least_squares(), unigrn.laplacian(1.0)), "reads network"),
+        (unigrn.bagging(unigrn.Spec(unigrn.least_squares(), unigrn.ridge(1.0)), 3), "many fits"),
+        (unigrn.Spec(unigrn.huber(), unigrn.ridge(1.0)), "rows of cells"),
+        (unigrn.Spec(unigrn.least_squares(), unigrn.laplacian(1.0)), "whole network"),
         (unigrn.Spec(unigrn.least_squares(), unigrn.l0(1.0)), "no sum of"),
+        (unigrn.Spec(unigrn.gaussian(), unigrn.gaussian_prior(1e-320, 1e-320)), "out of range: l2"),
     ],
 )
 def test_what_is_no_convex_problem_of_this_kind_is_refused(spec, why):
     with pytest.raises(ValueError, match=why):
-        unigrn.infer(data(), None, spec, regulators=SOURCES, targets=TARGETS, certify=True)
+        unigrn.infer(data(), prior(), spec, regulators=SOURCES, targets=TARGETS, certify=True)
 
 
 @unigrn.pytree
@@ -191,7 +193,7 @@ class Lying(unigrn.Regularizer):
 def test_a_term_whose_values_are_not_those_it_states_is_refused():
     spec = unigrn.Spec(unigrn.least_squares(), Lying(5.0))
     with pytest.raises(PlanError, match="check_spec"):
-        unigrn.infer(data(), None, spec, regulators=SOURCES, targets=TARGETS, certify=True)
+        unigrn.infer(data(), prior(), spec, regulators=SOURCES, targets=TARGETS, certify=True)
 
 
 @pytest.fixture(scope="module")

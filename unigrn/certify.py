@@ -30,6 +30,7 @@ from unigrn.spec import Shape, Slots
 from unigrn.status import Status
 from unigrn.terms import Blocks, Moments, PriorView, View, parts
 
+WHOLE = {"rows": "rows of cells", "network": "the whole network", "groups": "all groups at once"}
 AGREE = 1e-6  # relative difference of the stated problem's objective from that of the terms
 
 
@@ -44,9 +45,11 @@ def check_certifiable(plan: Plan) -> None:
     spec = plan.spec
     why = None
     if spec.over:
-        why = f"{spec.over[0].name} make one coefficient of many fits, which no optimum is"
+        why = (
+            f"its weights are made of many fits ({spec.over[0].name}), and are the optimum of none"
+        )
     elif plan.solver.reads != "moments":
-        why = f"the fit reads {plan.solver.reads}, and the moments of a target have to say it all"
+        why = f"it is solved on {WHOLE[plan.solver.reads]}, a proof on moments of one target"
     elif spec.blocks != ("theta",):
         why = f"it has the blocks {', '.join(spec.blocks)} beside theta"
     for term in parts(spec.loss):
@@ -113,6 +116,10 @@ def certify(solution: Solution) -> Proof:
         gap=np.full((g, p), np.inf),
         worth=np.full((g, p), np.inf),
     )
+    try:
+        proof.check_form()
+    except ValueError as error:
+        raise PlanError(f"{plan.spec.name} cannot be certified exactly: {error}") from None
     proof = _with_duals(proof)
     gap, worth = prove(proof)
     gap = np.where(np.isin(solution.status, (Status.NOT_FINITE,)), np.inf, gap)
@@ -186,7 +193,7 @@ def _state_problem(
         plain, apart, size = found["about"].T
         stated["uncentred"] = bool(plain.any())
         if (apart > AGREE * size).any():
-            worst = problem.targets[own[np.argmax(apart / np.maximum(size, 1e-300))]]
+            worst = str(problem.targets[own[np.argmax(apart / np.maximum(size, 1e-300))]])
             raise PlanError(
                 f"{state.spec.name} cannot be certified exactly: for target {worst!r} the values "
                 "of the terms are not those of the quadratic, absolute and interval that they "
