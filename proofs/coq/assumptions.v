@@ -3,7 +3,7 @@
    theorem rests on no axiom. *)
 From unigrn Require Import frame separation support bootstrap ridge centring.
 From unigrn Require Import celloracle gaussian blocks completed_square hard_threshold netrex_cf.
-From unigrn Require Import evidence numbers computed duality.
+From unigrn Require Import evidence numbers computed duality certificate.
 
 (* frame.v: strong equivalence *)
 Print Assumptions frame.equivalent_sym.
@@ -145,3 +145,8 @@ Print Assumptions duality.box_bound.
 Print Assumptions duality.group_bound.
 Print Assumptions duality.problem_dual.
 Print Assumptions duality.certified.
+
+(* certificate.v: a checker of certificates *)
+Print Assumptions certificate.check_sound.
+Print Assumptions certificate.example_accepted.
+Print Assumptions certificate.example_rejected.
