@@ -1,4 +1,4 @@
-"""Claims about NetREX-CF, the negative ELBO and whole methods: they hold, and they can fail.
+"""Claims about terms, NetREX-CF, the ELBO, methods and runs: they hold, and they can fail.
 
 Each is searched with two seeds, each false variant is refuted, and a table of mutants, in which
 one constant of a shipped method is another, says which claim notices it.
@@ -19,9 +19,10 @@ import unigrn.methods.generative
 import unigrn.methods.masked
 import unigrn.methods.netrex
 import unigrn.methods.netrex_cf
-from unigrn.verify.claims import Claim, category_2, methods, proposition_2
+from unigrn.verify.claims import Claim, category_2, methods, proposition_2, running, stepping, terms
 
-CLAIMS = {c.name: c for module in (proposition_2, category_2, methods) for c in module.CLAIMS}
+MODULES = (terms, proposition_2, category_2, methods, running, stepping)
+CLAIMS = {c.name: c for module in MODULES for c in module.CLAIMS}
 THEOREMS = Path(__file__).parent.parent / "proofs" / "coq" / "assumptions.v"
 EXAMPLES = 25
 

@@ -7,9 +7,20 @@ from dataclasses import replace
 import pytest
 from gates import Gate, gates, judged, lines
 
-from unigrn.verify.claims import claims
+from unigrn.verify.claims import claims, networks, optimality, running, stepping
+from unigrn.verify.instances import Instance, Point
 from unigrn.verify.table import EXAMPLES, verify
 
+EXAMPLE = (
+    Instance,
+    Point,
+    networks.Network,
+    optimality.Cells,
+    optimality.Problem,
+    running.Run,
+    stepping.Drawn,
+    stepping.Stream,
+)
 GATES = {gate.claim: gate for gate in gates()}
 
 
@@ -37,6 +48,8 @@ def test_a_counterexample_is_shown(name, rows):
         assert report.deviation > report.tolerance or report.counterexample is None
         for item in report.counterexample or ():
             assert repr(item) in str(report)
+            if not isinstance(item, str):  # ready to be pasted
+                assert eval(repr(item), {cls.__name__: cls for cls in EXAMPLE}) == item
 
 
 def test_a_gate_fails_where_a_claim_is_looser_or_fails_and_an_open_one_where_it_passes(rows):

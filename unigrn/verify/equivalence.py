@@ -102,7 +102,8 @@ class Equivalence:
         met = values[0] if values else None
         if found and met and p.padded is not None and q.padded is not None:
             first, second = p.padded(instance, met.u), q.padded(there, met.v)
-            values.append(met._replace(first=first, second=second))
+            if first is not None and second is not None:
+                values.append(met._replace(first=first, second=second))
         factor, exact, deviations = self._related(values, scale, shift)
         for deviation, v in zip(deviations, values, strict=True):
             if deviation is not None:

@@ -51,7 +51,8 @@ class Formulation:
         (instance, u) -> number: the terms that ``prox`` is of. Two that differ in them are not
         compared by prox, and of two proxes that differ both are right where they tie.
     padded
-        (instance, u) -> like the objective: its value with places of padding beside the entries.
+        (instance, u) -> like the objective: its value with places of padding beside the entries;
+        None where that is not asked.
     size
         (instance, u) -> like the objective: of what it sums; rounding is relative to it.
     """
@@ -101,31 +102,41 @@ def of_spec(spec: Spec) -> Formulation:
     pieces = joint(kinks, parts(spec.constraint))  # deletions included: rows are whole here
     separable = spec.separable and takes(spec, (REGULATORS, 1, CELLS[0]))
 
-    @jit
     def value(params, view, prior):
         if separable:
             return _by_target(spec.objective, params, view, prior)
         return spec.objective(params, view, prior)
 
+    # One program for all that is asked of a point: programs cost more than what they compute.
     @jit
-    def penalty(params, view, prior):
-        return sum((t(params, view, prior) for t in kinks), jnp.zeros(()))
+    def looked(params, view, prior):
+        out = {"value": value(params, view, prior)}
+        out["penalty"] = sum((t(params, view, prior) for t in kinks), jnp.zeros(()))
+        out["distance"] = spec.violation(params, view, prior)
+        if smooth:
+            out["slope"] = jax.grad(lambda u: jnp.sum(value(u, view, prior)))(params)
+        return out
 
-    distance = jit(lambda params, view, prior: spec.violation(params, view, prior))
-    slope = jit(jax.grad(lambda params, view, prior: spec.objective(params, view, prior)))
     prox = jit(lambda v, step, view, prior: pieces.prox(v, step, view, prior))
     project = jit(partial(_projected, parts(spec.constraint)))
+    last: list[Any] = [None, None, None]  # the point looked at last, and what was seen
 
     def stated(instance):
         return _scaled(instance.rows(), spec.scale), instance.prior
 
-    def at(function, instance, u):
-        return jax.tree.map(np.asarray, function(u, *stated(instance)))
+    def at(name, instance, u):
+        if last[0] is not instance or last[1] is not u:
+            last[:] = instance, u, jax.tree.map(np.asarray, looked(u, *stated(instance)))
+        return last[2][name]
+
+    longer = jit(value)
 
     def padded(instance, u):
+        if (instance.regulators, instance.targets, instance.cells) != SHAPES[0]:
+            return None  # one size tells, and every size is a program
         view, prior = instance.padded()
         theta = np.pad(u.theta, ((0, prior.weight.shape[0] - len(u.theta)), (0, 0)))
-        return np.asarray(value(Blocks(theta=theta), _scaled(view, spec.scale), prior))
+        return np.asarray(longer(Blocks(theta=theta), _scaled(view, spec.scale), prior))
 
     def proximal(instance, u, step):
         return Blocks(theta=np.asarray(prox(u.theta, step, *stated(instance))))
@@ -140,13 +151,13 @@ def of_spec(spec: Spec) -> Formulation:
         return summed if separable else np.sum(summed)
 
     return Formulation(
-        objective=partial(at, value),
-        violation=partial(at, distance) if spec.constraint is not None else None,
+        objective=partial(at, "value"),
+        violation=partial(at, "distance") if spec.constraint is not None else None,
         variables=drawn,
-        gradient=partial(at, slope) if smooth else None,
+        gradient=partial(at, "slope") if smooth else None,
         prox=proximal if pieces.prox is not None else None,
         name=spec.name,
-        kinks=partial(at, penalty),
+        kinks=partial(at, "penalty"),
         padded=padded if takes(spec, SHAPES[0], padded=True) else None,
         size=size,
     )

@@ -14,6 +14,7 @@ from unigrn.spec import Spec
 from unigrn.terms import Blocks, PriorView, View
 from unigrn.verify.claims import Claim, Variant
 from unigrn.verify.equivalence import Equivalence
+from unigrn.verify.formulations import jit
 from unigrn.verify.instances import instances, points
 from unigrn.verify.search import KINDS, Finding, Report, largest, search
 
@@ -183,7 +184,7 @@ def placed(
     return out
 
 
-@jax.jit
+@jit
 def _evaluated(terms, params, view, prior):
     return jax.value_and_grad(lambda u: sum(t(u, view, prior) for t in terms))(params)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
 from unigrn.constraints import budget, support
@@ -22,7 +21,7 @@ from unigrn.verify import originals
 from unigrn.verify.claims import Claim
 from unigrn.verify.claims.common import Search, claimed, evaluated, fit, joining
 from unigrn.verify.equivalence import Equivalence
-from unigrn.verify.formulations import Formulation, formulation
+from unigrn.verify.formulations import Formulation, formulation, jit
 from unigrn.verify.instances import NAMES, REGULATORS, TARGETS, Instance, Point, instances, points
 from unigrn.verify.search import KINDS, Finding
 
@@ -668,7 +667,7 @@ def _blocks_claim() -> Claim:
 ENTRIES = 8
 
 
-@jax.jit
+@jit
 def _joint_prox(cost, absolute, square, v, step, prior):
     """Prox of the shipped terms: of the price alone, or beside a lasso and a ridge."""
     alone = joint((L0(cost),), ()).prox(v, step, None, prior)

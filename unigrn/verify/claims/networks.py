@@ -21,7 +21,7 @@ from unigrn.solvers import palm
 from unigrn.spec import Shape, Slots, Spec
 from unigrn.terms import Blocks, PriorView, View, joint
 from unigrn.verify import originals_netrex as o
-from unigrn.verify.formulations import Formulation
+from unigrn.verify.formulations import Formulation, jit
 from unigrn.verify.instances import REGULATORS, TARGETS, Point, described
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def problem(network: Network, c: np.ndarray | None = None) -> o.NetrexCF:
 # ------------------------------------------------------------------ what is shipped, compiled
 
 
-@partial(jax.jit, static_argnames=("shape",))
+@partial(jit, static_argnames=("shape",))
 def evaluated(shape, terms, params, view, prior):
     """Objective and its gradient."""
 
@@ -234,7 +234,7 @@ def evaluated(shape, terms, params, view, prior):
     return jax.value_and_grad(value)(params)
 
 
-@partial(jax.jit, static_argnames=("shape",))
+@partial(jit, static_argnames=("shape",))
 def thresholded(shape, terms, params, step, view, prior):
     """Apply the prox of the network's prices to theta."""
     ready = tuple(t.prepare(view, prior) for t in terms)
@@ -242,7 +242,7 @@ def thresholded(shape, terms, params, step, view, prior):
     return joint(kinks, ()).prox(params.theta, step, view, prior, params)
 
 
-@partial(jax.jit, static_argnames=("shape",))
+@partial(jit, static_argnames=("shape",))
 def _step(shape, terms, params, view, prior):
     """Blocks and objective after the one step of the shape."""
     spec = Slots(shape, tuple(t.prepare(view, prior) for t in terms))
@@ -250,14 +250,14 @@ def _step(shape, terms, params, view, prior):
     return params, palm.objective(spec, params, view, prior)
 
 
-@jax.jit
+@jit
 def weights_of(term, view, prior):
     """P, weights without and with an edge, and the least price, as a filter prepares them."""
     ready = term.prepare(view, prior)
     return ready.preference, ready.confidence, ready.gain, ready.floor
 
 
-@jax.jit
+@jit
 def prices_of(term, params, view, prior):
     """Value of the filter, its price of every edge, and what it costs to switch each one on."""
     ready, size = term.prepare(view, prior), params.theta.size

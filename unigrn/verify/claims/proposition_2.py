@@ -46,7 +46,7 @@ from unigrn.verify.claims.networks import (
     weights_of,
 )
 from unigrn.verify.equivalence import Equivalence
-from unigrn.verify.formulations import Formulation
+from unigrn.verify.formulations import Formulation, jit
 from unigrn.verify.instances import REGULATORS, TARGETS, Point, points
 from unigrn.verify.replay import replay_netrex_cf
 from unigrn.verify.search import Finding, Report, largest
@@ -437,7 +437,7 @@ def _least(network: Network, change: Any = lambda p: p) -> list[Finding]:
     ]
 
 
-@partial(jax.jit, static_argnames=("shape",))
+@partial(jit, static_argnames=("shape",))
 def _run(shape, terms, params, view, prior):
     """Objective after thirty sweeps from every start."""
     spec = Slots(shape, tuple(t.prepare(view, prior) for t in terms))

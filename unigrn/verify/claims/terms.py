@@ -397,6 +397,7 @@ def _shaped(shape: str, instance: Instance, d: Names, at: list[Blocks], layered:
 def _offered(terms, at, view, prior):
     """Every term at all points, and what it is there by whatever it offers of itself."""
     first = jax.tree.map(lambda v: v[0], at)
+    axes = tuple(range(1, at.theta.ndim))
     out = []
     for term in terms:
         ready = term.prepare(view, prior)
@@ -406,9 +407,17 @@ def _offered(terms, at, view, prior):
             found["quadratic"] = jax.vmap(lambda v, q=q: q.value(v.theta, view.moments))(at)
         if ready.absolute is not None:
             c = ready.absolute(view, prior)
-            found["absolute"] = jnp.sum(
-                c[None] * jnp.abs(at.theta), axis=tuple(range(1, at.theta.ndim))
-            )
+            found["absolute"] = jnp.sum(c[None] * jnp.abs(at.theta), axis=axes)
+        if ready.interval is not None:
+            off = jnp.abs(at.theta - jnp.clip(at.theta, *(b[None] for b in ready.interval(prior))))
+            found["interval"] = jnp.max(off, axis=axes)
+        if ready.allows is not None:
+            off = jnp.where(ready.allows(prior)[None], 0, jnp.abs(at.theta))
+            found["allows"] = jnp.max(off, axis=axes)
+        if ready.budget is not None:
+            mask, most = ready.budget(prior)
+            used = jnp.sum(jnp.where(mask[None], at.theta != 0, False), axis=axes)
+            found["budget"] = jnp.maximum(used - most, 0)
         if ready.price is not None:
             price = jnp.where(first.theta != 0, ready.price(first, view, prior), 0)
             found["price"] = jnp.sum(price)
