@@ -7,8 +7,10 @@ writes one goal each: the objective of the theorems (proofs/coq/computed.v), at 
 that value, in every ordered field. The numbers are whole or have a denominator that is a power of
 2, and so are the sums and means of them, so that nothing is rounded; a rounded value would not be
 proved. Normalising constants (log 2 pi s^2) are no part of a theorem: they are the value of the
-same objective at data and coefficients of 0, and are taken off. ``--slip`` writes the same values 1
-too large, as goals of which none may be proved.
+same objective at data and coefficients of 0, and are taken off. With them come certificates of
+small networks as `unigrn infer --certify` computes them, which the checker of certificate.v must
+accept. ``--slip`` writes the same values 1 too large, as goals of which none may be proved, and
+coefficients beside the certified ones, which the checker must reject.
 """
 
 from __future__ import annotations
@@ -22,8 +24,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from unigrn.api import fit
+from unigrn.certify import certify
+from unigrn.constraints import box, nonnegative
+from unigrn.data import Data
+from unigrn.exact import Proof
 from unigrn.filtering import EvidenceFiltering
+from unigrn.losses import gaussian, least_squares
 from unigrn.methods import get
+from unigrn.regularizers import elastic_net, l1, ridge
 from unigrn.spec import Spec
 from unigrn.terms import Blocks, PriorView, View
 
@@ -31,7 +40,7 @@ EACH = 15  # instances of a statement
 HEAD = """(* Written by instances.py. *)
 From Coq Require Import ZArith QArith.
 From mathcomp Require Import all_ssreflect all_algebra.
-From unigrn Require Import numbers computed.
+From unigrn Require Import numbers computed certificate.
 Open Scope Q_scope.
 """
 
@@ -290,6 +299,52 @@ def statements(seed: int) -> Iterator[tuple]:
         yield from draw(seed)
 
 
+def certified() -> Iterator[tuple[Proof, int]]:
+    """Fit small networks of every form that is certified; give proofs and targets of theirs."""
+    forms = (
+        Spec(least_squares(mean=True), ridge(0.5)),
+        Spec(gaussian(), l1(1.0)),
+        Spec(least_squares(), elastic_net(3.0, 1.0), nonnegative()),
+        Spec(least_squares(), l1(0.5), box(-0.1, 0.2)),
+        Spec(least_squares(intercept=False), l1(2.0)),
+    )
+    for k, spec in enumerate(forms):
+        values = np.random.default_rng((7, k)).normal(size=(12, 5))
+        values[:, 3] += values[:, 0]
+        for dtype in ("float64", "float32"):
+            data = Data.from_arrays(values, list("abcxy"), dtype=dtype)
+            proof = certify(fit(spec, data, regulators=list("abc"), targets=list("xy")))
+            yield from ((proof, target) for target in range(2))
+
+
+def acceptance(proof: Proof, target: int, slip: bool) -> str:
+    """Write that the checker accepts a certificate; with ``slip`` that it rejects one beside it."""
+    stretch = slice(proof.indptr[target], proof.indptr[target + 1])
+    theta, dual, price, square, low, high = (
+        getattr(proof, name)[0, stretch].astype(np.float64)
+        for name in ("theta", "dual", "l1", "l2", "low", "high")
+    )
+    if slip:  # within its bounds, and worse
+        theta = np.where(theta == 0, np.minimum(0.05, high), theta * 0.96875)
+
+    def number(value: float) -> str:
+        return read(Fraction(float(value)))
+
+    def row(values: np.ndarray) -> str:
+        return f"[:: {'; '.join(map(number, values))}]"
+
+    def ends(values: np.ndarray) -> str:
+        some = (f"Some ({number(v)})" if np.isfinite(v) else "None" for v in values)
+        return f"[:: {'; '.join(some)}]"
+
+    rows = "; ".join(map(row, proof.factor[0][:, proof.candidate[stretch]]))
+    parts = [f"[:: {rows}]", row(proof.response[0, :, target]), row(theta), row(dual)]
+    parts += [f"({number(proof.scale[0, target])})", row(price), row(square), ends(low), ends(high)]
+    parts += ["[::]"] * 5 + [f"({number(v[0, target])})" for v in (proof.shrink, proof.gap)]
+    stated = f"check (Certificate {' '.join(parts)}) = {str(not slip).lower()}"
+    return f"Goal {stated}.\nProof. by vm_compute. Qed.\n"
+
+
 def goal(name: str, arguments: tuple, found: Fraction, slip: bool) -> str:
     """Write a goal with its proof; with ``slip`` 1 too large, and that the proof fails."""
     left = " ".join([f"{name}_at R", *map(term, arguments)])
@@ -307,9 +362,12 @@ def main() -> None:
     options = parser.parse_args()
     with jax.enable_x64(True):
         found = list(statements(options.seed))
-    options.file.write_text(HEAD + "".join(goal(*s, slip=False) for s in found))
-    if options.slip is not None:
-        options.slip.write_text(HEAD + "".join(goal(*s, slip=True) for s in found))
+    proofs = list(certified())
+    for file, slip in ((options.file, False), (options.slip, True)):
+        if file is not None:
+            goals = [goal(*s, slip=slip) for s in found]
+            goals += [acceptance(*p, slip=slip) for p in proofs]
+            file.write_text(HEAD + "".join(goals))
 
 
 if __name__ == "__main__":

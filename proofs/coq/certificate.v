@@ -1,9 +1,10 @@
 (* A checker of optimality certificates that the kernel can run. A certificate
    holds the problem of one target (the factor X, y of its moments and its
-   prices), a point b and a scale: the dual point is the scaled residual. `check`
-   computes in fractions; where it says yes, b is feasible and within the
-   tolerance of every feasible point, in every ordered field. How peaks, slopes
-   and dual points are guessed needs no proof: what is guessed is checked. *)
+   prices), a point b, and a point e and a scale: the dual point is the scaled
+   residual of e. `check` computes in fractions; where it says yes, b is feasible
+   and within the tolerance of every feasible point, in every ordered field. How
+   peaks, slopes and dual points are guessed needs no proof: what is guessed is
+   checked. *)
 From Coq Require Import ZArith QArith Qabs.
 From mathcomp Require Import all_ssreflect all_algebra.
 From unigrn Require Import frame ridge duality numbers computed.
@@ -23,6 +24,7 @@ Record certificate := Certificate {
   rows : seq (seq Q);             (* X, a row of numbers for each of y *)
   response : seq Q;               (* y *)
   point : seq Q;                  (* b *)
+  other : seq Q;                  (* e, near b *)
   loss : Q;                       (* a *)
   lasso : seq Q;                  (* l1 of each entry *)
   ridge : seq Q;                  (* l2 of each entry *)
@@ -33,7 +35,7 @@ Record certificate := Certificate {
   least : seq Q;                  (* c of each group: no entry of it has less ridge *)
   size_of : seq Q;                (* of each group, at least the norm of b in it *)
   slope_of : seq Q;               (* of each group, at least the norm of v in it *)
-  scale : Q;                      (* u = scale (y - X b) *)
+  scale : Q;                      (* u = scale (y - X e) *)
   tolerance : Q }.
 
 Section Check.
@@ -43,13 +45,14 @@ Local Notation q := (size (point c)).
 Local Notation k := (size (price c)).
 
 Definition entry (i : 'I_r) (j : 'I_q) : Q := nth zero (nth [::] (rows c) i) j.
-Definition fitted (i : 'I_r) : Q := total_Q (fun j : 'I_q => Qmult (entry i j) (at_ (point c) j)).
+Definition fitted (p : seq Q) (i : 'I_r) : Q :=
+  total_Q (fun j : 'I_q => Qmult (entry i j) (at_ p j)).
 Fixpoint ordinals n : seq 'I_n :=
   match n with 0 => [::] | m.+1 => ord0 :: [seq lift ord0 i | i <- ordinals m] end.
 
 (* worked out once *)
 Definition dual_point : seq Q :=
-  [seq Qred (Qmult (scale c) (minus (at_ (response c) i) (fitted i))) | i : 'I_r <- ordinals r].
+  [seq Qred (Qmult (scale c) (minus (at_ (response c) i) (fitted (other c) i))) | i : 'I_r <- ordinals r].
 Definition slope_at (u : seq Q) (j : 'I_q) : Q :=
   Qred (Qmult (Qmult two (loss c)) (total_Q (fun i : 'I_r => Qmult (entry i j) (at_ u i)))).
 
@@ -58,7 +61,7 @@ Definition alone (j : 'I_q) : bool := if nth None (group c) j is Some g then (k 
 
 Definition primal_Q : Q :=
   Qplus (Qmult (loss c) (total_Q (fun i : 'I_r => total_Q (fun _ : 'I_1 =>
-      square_Q (Qplus (at_ (response c) i) (Qopp (fitted i)))))))
+      square_Q (Qplus (at_ (response c) i) (Qopp (fitted (point c) i)))))))
     (Qplus (total_Q (fun j : 'I_q => Qplus (Qmult (at_ (lasso c) j) (Qabs (at_ (point c) j)))
         (Qmult (at_ (ridge c) j) (square_Q (at_ (point c) j)))))
       (total_Q (fun g : 'I_k => Qmult (at_ (price c) g) (at_ (size_of c) g)))).
@@ -288,7 +291,7 @@ Section Example.
 Let q (a : Z) (b : positive) : Q := Qmake a b.
 
 Definition example (x z : Q) : certificate :=
-  Certificate [:: [:: q 1 1; q 0 1]; [:: q 0 1; q 1 1]] [:: q 1 1; q 1 1] [:: x; z] (q 1 1)
+  Certificate [:: [:: q 1 1; q 0 1]; [:: q 0 1; q 1 1]] [:: q 1 1; q 1 1] [:: x; z] [:: x; z] (q 1 1)
     [:: q 1 2; q 0 1] [:: q 0 1; q 0 1] [:: None; Some (q 0 1)] [:: None; Some (q 1 4)]
     [:: None; None] [::] [::] [::] [::] (q 1 1) (q 0 1).
 
