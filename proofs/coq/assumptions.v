@@ -58,14 +58,20 @@ Print Assumptions celloracle.proposition_1_ridge.
 Print Assumptions celloracle.bag_is_weighted_ridge.
 Print Assumptions celloracle.proposition_1_bag.
 Print Assumptions celloracle.proposition_1_bagged.
+Print Assumptions celloracle.released_weight_of_draws.
 Print Assumptions celloracle.zero_filled_bags.
 Print Assumptions celloracle.proposition_1_lasso.
+Print Assumptions celloracle.scaling_is_a_penalty.
+Print Assumptions celloracle.self_edges_are_support.
 Print Assumptions celloracle.leaked_support.
 Print Assumptions celloracle.sketch_and_release_part.
 
 (* gaussian.v: category 2 and Bayesian ridge: the algebra *)
 Print Assumptions gaussian.map_is_ridge.
 Print Assumptions gaussian.map_is_ridge_each.
+Print Assumptions gaussian.mode_given_prior.
+Print Assumptions gaussian.soft_prior_is_soft_data.
+Print Assumptions gaussian.soft_prior_at_zero.
 Print Assumptions gaussian.bayesian_ridge_theta.
 Print Assumptions gaussian.mackay_lam.
 Print Assumptions gaussian.mackay_a.
@@ -111,6 +117,7 @@ Print Assumptions netrex_cf.proposition_2_sketched.
 Print Assumptions netrex_cf.no_ridge_not_attained.
 Print Assumptions netrex_cf.sketch_and_release_gap.
 Print Assumptions netrex_cf.sketch_and_release_part.
+Print Assumptions netrex_cf.filter_threshold.
 
 (* evidence.v: the weights of NetREX-CF from the prior *)
 Print Assumptions evidence.evidence_weights.

@@ -250,6 +250,33 @@ by rewrite [RHS]mulrC mulrA divfK.
 Qed.
 
 End Bags.
+(* The released weight, from what its program does: in each bag an unweighted ridge with intercept
+   on the drawn rows and the drawn regulators of each target; then the mean over the bags that drew
+   the regulator. *)
+Theorem released_weight_of_draws (B : finType) N (draw : B -> 'I_p -> 'I_N -> 'I_n)
+    (F : B -> 'I_p -> {set 'I_q}) (fit : forall b j, R * 'cV[R]_#|F b j|) :
+  (0 < N)%N ->
+  (forall b j, argmin (@free _) (fun v : R * 'cV[R]_#|F b j| =>
+     \sum_(s < N) (Y (draw b j s) j - v.1 - (delete (F b j) X *m v.2) (draw b j s) 0) ^+ 2
+     + alpha * norm2 v.2) (fit b j)) ->
+  forall k j, released_weight (fun b j => \row_i (drawn (draw b j) i)%:R) F k j =
+    (\sum_(b | k \in F b j) (embed (fit b j).2) k 0) / (bags_drawn F j k)%:R.
+Proof.
+move=> N0 best k j; set w := (fun (b : B) (j : 'I_p) => _).
+have w0 b i s : 0 <= w b i 0 s by rewrite mxE ler0n.
+have wt b i : 0 < total (w b i).
+  rewrite /total (eq_bigr (fun s => (drawn (draw b i) s)%:R)); last by move=> s _; rewrite mxE.
+  by rewrite -natr_sum drawn_total ltr0n.
+pose u b : parameters R q p :=
+  (\row_i (fit b i).1, \matrix_(s, i) (embed (fit b i).2) s 0).
+have col_u b i : col i (u b).2 = embed (fit b i).2 by apply/colP => s; rewrite !mxE.
+rewrite (@proposition_1_bagged B w F w0 wt u); last first.
+  move=> b; apply/(proposition_1_bag (draw b) (F b) (u b) N0) => i; rewrite col_u.
+  split; first exact: embed_supported.
+  by rewrite restrict_embed mxE -surjective_pairing.
+by congr (_ / _); apply: eq_bigr => b _; rewrite mxE.
+Qed.
+
 End Ridge.
 
 (* The sketched form: a lasso with a noise variance s2 j per target. *)
@@ -299,6 +326,57 @@ split=> [/ext/inst h j|h].
 Qed.
 
 End Lasso.
+
+(* Units. With every regulator divided by its scale, the problem is that of the regulators as they
+   are, whose coefficients are divided by the scales and pay for it. *)
+Section Units.
+Variables (R : realFieldType) (n q p : nat).
+Variables (X : 'M[R]_(n, q)) (Y : 'M[R]_(n, p)) (w : 'I_p -> 'rV[R]_n).
+Variables (allowed : 'I_p -> {set 'I_q}) (r : 'I_p -> 'I_q -> R -> R) (scale : 'I_q -> R).
+Hypothesis scale_neq0 : forall k, scale k != 0.
+
+Definition scaled : 'M[R]_(n, q) := \matrix_(i, k) (X i k / scale k).
+Definition in_units (u : parameters R q p) : parameters R q p :=
+  (u.1, \matrix_(k, j) (u.2 k j / scale k)).
+Definition out_of_units (u : parameters R q p) : parameters R q p :=
+  (u.1, \matrix_(k, j) (u.2 k j * scale k)).
+
+Lemma scaled_mul (B : 'M[R]_(q, p)) : scaled *m B = X *m (\matrix_(k, j) (B k j / scale k)).
+Proof.
+apply/matrixP => i j; rewrite !mxE; apply: eq_bigr => k _; rewrite !mxE.
+by rewrite mulrAC mulrA.
+Qed.
+
+Theorem scaling_is_a_penalty :
+  equivalent (in_support allowed) (fun u => L_data scaled Y w u + L_reg r u)
+    (in_support allowed)
+    (fun u => L_data X Y w u + L_reg (fun j k x => r j k (x * scale k)) u)
+    in_units out_of_units.
+Proof.
+have reg u : L_reg (fun j k x => r j k (x * scale k)) (in_units u) = L_reg r u.
+  by apply: eq_bigr => j _; apply: eq_bigr => k _; rewrite mxE divfK.
+have data u : L_data X Y w (in_units u) = L_data scaled Y w u.
+  apply: eq_bigr => j _; apply: eq_bigr => i _.
+  by rewrite scaled_mul.
+have back u : in_units (out_of_units u) = u.
+  case: u => c B; congr (_, _); apply/matrixP => k j.
+  by rewrite !mxE mulfK.
+split=> [u h j k kj|u _|u h j k kj|u _]; rewrite ?mxE ?h ?mul0r //.
+  by rewrite reg data.
+by rewrite -reg -data back.
+Qed.
+
+End Units.
+
+(* No edge from a gene to itself: the support without it. *)
+Theorem self_edges_are_support (R : realFieldType) q p (P : 'I_p -> {set 'I_q})
+    (self : 'I_p -> {set 'I_q}) (u : parameters R q p) :
+  in_support (fun j => P j :\: self j) u <->
+  in_support P u /\ forall j k, k \in self j -> u.2 k j = 0.
+Proof.
+split=> [h|[h s] j k]; last by rewrite inE negb_and negbK => /orP[/s|/h].
+by split=> j k kj; apply: h; rewrite inE ?kj // (negbTE kj) andbF.
+Qed.
 
 (* Fitting without the mask and cutting afterwards is another method: two
    identical regulators x1 = x2 = y = 1 in one cell, alpha = 1, only the first

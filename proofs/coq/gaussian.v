@@ -9,7 +9,7 @@
    out, stationarity in l and a is MacKay's fixed point. That these are the
    derivatives of logarithms and log-determinants is calculus, and not here. *)
 From mathcomp Require Import all_ssreflect all_algebra ring.
-From unigrn Require Import frame ridge.
+From unigrn Require Import frame separation ridge.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import Order.TTheory GRing.Theory Num.Theory.
 Local Open Scope ring_scope.
@@ -153,3 +153,78 @@ split=> [/eqP|e1].
 Qed.
 
 End FixedPoint.
+
+(* Soft prior, soft data: a Gaussian prior of means mu and standard deviations t is as many more
+   rows of data, one for each coefficient, observed at mu with noise of variance t^2. *)
+Section SoftData.
+Variables (R : realFieldType) (n q l : nat) (X : 'M[R]_(n, q)) (Y : 'M[R]_(n, l)).
+Variables (w : 'rV[R]_n) (s2 : R) (t : 'rV[R]_q) (mu : 'M[R]_(q, l)).
+
+(* minus the log joint density, without its constants; its prior centred at mu *)
+Definition minus_log_joint_at (B : 'M[R]_(q, l)) : R :=
+  wnorm2 w (Y - X *m B) / (2%:R * s2) +
+  \sum_k \sum_j (B k j - mu k j) ^+ 2 / (2%:R * t 0 k ^+ 2).
+
+Definition more_cells : 'M[R]_(n + q, q) := col_mx X 1%:M.
+Definition more_responses : 'M[R]_(n + q, l) := col_mx Y mu.
+Definition precisions : 'rV[R]_(n + q) :=
+  row_mx (\row_i (w 0 i / (2%:R * s2))) (\row_k (2%:R * t 0 k ^+ 2)^-1).
+
+Theorem soft_prior_is_soft_data B :
+  minus_log_joint_at B = wnorm2 precisions (more_responses - more_cells *m B).
+Proof.
+rewrite /minus_log_joint_at /wnorm2 big_split_ord /= mulr_suml.
+rewrite /more_responses /more_cells mul_col_mx mul1mx opp_col_mx add_col_mx; congr (_ + _).
+  apply: eq_bigr => i _; rewrite row_mxEl mxE mulrAC; congr (_ * _).
+  by apply: eq_bigr => j _; rewrite col_mxEu.
+apply: eq_bigr => k _; rewrite row_mxEr mxE mulr_sumr; apply: eq_bigr => j _.
+by rewrite col_mxEd [(mu - B) _ _]mxE [(- B) _ _]mxE mulrC -[(mu k j - _) ^+ 2]sqrrN opprB.
+Qed.
+
+End SoftData.
+
+(* a prior of mean 0 is the one above *)
+Theorem soft_prior_at_zero (R : realFieldType) (n q l : nat) (X : 'M[R]_(n, q))
+    (Y : 'M[R]_(n, l)) w s2 (t : 'rV[R]_q) B :
+  minus_log_joint_at X Y w s2 t 0 B = minus_log_joint_each X Y w s2 t B.
+Proof.
+congr (_ + _); apply: eq_bigr => k _; apply: eq_bigr => j _.
+by rewrite mxE subr0.
+Qed.
+
+(* The prior as an argument of the regularizer: a network whose edges are wider, t = on, where the
+   prior P of their target has the regulator, and t = off elsewhere. *)
+Section Prior.
+Variables (R : realFieldType) (n q p : nat) (X : 'M[R]_(n, q)) (Y : 'M[R]_(n, p)).
+Variables (w : 'rV[R]_n) (s2 on off : R).
+Hypothesis w_ge0 : forall i, 0 <= w 0 i.
+Hypothesis s2_gt0 : 0 < s2.
+Hypothesis on_gt0 : 0 < on.
+Hypothesis off_gt0 : 0 < off.
+
+Definition prior_width (P : 'I_p -> {set 'I_q}) j : 'rV[R]_q :=
+  \row_k (if k \in P j then on else off).
+Definition gaussian_data (B : 'M[R]_(q, p)) : R :=
+  \sum_j wnorm2 w (col j Y - X *m col j B) / (2%:R * s2).
+Definition gaussian_prior (B : 'M[R]_(q, p)) (P : 'I_p -> {set 'I_q}) : R :=
+  \sum_j \sum_k B k j ^+ 2 / (2%:R * prior_width P j 0 k ^+ 2).
+
+Theorem mode_given_prior P B :
+  argmin (@free _) (fun B => gaussian_data B + gaussian_prior B P) B <->
+  forall j, col j B = diag_mx (prior_width P j)
+                      *m ridge_solution w (X *m diag_mx (prior_width P j)) (col j Y) s2.
+Proof.
+pose f j (b : 'cV[R]_q) := minus_log_joint_each X (col j Y) w s2 (prior_width P j) b.
+have same B' : gaussian_data B' + gaussian_prior B' P = \sum_j f j (col j B').
+  rewrite -big_split; apply: eq_bigr => j _; congr (_ + _); apply: eq_bigr => k _.
+  by rewrite big_ord1 [col j B' k _]mxE.
+have t0 j k : 0 < prior_width P j 0 k by rewrite mxE; case: ifP.
+have sep := columns_separate (fun=> @free _) f B.
+have one j := map_is_ridge_each X (col j Y) (col j B) w_ge0 s2_gt0 (t0 j).
+split=> [[_ h] j|h].
+  apply/one/(sep.1 _ j); split=> // B' _; rewrite -!same; exact: h.
+split=> // B' _; rewrite !same.
+by have [_] := sep.2 (fun j => (one j).2 (h j)); apply.
+Qed.
+
+End Prior.

@@ -8,7 +8,7 @@
    factor part depends on S through its support only. The theorems assume that
    its minimum is attained for every support. *)
 From mathcomp Require Import all_ssreflect all_algebra ring.
-From unigrn Require Import frame blocks ridge completed_square.
+From unigrn Require Import frame blocks ridge completed_square hard_threshold.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import Order.TTheory GRing.Theory Num.Theory.
 Local Open Scope ring_scope.
@@ -379,3 +379,55 @@ split=> [/eqP|w].
 Qed.
 
 End SketchAndRelease.
+
+(* The prox of the factor part in the network: a hard threshold of every entry at the price that the
+   factors set, by the completed square. Ties may go either way. *)
+Section Threshold.
+Variables (R : realFieldType) (n m d : nat).
+Variables (P : 'M[bool]_(n, m)) (lam alpha beta : 'M[R]_(n, m)) (rho eta0 : R).
+Variables (f : factors R n m d) (step : R) (V : 'M[R]_(n, m)).
+Hypothesis step_gt0 : 0 < step.
+Hypothesis beta_neq0 : forall i j, beta i j != 0.
+Hypothesis lambeta_ge0 : forall i j, 0 <= lam i j * beta i j.
+Hypothesis eta0_ge0 : 0 <= eta0.
+
+Definition edge_price i j : R :=
+  price (lam i j) (alpha i j) (beta i j) eta0 (P i j) ((f.1^T *m f.2) i j).
+Definition proximal (S : 'M[R]_(n, m)) : R :=
+  norm2 (S - V) / (2%:R * step) + factor_part P lam alpha beta rho eta0 (support_of S) f.
+
+Lemma edge_price_ge0 i j : 0 <= edge_price i j.
+Proof. exact: le_trans eta0_ge0 (price_ge _ _ _ _ (lambeta_ge0 i j)). Qed.
+
+Lemma proximal_entries S : proximal S =
+  (\sum_i \sum_j priced step (edge_price i j) (V i j) (S i j))
+  + (\sum_i \sum_j lam i j * alpha i j * ((P i j)%:R - (f.1^T *m f.2) i j) ^+ 2
+     + rho * (norm2 f.1 + norm2 f.2)).
+Proof.
+rewrite /proximal /factor_part /norm2 mulr_suml !addrA; congr (_ + _).
+rewrite -!big_split; apply: eq_bigr => i _ /=; rewrite mulr_suml -!big_split.
+apply: eq_bigr => j _ /=; rewrite completed_square // /priced /edge_price !mxE.
+by rewrite [RHS]addrAC -addrA.
+Qed.
+
+Theorem filter_threshold S : argmin (@free _) proximal S <->
+  forall i j, (S i j = 0 /\ V i j ^+ 2 <= 2%:R * step * edge_price i j) \/
+              (S i j = V i j /\ 2%:R * step * edge_price i j <= V i j ^+ 2).
+Proof.
+pose F i j := priced step (edge_price i j) (V i j).
+have each i j x := hard_threshold (V i j) step_gt0 (edge_price_ge0 i j) x.
+split=> [[_ h] i j|h].
+- apply/each; split=> // x _.
+  pose S' : 'M[R]_(n, m) := \matrix_(k, s) (if (k == i) && (s == j) then x else S k s).
+  have := h S' I; rewrite !proximal_entries ler_add2r !pair_bigA (bigD1 (i, j)) //=.
+  rewrite [X in _ <= X](bigD1 (i, j)) //= [S' i j]mxE !eqxx /=.
+  set rest := \sum_(p | _) _; set rest' := \sum_(p | _) _.
+  suff -> : rest' = rest by rewrite ler_add2r.
+  apply: eq_bigr => -[k s] /= ne; rewrite [S' k s]mxE.
+  by move: ne; rewrite xpair_eqE => /negbTE ->.
+- split=> // S' _; rewrite !proximal_entries ler_add2r.
+  apply: ler_sum => i _; apply: ler_sum => j _.
+  by have [_] := (each i j (S i j)).2 (h i j); apply.
+Qed.
+
+End Threshold.

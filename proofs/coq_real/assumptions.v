@@ -12,3 +12,4 @@ Print Assumptions attained.smooth_part_attained.
 Print Assumptions attained.netrex_cf_attained.
 Print Assumptions attained.proposition_2_real.
 Print Assumptions attained.evidence_attained.
+Print Assumptions attained.prior_is_an_argument.

@@ -153,3 +153,36 @@ by split; [apply: netrex_cf_attained | apply: proposition_2_real].
 Qed.
 
 End Evidence.
+
+(* The prior as an argument: one function L_reg(S, V) of the network and of the layers of evidence
+   serves every prior. *)
+Section Argument.
+Variables (R : realType) (n m l d h : nat) (E : 'M[R]_(n, l)).
+Variables (e : seq R) (strength boost lambda_a lambda_s rho eta0 : R).
+Hypothesis strength_gt0 : 0 < strength.
+Hypothesis boost_gt0 : 0 < boost.
+Hypothesis lambda_a_gt0 : 0 < lambda_a.
+Hypothesis lambda_s_gt0 : 0 < lambda_s.
+Hypothesis rho_gt0 : 0 < rho.
+Hypothesis eta0_ge0 : 0 <= eta0.
+
+Theorem prior_is_an_argument : exists L_reg : 'M[R]_(n, m) -> ('I_h -> 'M[R]_(n, m)) -> R,
+  forall V, 1 < most (evidence V e) -> forall S,
+  argmin (@free _) (fun S : 'M[R]_(n, m) => L_data E lambda_a S + L_reg S V) S <->
+  exists A t, argmin (@free _) (@netrex_cf_of_evidence R n m l d h E V e strength boost
+    lambda_a lambda_s rho eta0) (S, A, t).
+Proof.
+pose good V (F : 'M[R]_(n, m) -> R) := 1 < most (evidence V e) -> forall S,
+  argmin (@free _) (fun S : 'M[R]_(n, m) => L_data E lambda_a S + F S) S <->
+  exists A t, argmin (@free _) (@netrex_cf_of_evidence R n m l d h E V e strength boost
+    lambda_a lambda_s rho eta0) (S, A, t).
+have [|F hF] := @choice _ _ good; last by exists (fun S V => F V S).
+move=> V; have [m1|m1] := boolP (1 < most (evidence V e)); last by exists (fun=> 0) => /idPn.
+have [_ [Phi Phi_min iff]] := @evidence_attained R n m l d h E V e strength boost lambda_a lambda_s
+  rho eta0 strength_gt0 boost_gt0 lambda_a_gt0 lambda_s_gt0 rho_gt0 eta0_ge0 m1.
+exists (L_reg lambda_s Phi) => _ S; split=> [best|[A [t /iff[]]]] //.
+have [[t et] _] := Phi_min (support_of S).
+by exists (activities E S lambda_a), t; apply/iff.
+Qed.
+
+End Argument.

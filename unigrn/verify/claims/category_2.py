@@ -327,7 +327,7 @@ def _map_claim() -> Claim:
         "category_2.map",
         "the posterior mode is a ridge with alpha = s^2 / t^2 at each edge, values up to scale and "
         "shift",
-        ("gaussian.map_is_ridge", "gaussian.map_is_ridge_each"),
+        ("gaussian.mode_given_prior", "gaussian.map_is_ridge", "gaussian.map_is_ridge_each"),
         twin,
         {
             "alpha = s^2 / t^4: widths as standard deviations": {

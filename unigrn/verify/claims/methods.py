@@ -126,9 +126,11 @@ def _ridge_claim(method: str, statement: str, masked: bool, alpha: float) -> Cla
     return claimed(
         f"methods.{method}",
         statement,
-        ("support.masked_regression_is_deletion", "ridge.ridge_argmin")
-        if masked
-        else ("ridge.ridge_argmin", "separation.targets_separate"),
+        (
+            "celloracle.proposition_1_ridge",
+            "celloracle.scaling_is_a_penalty",
+            "celloracle.self_edges_are_support",
+        ),
         Search(
             method, partial(_ridge, method=method, masked=masked, alpha=alpha), (_few_cells,), 1e-8
         ).slipped,
@@ -139,7 +141,7 @@ def _ridge_claim(method: str, statement: str, masked: bool, alpha: float) -> Cla
             "edges of genes to themselves": {"own": True},
             "the other mask": {"masked": not masked},
         },
-        covers="the ridge",
+        covers="the ridge, and the units of the regulators",
         share=0.5,
     )
 

@@ -178,7 +178,11 @@ def _threshold_claim() -> Claim:
     return claimed(
         "proposition_2.threshold",
         "the prox of the collaborative filter in theta keeps v where v^2 > 2 t h(R), else 0",
-        ("hard_threshold.hard_threshold_prox", "hard_threshold.hard_threshold_tie"),
+        (
+            "netrex_cf.filter_threshold",
+            "hard_threshold.hard_threshold_prox",
+            "hard_threshold.hard_threshold_tie",
+        ),
         Search("threshold", _threshold, (_even_networks, _even_points)).slipped,
         {
             "ties kept": {"rule": _cheaper_or_equal},
@@ -378,6 +382,7 @@ def _reduced_claim() -> Claim:
             "blocks.partial_equivalent",
             "ridge.activities_argmin",
             "attained.proposition_2_real",
+            "attained.prior_is_an_argument",
         ),
         twin,
         {
