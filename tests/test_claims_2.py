@@ -33,7 +33,8 @@ from unigrn.verify.instances import Instance, Point
 
 MODULES = (terms, proposition_2, category_2, methods, running, stepping)
 CLAIMS = {c.name: c for module in MODULES for c in module.CLAIMS}
-EXAMPLE = (networks.Network, running.Run, stepping.Drawn, stepping.Stream, Point, Instance)
+OWN = (stepping.Drawn, stepping.Stream, stepping.Ended)
+EXAMPLE = (networks.Network, running.Run, *OWN, Point, Instance)
 THEOREMS = Path(__file__).parent.parent / "proofs" / "coq" / "assumptions.v"
 EXAMPLES = 25
 

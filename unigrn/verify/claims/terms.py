@@ -597,9 +597,9 @@ PIECES = {
     "support": Piece(lambda h: u.support(), lambda h, d: _bounds(_only(d.support))),
     "sign and box": Piece(
         lambda h: u.sign() + u.box(-h.on, h.off),
-        lambda h, d: _bounds(tuple(f(a, b) for f, a, b in zip(
-            (np.maximum, np.minimum), _signs(d), (-h.on, h.off), strict=True
-        ))),
+        lambda h, d: _bounds(
+            (np.maximum(_signs(d)[0], -h.on), np.minimum(_signs(d)[1], h.off))
+        ),
     ),
     "budget": Piece(lambda h: u.budget(4), lambda h, d: {"spent": [("all", 4)]}),
     "budget on the prior": Piece(
