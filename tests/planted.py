@@ -6,8 +6,7 @@
 A change is a file, a text that stands there once, and the text in its place. The claims named are
 asked first, the others only with ``--all``; a change that they do not see is printed as NOT SEEN,
 and the command exits with 1 unless none is named: that change makes no difference, or none that a
-claim sees. The table PLANTED comes from two rounds of trying: FURTHER was
-written down before any of it was run.
+claim sees. FURTHER was written down before any of it was run.
 """
 
 from __future__ import annotations
