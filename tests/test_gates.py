@@ -19,6 +19,7 @@ EXAMPLE = (
     optimality.Problem,
     running.Run,
     stepping.Drawn,
+    stepping.Ended,
     stepping.Stream,
 )
 GATES = {gate.claim: gate for gate in gates()}

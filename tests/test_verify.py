@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -370,8 +371,9 @@ def failing(kind):
             raise ValueError("two\nlines")
         if kind == "stops":
             raise AssertionError
-        size = np.int64(examples) if kind == "int64" else examples
-        return Report("x", np.bool_(False), 1e-9, size, seed, {"objective": worst[kind]})
+        told: dict[str, Any] = {"holds": np.bool_(False), "worst": {"objective": worst[kind]}}
+        told["examples"] = np.int64(examples) if kind == "int64" else examples
+        return Report("x", tolerance=1e-9, seed=seed, **told)
 
     return check
 

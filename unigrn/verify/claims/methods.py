@@ -645,7 +645,7 @@ def _method(
     found = _measured(network, spec.replace(start=Waves()), groups[1])
     genes = [np.c_[one.view.x, one.E.T] for one in groups]
     known = network.prior.support * 1.0
-    marks = [np.ones(k) for k in (*known.shape, len(genes[0]))]
+    ones_q, ones_p, cells = (np.ones(k) for k in (*known.shape, len(genes[0])))
     mixed = network.rng(9).normal(0.4, 1.0, known.T.shape)  # rows of either sign: seldom in a fit
     rule = jax.jit(importlib.import_module("unigrn.methods.netrex_cf").row_normalised)
     out = [apart("score", np.asarray(rule(mixed.T, network.prior)), score(mixed).T)]
@@ -656,7 +656,9 @@ def _method(
         for k in range(STARTS):
             key = _key(0 if same_key else g, k)
             begin = np.asarray(jax.random.uniform(key, (), np.float64))
-            start = state_of(network, jax.tree.map(np.asarray, waves(known, *marks, begin)))
+            start = state_of(
+                network, jax.tree.map(np.asarray, waves(known, ones_q, ones_p, cells, begin))
+            )
             state, history = _descended(p, start, key, sample, same_columns, order=order, mu=mu)
             sign, R = _signs(state.A, state.S, x), state.X.T @ state.Y
             explained = _explained(p.E, state.S, state.A, 20, share, key).mean(axis=0)

@@ -1,4 +1,4 @@
-"""How a fit steps and sums: stochastic gradients on given draws, and sums in single precision."""
+"""How a fit steps, sums and ends: drawn gradients, single precision, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import unigrn as u
 from unigrn.data import Data
 from unigrn.methods.generative import Start
 from unigrn.moments import GroupSums
+from unigrn.solvers.optimality import Fit
+from unigrn.solvers.solver import Solver
+from unigrn.status import Status
+from unigrn.terms import Blocks
 from unigrn.verify.claims import Claim
 from unigrn.verify.claims.common import Search, apart, claimed, placed, prior_of
 from unigrn.verify.claims.running import GENES, KNOWN, OWN, SOURCES, TARGETS
@@ -292,4 +297,70 @@ def _sums_claim() -> Claim:
     )
 
 
-CLAIMS = (_stochastic_claim(), _sums_claim())
+# ------------------------------------------------------------------ methods.certificates
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Fits of a path that end with a residual each, above or below what is asked for."""
+
+    seed: int = 0
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """One for each fit; some say that they did not converge."""
+        return np.random.default_rng((self.seed, 14)).uniform(0.1, 2.0, 4)
+
+
+def _ends(terms: Any, view: Any, prior: Any, options: Any) -> Fit:
+    """Stand in for a solver: the ridge of a fit is the residual that it ends with."""
+    alpha = terms.regularizer.alpha
+    status = jnp.where(alpha > 1, Status.MAX_ITERATIONS, Status.CONVERGED).astype(jnp.int32)
+    steps = (1000 * alpha).astype(jnp.int32)
+    return Fit(Blocks(theta=jnp.zeros_like(prior.weight)), status, alpha, steps, 0 * alpha)
+
+
+def _told(ended: Ended, speaks: Any = np.max) -> list[Finding]:
+    """Compare the certificate of a target with the worst of its fits."""
+    values, _, _ = Drawn(ended.seed).data()
+    spec = u.Spec(u.least_squares(), u.ridge(1.0), u.support() + u.no_self())
+    spec = spec.replace(prior=prior_of(KNOWN, SOURCES, TARGETS))
+    spec = u.path(spec, "Ridge.alpha", tuple(ended.residuals), choose=None)
+    data = Data.from_arrays(values, GENES, dtype="float64")
+    own = Solver("stand-in", "moments", _ends)
+    found = u.fit(spec, data, regulators=SOURCES, targets=TARGETS, solver=own)
+    worst = np.full(found.residual.shape, float(speaks(ended.residuals)))
+    status = np.where(worst > 1, Status.MAX_ITERATIONS, Status.CONVERGED)
+    return [
+        apart("residual", found.residual, worst),
+        apart("status", found.status * 1.0, status * 1.0),
+        apart("steps", found.iterations * 1.0, np.floor(1000 * worst)),
+    ]
+
+
+def _ended() -> Any:
+    from hypothesis import strategies as st
+
+    return st.builds(Ended, seed=st.integers(0, 2**16))
+
+
+def _certificates_claim() -> Claim:
+    return claimed(
+        "methods.certificates",
+        "of the fits of a target the worst speaks: its status, residual and number of steps",
+        (),
+        Search("certificate = the worst of the fits", _told, (_ended,)).slipped,
+        {
+            "the best speaks": {"speaks": np.min},
+            "the mean speaks": {"speaks": np.mean},
+            "the first speaks": {"speaks": lambda values: values[0]},
+        },
+        reason="which of several numbers is told is checked, not proved",
+        share=0.2,
+    )
+
+
+CLAIMS = (_stochastic_claim(), _sums_claim(), _certificates_claim())

@@ -393,38 +393,44 @@ def _shaped(shape: str, instance: Instance, d: Names, at: list[Blocks], layered:
 # ------------------------------------------------------------------ terms.values
 
 
+def _readings(term: Any, view: View, prior: PriorView) -> dict[str, Callable[[Blocks], Any]]:
+    """Return the value of a term at a point, as its call has it and by whatever it offers."""
+    out: dict[str, Callable[[Blocks], Any]] = {"value": lambda v: term(v, view, prior)}
+    if term.quadratic is not None and (view.moments is not None or term.kind != "loss"):
+        q = term.quadratic(view, prior)
+        out["quadratic"] = lambda v: q.value(v.theta, view.moments)
+    if term.absolute is not None:
+        c = term.absolute(view, prior)
+        out["absolute"] = lambda v: jnp.sum(c * jnp.abs(v.theta))
+    if term.interval is not None:
+        low, high = term.interval(prior)
+        out["interval"] = lambda v: jnp.max(jnp.abs(v.theta - jnp.clip(v.theta, low, high)))
+    if term.allows is not None:
+        allowed = term.allows(prior)
+        out["allows"] = lambda v: jnp.max(jnp.where(allowed, 0, jnp.abs(v.theta)))
+    if term.budget is not None:
+        mask, most = term.budget(prior)
+        out["budget"] = lambda v: jnp.maximum(
+            jnp.sum((mask & (v.theta != 0)).astype(v.theta.dtype)) - most, 0
+        )
+    return out
+
+
 @jit
 def _offered(terms, at, view, prior):
-    """Every term at all points, and what it is there by whatever it offers of itself."""
-    first = jax.tree.map(lambda v: v[0], at)
-    axes = tuple(range(1, at.theta.ndim))
+    """Read every term at all points; prices, squares and bounds at the first."""
+    first, second = (jax.tree.map(lambda v, k=k: v[k], at) for k in (0, 1))
     out = []
     for term in terms:
         ready = term.prepare(view, prior)
-        found = {"value": jax.vmap(lambda v, t=ready: t(v, view, prior))(at)}
-        if ready.quadratic is not None and (view.moments is not None or ready.kind != "loss"):
-            q = ready.quadratic(view, prior)
-            found["quadratic"] = jax.vmap(lambda v, q=q: q.value(v.theta, view.moments))(at)
-        if ready.absolute is not None:
-            c = ready.absolute(view, prior)
-            found["absolute"] = jnp.sum(c[None] * jnp.abs(at.theta), axis=axes)
-        if ready.interval is not None:
-            off = jnp.abs(at.theta - jnp.clip(at.theta, *(b[None] for b in ready.interval(prior))))
-            found["interval"] = jnp.max(off, axis=axes)
-        if ready.allows is not None:
-            off = jnp.where(ready.allows(prior)[None], 0, jnp.abs(at.theta))
-            found["allows"] = jnp.max(off, axis=axes)
-        if ready.budget is not None:
-            mask, most = ready.budget(prior)
-            used = jnp.sum(jnp.where(mask[None], at.theta != 0, False), axis=axes)
-            found["budget"] = jnp.maximum(used - most, 0)
+        found = {k: jax.vmap(f)(at) for k, f in _readings(ready, view, prior).items()}
         if ready.price is not None:
             price = jnp.where(first.theta != 0, ready.price(first, view, prior), 0)
             found["price"] = jnp.sum(price)
         for b in ready.linear:
-            if first[b].ndim == 2 and at.theta.ndim == 3:
+            if first[b].ndim == 2 and first.theta.ndim == 2:
                 squares = ready.squares(b, first, view, prior)
-                found[f"squares {b}"] = squares.value(at[b][1]) - squares.value(first[b])
+                found[f"squares {b}"] = squares.value(second[b]) - squares.value(first[b])
         if ready.lipschitz is not None:
             found["lipschitz"] = ready.lipschitz(view, prior)
         out.append(found)
@@ -591,9 +597,9 @@ PIECES = {
     "support": Piece(lambda h: u.support(), lambda h, d: _bounds(_only(d.support))),
     "sign and box": Piece(
         lambda h: u.sign() + u.box(-h.on, h.off),
-        lambda h, d: _bounds(tuple(f(a, b) for f, a, b in zip(
-            (np.maximum, np.minimum), _signs(d), (-h.on, h.off), strict=True
-        ))),
+        lambda h, d: _bounds(
+            (np.maximum(_signs(d)[0], -h.on), np.minimum(_signs(d)[1], h.off))
+        ),
     ),
     "budget": Piece(lambda h: u.budget(4), lambda h, d: {"spent": [("all", 4)]}),
     "budget on the prior": Piece(
