@@ -161,7 +161,7 @@ def _gap_claim() -> Claim:
             "half the slope": {"slip": "half the slope"},
             "a dual vector that is not shrunk": {"slip": "dual vector as it is"},
         },
-        covers="that the gap bounds the distance from the optimum, and a checker in Coq; not the program",
+        covers="that a gap bounds the distance from the optimum, and a checker in Coq; not ours",
     )
 
 
