@@ -124,7 +124,7 @@ def _gaps(problem: Problem, slip: str = "") -> list[Finding]:
         if bound is None or np.isinf(got):
             found.append(Finding("finite", float((bound is None) != bool(np.isinf(got)))))
             continue
-        over = (Fraction(got) - (value - bound), Fraction(at_zero) - empty)
+        over = (Fraction(float(got)) - (value - bound), Fraction(float(at_zero)) - empty)
         sizes = (value - bound, empty)
         for kind, more, size in zip(("gap", "empty network"), over, sizes, strict=True):
             found.append(Finding(kind, np.inf if more < 0 else float(more / (size or 1))))
