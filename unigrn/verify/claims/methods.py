@@ -717,7 +717,7 @@ def _method_claim() -> Claim:
             "spread of the score with the denominator n": {"ddof": 0},
         },
         reason=NO_THEOREM,
-        share=0.4,
+        share=0.2,
     )
 
 
