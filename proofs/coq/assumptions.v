@@ -3,7 +3,7 @@
    theorem rests on no axiom. *)
 From unigrn Require Import frame separation support bootstrap ridge centring.
 From unigrn Require Import celloracle gaussian blocks completed_square hard_threshold netrex_cf.
-From unigrn Require Import evidence numbers computed duality certificate.
+From unigrn Require Import evidence rational numbers computed duality certificate.
 
 (* frame.v: strong equivalence *)
 Print Assumptions frame.equivalent_sym.
@@ -118,6 +118,9 @@ Print Assumptions netrex_cf.no_ridge_not_attained.
 Print Assumptions netrex_cf.sketch_and_release_gap.
 Print Assumptions netrex_cf.sketch_and_release_part.
 Print Assumptions netrex_cf.filter_threshold.
+
+(* rational.v: attainment depends on the field *)
+Print Assumptions rational.rational_not_attained.
 
 (* evidence.v: the weights of NetREX-CF from the prior *)
 Print Assumptions evidence.evidence_weights.
