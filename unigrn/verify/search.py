@@ -106,12 +106,14 @@ def search(
     examples: int,
     seed: int,
     needed: tuple[str, ...] = (),
+    shrink: bool = True,
 ) -> Report:
     """Look for an example at which ``check`` finds a deviation above the tolerance.
 
     A deviation that is not a number counts as infinite. The same seed draws the same examples,
     as long as neither Hypothesis nor the source (which it takes constants from) changes.
-    Where nothing was compared, or one of the ``needed`` kinds was not, nothing is shown.
+    Where nothing was compared, or one of the ``needed`` kinds was not, nothing is shown. Without
+    ``shrink`` the first counterexample is reported as it was drawn.
     """
     from hypothesis import HealthCheck, Phase, given, settings, strategies
     from hypothesis import seed as fixed_seed
@@ -129,7 +131,7 @@ def search(
         max_examples=examples,
         deadline=None,
         database=None,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
         suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]  # stub
         report_multiple_bugs=False,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -196,8 +196,9 @@ class Cells:
         return described(self)
 
 
-def _stated(cells: Cells, slip: str = "") -> list[Finding]:
-    """Compare the problem that a proof states with the rows of the cells, at any point."""
+@lru_cache(maxsize=64)  # the variants ask for the same cells
+def _proved(cells: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, Proof]:
+    """Return values, groups and weights of the cells, and the proof of what is fitted to them."""
     rng = np.random.default_rng((cells.seed, 22))
     group = rng.permutation(np.repeat(["a", "b"], (40, 25)))
     values = 3 + rng.normal(size=(65, 6)) * [1, 2, 0.5, 1, 3, 1]
@@ -206,7 +207,13 @@ def _stated(cells: Cells, slip: str = "") -> list[Finding]:
     solution = fit(
         _spec(cells.form), values, SOURCES, TARGETS, np.ones((4, 3)), group.tolist(), weights
     )
-    proof, found = certify(solution), []
+    return values, group, weights, certify(solution)
+
+
+def _stated(cells: Cells, slip: str = "") -> list[Finding]:
+    """Compare the problem that a proof states with the rows of the cells, at any point."""
+    rng = np.random.default_rng((cells.seed, 23))
+    (values, group, weights, proof), found = _proved(cells), []
     unit = values / values.std(axis=0)
     w = np.ones(65) if weights is None or slip == "cells of one weight" else weights
     for g, name in enumerate(proof.groups):
@@ -263,7 +270,7 @@ def _problem_claim() -> Claim:
             "not centred": {"slip": "not centred"},
         },
         reason="that a program states the problem of its cells is checked, not proved",
-        share=0.4,
+        share=0.3,
     )
 
 

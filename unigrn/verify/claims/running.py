@@ -9,6 +9,7 @@ of the streams, and the padded lengths that some are drawn for.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -396,6 +397,7 @@ def _spec(run: Run) -> Spec:
     return spec
 
 
+@functools.lru_cache(maxsize=128)  # the variants ask for the same runs
 def _shipped(run: Run) -> Found:
     """Columns of the edge table (groups, regulators, targets) and numbers of the targets."""
     values, group, weights = run.data()
