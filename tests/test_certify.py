@@ -322,6 +322,14 @@ def with_objects(arrays):
     arrays["theta"] = arrays["theta"].astype(object)
 
 
+def with_texts(arrays):
+    arrays["gap"] = arrays["gap"].astype(str)
+
+
+def with_a_number_for_names(arrays):
+    arrays["groups"] = np.array(1.0)
+
+
 def without_penalty(arrays):
     arrays["l1"] = arrays["l1"] * 0.5
 
@@ -347,6 +355,9 @@ TAMPERED = {
     "a larger dual scale": (change_proof(scaled("shrink", 1.5)), 1),
     "not finite": (change_proof(scaled("factor", np.nan)), 2),
     "objects": (change_proof(with_objects), 2),
+    "texts for numbers": (change_proof(with_texts), 2),
+    "a number for names": (change_proof(with_a_number_for_names), 2),
+    "weights taken out": (change_table(lambda t: t.drop(columns="weight")), 2),
     "a proof that the network does not know": (change_proof(lambda arrays: None, False), 2),
     "half a file": (lambda out: _cut(proofs.beside(out)), 2),
 }

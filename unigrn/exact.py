@@ -60,9 +60,6 @@ class Exact:
     def __mul__(self, other: Exact) -> Exact:
         return Exact(self.n * other.n, self.e + other.e)
 
-    def __abs__(self) -> Exact:
-        return Exact(abs(self.n), self.e)
-
     def __matmul__(self, other: Exact) -> Exact:
         """Multiply matrices limb by limb: double precision holds each sum of products exactly."""
         out = np.zeros((self.n.shape[0], other.n.shape[1]), object)
@@ -138,18 +135,21 @@ class Proof:
 
     def check_form(self) -> None:
         """Refuse arrays that do not fit together, or hold what no proof may hold."""
-        g, p, n, q = (len(v) for v in (self.groups, self.targets, self.candidate, self.regulators))
+        g, p, n, q = (v.size for v in (self.groups, self.targets, self.candidate, self.regulators))
         r = self.factor.shape[1] if self.factor.ndim == 3 else -1
-        shapes = {"factor": (g, r, q), "response": (g, r, p), "indptr": (p + 1,)}
+        names = {"regulators": (q,), "targets": (p,), "groups": (g,)}
+        shapes = {"factor": (g, r, q), "response": (g, r, p)}
         shapes |= dict.fromkeys(("scale", "shrink", "gap", "worth"), (g, p))
         shapes |= dict.fromkeys(("l1", "l2", "low", "high", "theta", "dual"), (g, n))
-        wrong = [k for k, shape in shapes.items() if getattr(self, k).shape != shape]
-        for k in ("regulators", "targets", "groups"):
-            wrong += [k] * (len(np.unique(getattr(self, k))) < len(getattr(self, k)))
-        for k in ("factor", "response", "scale", "l1", "l2", "shrink"):
-            wrong += [k] * (not np.isfinite(getattr(self, k)).all())
-        for k in ("scale", "l1", "l2", "high"):
-            wrong += [k] * (not (getattr(self, k) >= 0).all())
+        places = {"indptr": (p + 1,), "candidate": (n,)}
+        for kind, some in (("U", names), ("i", places), ("f", shapes)):
+            for k, shape in some.items():
+                if getattr(self, k).shape != shape or getattr(self, k).dtype.kind != kind:
+                    raise ValueError(f"its arrays are not those of one problem: {k}")
+        wrong = [k for k in names if len(np.unique(getattr(self, k))) < getattr(self, k).size]
+        finite = ("factor", "response", "scale", "l1", "l2", "shrink")
+        wrong += [k for k in finite if not np.isfinite(getattr(self, k)).all()]
+        wrong += [k for k in ("scale", "l1", "l2", "high") if not (getattr(self, k) >= 0).all()]
         wrong += ["low"] * (not (self.low <= 0).all())
         sizes = np.diff(self.indptr)
         if wrong or self.indptr[0] != 0 or (sizes < 0).any() or sizes.sum() != n:
@@ -209,7 +209,7 @@ def _part(proof: Proof, group: int, factor: Exact, part: slice) -> tuple[np.ndar
         inner, edge = (w * w).over(Exact.of(4.0) * l2), w * top - l2 * top * top
         least = min(inner.e, edge.e)
         cost = cost + Exact(np.where(beyond, edge.at(least), inner.at(least)), least)
-    penalty = l1 * abs(x) + l2 * x * x + cost
+    penalty = l1 * Exact(abs(x.n), x.e) + l2 * x * x + cost
     fit = (rest * rest + u * u - Exact.of(2.0) * u * z).sum()
     gap = (a * fit + penalty.sum()).upwards()
     return np.where(bounded, gap, np.inf), (a * (z * z).sum()).upwards()

@@ -132,7 +132,10 @@ def check(
     from unigrn.files import read_edges, read_proof
 
     proof = read_proof(network)
-    gap, wrong = checked(proof, read_edges(network), part)
+    edges = read_edges(network)
+    if "weight" not in edges.columns:
+        raise Refusal(f"{network!r} has no column weight; needed the coefficients that were proved")
+    gap, wrong = checked(proof, edges, part)
     far = int((~(gap <= within)).sum())
     if far:
         wrong.append(f"{far:,} of {gap.size:,} fits are not within {within:g} of their optimum")
