@@ -78,7 +78,7 @@ def mutants(module: str) -> list[Mutant]:
     """Return every change of a module, each once."""
     out: dict[tuple[str, ...], Mutant] = {}
     for number, (_, node, new) in enumerate(sites(ast.parse(files()[module].read_text()))):
-        at = node if hasattr(node, "lineno") else next(ast.iter_child_nodes(node))
+        at: Any = node if hasattr(node, "lineno") else next(ast.iter_child_nodes(node))
         texts = (ast.unparse(node), ast.unparse(new))
         mutant = Mutant(module, at.lineno, at.col_offset, *texts, number)
         out.setdefault(mutant.key, mutant)
@@ -114,7 +114,8 @@ class Changed(importlib.machinery.SourceFileLoader):
             def visit(self, at):
                 return ast.copy_location(new, at) if at is node else self.generic_visit(at)
 
-        return compile(ast.fix_missing_locations(Change().visit(tree)), self.path, "exec")
+        changed: Any = ast.fix_missing_locations(Change().visit(tree))
+        return compile(changed, self.path, "exec")
 
 
 # ------------------------------------------------------------------ processes
@@ -152,12 +153,14 @@ def forked(work: Callable[[Say], None], wall: float = WALL, fill: bool = False) 
 def _prepare(fill: bool) -> None:
     """Read XLA's programs from the cache, and write them there only where nothing is changed."""
     import jax
-    from hypothesis.internal.conjecture import engine
+    from hypothesis.internal.conjecture.engine import ConjectureRunner
 
     jax.config.update("jax_compilation_cache_dir", str(CACHE / "xla"))
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0 if fill else 1e9)
-    engine.ConjectureRunner.shrink_interesting_examples = lambda self: None  # any failure will do
+    for name in list(vars(ConjectureRunner)):
+        if name.startswith("shrink_interesting"):  # any failure will do, large or small
+            setattr(ConjectureRunner, name, lambda self: None)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
 
