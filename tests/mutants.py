@@ -196,12 +196,14 @@ class Recorder:
         self.say = say
         self.names = {str(path): module for module, path in files().items()}
         self.lines: dict[str, set[int]] = {}
-        for module in self.names.values():  # what runs on import is no evidence of a test
-            importlib.import_module(module.removesuffix(".__init__"))
-        importlib.import_module(CLAIMS).claims()
+        self.function: Any = None
         self.began = time.process_time()
         threading.settrace(self.trace)
         sys.settrace(self.trace)
+        for module in self.names.values():
+            importlib.import_module(module.removesuffix(".__init__"))
+        importlib.import_module(CLAIMS).claims()
+        self.tell("import")
 
     def trace(self, frame, event, argument):
         """Trace the functions of the modules, line by line."""
@@ -217,9 +219,11 @@ class Recorder:
         self.say(json.dumps([name, round(seconds, 2), {m: sorted(n) for m, n in lines.items()}]))
 
     def pytest_runtest_setup(self, item):
-        import jax
+        if item.function is not self.function:
+            import jax
 
-        jax.clear_caches()  # what is compiled does not run its lines again
+            jax.clear_caches()  # what is compiled does not run its lines again
+        self.function = item.function
         self.tell("setup")
 
     def pytest_runtest_call(self, item):
@@ -237,12 +241,12 @@ def record(tests: list[str]) -> Evidence:
     )
     source = b"".join(p.read_bytes() for p in sorted((ROOT / "unigrn").rglob("*.py")))
     out: Evidence = {}
-    for name in [*listed, *(f"tests/test_{test}.py" for test in tests)]:
+    for name in ["import", *listed, *(f"tests/test_{test}.py" for test in tests)]:
         text = (ROOT / name).read_bytes() if name.endswith(".py") else b""
         digest = hashlib.sha256(source + text).hexdigest()[:16]
         place = CACHE / "lines" / f"{name.replace('/', '.')} {digest}.json"
         if not place.exists():
-            print(f"recording {name}", flush=True)
+            print(f"{time.strftime('%X')} recording {name}", flush=True)
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(json.dumps(_recorded(name)))
         out |= json.loads(place.read_text())
@@ -256,29 +260,36 @@ def _recorded(name: str) -> Evidence:
         recorder = Recorder(say)
         if name.endswith(".py"):
             run_tests(recorder, name)
-        else:
+        elif name != "import":
             recorder.tell(name if check_claim(name) else "")
 
-    said = forked(work, fill=True)
+    said = forked(work, 10 * WALL, fill=True)
     if not said or not said[-1].startswith("["):
         raise RuntimeError(f"{name} of the unchanged package ended in {said[-1:]}")
     entries = [json.loads(line) for line in said]
     fixtures = [lines for kind, _, lines in entries if kind == "setup"]
     out: Evidence = {}
     for key, seconds, lines in entries:
-        if key not in ("setup", ""):
+        if key == name or key.startswith("tests/"):
             ran = {m: {n for e in (lines, *fixtures) for n in e.get(m, ())} for m in files()}
             out[key] = (seconds, {m: sorted(numbers) for m, numbers in ran.items() if numbers})
     return out
 
 
 def relevant(mutant: Mutant, evidence: Evidence) -> list[str]:
-    """Return what runs the changed lines, claims before tests, the quick ones first."""
+    """Return what runs the changed lines, claims before tests, the quick ones first.
+
+    What only an import runs, everything may show.
+    """
+    runs = {n: set(lines.get(mutant.module, ())) for n, (_, lines) in evidence.items()}
+    ran: set[str] = set()
     for wanted in _lines(mutant):
-        ran = [n for n, e in evidence.items() if not wanted.isdisjoint(e[1].get(mutant.module, ()))]
-        if ran:
-            return sorted(ran, key=lambda n: (not n.startswith("claim "), evidence[n][0]))
-    return []
+        ran = {n for n, lines in runs.items() if wanted & lines}
+        if ran - {"import"}:
+            break
+    if ran == {"import"}:
+        ran = set(evidence)
+    return sorted(ran - {"import"}, key=lambda n: (not n.startswith("claim "), evidence[n][0]))
 
 
 def _lines(mutant: Mutant) -> Iterator[set[int]]:
