@@ -41,7 +41,7 @@ MODULES = (
     "methods/* terms losses regularizers constraints moments replicates ensembles problem run/* "
     "solvers/*"
 )
-TESTS = "frame methods linear api generative celloracle terms promise solvers plan"
+TESTS = "frame methods linear api generative terms promise solvers plan extend celloracle"
 LONG, MOST = 20.0, 60.0  # seconds of a test that is left out, and of all tests of a mutant
 SPARE, WALL = 30.0, 1200.0  # seconds that one may take beyond 5 times its own, and a mutant at all
 MEMORY = 8 << 30  # bytes that a mutant may take
