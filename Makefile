@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick oldest newest lint benchmark proofs gates clean
+.PHONY: help demo test quick oldest newest lint benchmark mutants proofs gates clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ lint: $(VENV)/.installed ## check style with ruff and types with pyright
 
 benchmark: $(VENV)/.installed-benchmark ## time unigrn beside scikit-learn and plain NumPy
 	$(BIN)/python examples/benchmarks/run.py $(BENCHMARK_FLAGS)
+
+mutants: $(VENV)/.installed ## change the code in small wrong ways, and count what claims and tests see
+	$(BIN)/python tests/mutants.py $(MUTANTS_FLAGS)
 
 # Coq and the libraries that the proofs stand on, as Debian names them.
 COQ := coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra libcoq-mathcomp-algebra-tactics \
