@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from unigrn import progress
 from unigrn.backend import precision
@@ -92,7 +93,8 @@ def certify(solution: Solution) -> Proof:
         for part, sums, _ in passes(state):
             for group, moments in enumerate(sums):
                 _state_problem(state, group, moments, part, solution.weights[group], stated)
-                factors[group], response = _factored(moments, len(state.x), len(part), stated)
+                with threadpool_limits(1, "blas"):  # sums that do not depend on the cores
+                    factors[group], response = _factored(moments, len(state.x), len(part), stated)
                 responses[group].append(response)
                 progress.report("stating problems", group + 1, g)
     rows = max(len(f) for f in factors)
@@ -120,7 +122,8 @@ def certify(solution: Solution) -> Proof:
         proof.check_form()
     except ValueError as error:
         raise PlanError(f"{plan.spec.name} cannot be certified exactly: {error}") from None
-    proof = _with_duals(proof)
+    with threadpool_limits(1, "blas"):
+        proof = _with_duals(proof)
     gap, worth = prove(proof)
     gap = np.where(np.isin(solution.status, (Status.NOT_FINITE,)), np.inf, gap)
     return replace(proof, gap=gap, worth=worth)
