@@ -131,6 +131,22 @@ def test_the_moments_are_those_of_the_cells(form):
         np.testing.assert_allclose(f.T @ z, (x.T * w) @ y, rtol=0, atol=1e-9 * np.sum(f**2))
 
 
+@pytest.mark.parametrize("intercept", [True, False])
+def test_passes_over_the_targets_are_one_problem_also_where_a_pass_has_no_candidate(
+    intercept, monkeypatch
+):
+    known = unigrn.Prior.from_dict({t: SOURCES[2:] for t in TARGETS[3:]})
+    loss = unigrn.least_squares(intercept=intercept)
+    spec = unigrn.Spec(loss, unigrn.l1(5.0), unigrn.support(), prior=known)
+    whole = certify(unigrn.fit(spec, data(), regulators=SOURCES, targets=TARGETS))
+    monkeypatch.setattr(unigrn.Plan, "width", lambda plan: 2)
+    parts = certify(unigrn.fit(spec, data(), regulators=SOURCES, targets=TARGETS))
+    assert relative(parts.gap, parts.worth).max() < 1e-9
+    np.testing.assert_allclose(parts.gap[0, :2], 0)
+    for a, b in ((whole.response, parts.response), (whole.theta, parts.theta)):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(a).max())
+
+
 def test_no_feasible_point_is_better_than_the_bound_and_a_bad_one_is_seen():
     rng = np.random.default_rng(0)
     for form in ("lasso", "signs", "box"):

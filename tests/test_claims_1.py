@@ -45,6 +45,15 @@ def test_the_claims_are_those_of_their_pages():
     ]
 
 
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda c: c.name)
+def test_a_claim_holds_on_other_draws(claim):
+    report = claim.check(count(claim), 1)  # those of seed 0: tests/test_gates.py
+    assert report.holds, str(report)
+    assert report.worst and report.deviation <= report.tolerance
+    if claim.kind != "counterexample":
+        assert report.examples >= count(claim) and report.counterexample is None
+
+
 @pytest.mark.parametrize(
     "name, kinds",
     [

@@ -7,7 +7,15 @@ from dataclasses import replace
 import pytest
 from gates import Gate, gates, judged, lines
 
-from unigrn.verify.claims import claims, networks, optimality, running, stepping
+from unigrn.verify.claims import (
+    claims,
+    frame,
+    networks,
+    optimality,
+    proposition_1,
+    running,
+    stepping,
+)
 from unigrn.verify.instances import Instance, Point
 from unigrn.verify.table import EXAMPLES, verify
 
@@ -51,6 +59,18 @@ def test_a_counterexample_is_shown(name, rows):
             assert repr(item) in str(report)
             if not isinstance(item, str):  # ready to be pasted
                 assert eval(repr(item), {cls.__name__: cls for cls in EXAMPLE}) == item
+
+
+@pytest.mark.parametrize("claim", [*frame.CLAIMS, *proposition_1.CLAIMS], ids=lambda c: c.name)
+def test_what_refutes_a_variant_does_not_refute_the_claim(claim, rows):
+    for variant in claim.variants:
+        example = rows[claim.name].variants[variant.name].counterexample
+        if example is None:  # formulations that are the same do not part
+            assert claim.kind == "counterexample"
+            continue
+        wrong = max(f.deviation for f in variant.check.at(*example))
+        right = max(f.deviation for f in claim.check.at(*example))
+        assert not wrong <= variant.check.tolerance and right <= claim.check.tolerance
 
 
 def test_a_gate_fails_where_a_claim_is_looser_or_fails_and_an_open_one_where_it_passes(rows):

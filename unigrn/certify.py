@@ -9,7 +9,7 @@ has a kink: it need not be good, and nothing is trusted that it claims.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -22,16 +22,16 @@ from unigrn import progress
 from unigrn.backend import precision
 from unigrn.exact import Proof, prove
 from unigrn.planner import Plan, PlanError
-from unigrn.run.separable import laid_out, passes
+from unigrn.run.separable import laid_out, passes, places_of
 from unigrn.run.state import State
 from unigrn.solution import Solution
 from unigrn.solvers import batching
 from unigrn.solvers.batching import Members
 from unigrn.spec import Shape, Slots
-from unigrn.status import Status
 from unigrn.terms import Blocks, Moments, PriorView, View, parts
 
 WHOLE = {"rows": "rows of cells", "network": "the whole network", "groups": "all groups at once"}
+Sums = tuple[np.ndarray, ...]  # of a pass: gram, cross, square, count, means of x and of y
 AGREE = 1e-6  # relative difference of the stated problem's objective from that of the terms
 
 
@@ -87,20 +87,19 @@ def certify(solution: Solution) -> Proof:
         state = State(plan, solution.seed)
         g, p, n = state.groups, len(problem.targets), len(problem.candidate)
         names = ("l1", "l2", "low", "high")
-        stated = {name: np.zeros((g, n)) for name in names}
-        stated["scale"], response = np.zeros((g, p)), None
-        factors, responses = [np.zeros((0, 0))] * g, [[] for _ in range(g)]
+        stated: dict[str, Any] = {name: np.zeros((g, n)) for name in names}
+        stated |= {"scale": np.zeros((g, p)), "uncentred": False}
+        taken: list[list[Sums]] = [[] for _ in range(g)]
         for part, sums, _ in passes(state):
             for group, moments in enumerate(sums):
                 _state_problem(state, group, moments, part, solution.weights[group], stated)
-                with threadpool_limits(1, "blas"):  # sums that do not depend on the cores
-                    factors[group], response = _factored(moments, len(state.x), len(part), stated)
-                responses[group].append(response)
+                taken[group].append(_sums(moments, len(state.x), len(part)))
                 progress.report("stating problems", group + 1, g)
-    rows = max(len(f) for f in factors)
-    factor = np.stack([np.pad(f, ((0, rows - len(f)), (0, 0))) for f in factors])
-    response = np.stack(
-        [np.pad(np.concatenate(z, axis=1), ((0, rows - len(z[0])), (0, 0))) for z in responses]
+    with threadpool_limits(1, "blas"):  # sums that do not depend on the cores
+        factors, responses = zip(*(_factored(s, stated["uncentred"]) for s in taken), strict=True)
+    factor, response = (
+        np.stack([np.pad(v, ((0, max(map(len, factors)) - len(v)), (0, 0))) for v in some])
+        for some in (factors, responses)
     )
     proof = Proof(
         problem.regulators,
@@ -125,7 +124,6 @@ def certify(solution: Solution) -> Proof:
     with threadpool_limits(1, "blas"):
         proof = _with_duals(proof)
     gap, worth = prove(proof)
-    gap = np.where(np.isin(solution.status, (Status.NOT_FINITE,)), np.inf, gap)
     return replace(proof, gap=gap, worth=worth)
 
 
@@ -182,8 +180,7 @@ def _state_problem(
     problem = state.problem
     for own, terms, source, members in laid_out(state, group, moments, part):
         k, count = members.tasks.table.shape[1], len(own)
-        inside = np.arange(k)[None, :] < problem.sizes[own][:, None]
-        entry = (problem.indptr[own][:, None] + np.arange(k))[inside]
+        inside, entry = places_of(problem, own, k)
         theta = np.zeros((members.tasks.row.size, k))
         theta[:count][inside] = np.nan_to_num(weights[entry])
         found = _statements(state.plan.shape, terms, source, members, theta)
@@ -194,7 +191,7 @@ def _state_problem(
             stated[name][group, entry] = found[name][inside].astype(kind)
         stated["scale"][group, own] = found["scale"]
         plain, apart, size = found["about"].T
-        stated["uncentred"] = bool(plain.any())
+        stated["uncentred"] |= bool(plain.any())
         if (apart > AGREE * size).any():
             worst = str(problem.targets[own[np.argmax(apart / np.maximum(size, 1e-300))]])
             raise PlanError(
@@ -204,27 +201,29 @@ def _state_problem(
             )
 
 
-def _factored(moments: Moments, q: int, p: int, stated: Any) -> tuple[np.ndarray, np.ndarray]:
+def _sums(moments: Moments, q: int, p: int) -> Sums:
+    """Take the moments of one pass to the host, without padding."""
+    gram, cross, square, count, x, y = (
+        np.asarray(getattr(moments, f.name), np.float64)[0] for f in fields(Moments)
+    )
+    return gram[:q, :q], cross[:q, :p], square[:p], count, x[:q], y[:p]
+
+
+def _factored(passes: list[Sums], uncentred: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return F (r, q) and z (r, p) with F'F the Gram matrix and F'z the cross moments."""
-    gram, cross, square = (np.asarray(v, np.float64)[0] for v in _three(moments))
-    gram, cross, square = gram[:q, :q], cross[:q, :p], square[:p]
-    if stated["uncentred"]:
-        count, x, y = (np.asarray(v)[0] for v in (moments.count, moments.mean_x, moments.mean_y))
-        gram = gram + count * np.outer(x[:q], x[:q])
-        cross = cross + count * np.outer(x[:q], y[:p])
-        square = square + count * y[:p] ** 2
+    gram, _, _, count, x, _ = passes[0]  # every pass has the regulators' own
+    cross, square, y = (np.concatenate([s[i] for s in passes], axis=-1) for i in (1, 2, 5))
+    if uncentred:
+        gram = gram + count * np.outer(x, x)
+        cross, square = cross + count * np.outer(x, y), square + count * y**2
     values, vectors = np.linalg.eigh(gram)
-    keep = values > 1e-3 * np.finfo(float).eps * max(values[-1], 0) if q else values > 0
+    keep = values > 1e-3 * np.finfo(float).eps * max(values[-1], 0) if len(values) else values > 0
     root = np.sqrt(values[keep])[:, None]
     factor = root * vectors[:, keep].T
     response = (vectors[:, keep].T @ cross) / root
     # What rounding makes of directions without cells is no more than a target has in all.
     most = np.sqrt(square)[None, :]
     return _rounded(factor), _rounded(np.clip(response, -most, most))
-
-
-def _three(moments: Moments) -> tuple[Any, Any, Any]:
-    return moments.gram, moments.cross, moments.square
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

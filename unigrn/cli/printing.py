@@ -20,8 +20,12 @@ STDOUT = "-"
 def written_files(output: str, proved: bool = False) -> list[str]:
     """Return the files that writing a network to ``output`` makes."""
     whole = output.lower().endswith((".parquet", ".graphml", ".h5ad", *FIGURES))
-    proof = [f"{output}.proof.npz"] * proved
-    return [output, *proof] if whole else [output, f"{output}.meta.json", *proof]
+    names = [output] if whole else [output, f"{output}.meta.json"]
+    if proved:
+        from unigrn.files import proof
+
+        names.append(proof.beside(output))
+    return names
 
 
 def check_replaceable(output: str, force: bool, proved: bool = False) -> None:

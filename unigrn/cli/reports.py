@@ -112,8 +112,9 @@ def check(
         str, typer.Argument(metavar="NETWORK", help="A network of infer --certify.")
     ],
     within: Annotated[
-        float, typer.Option(metavar="X", help="Largest relative gap that a fit may have.")
-    ] = 1e-6,
+        float | None,
+        typer.Option(metavar="X", help="Largest relative gap of a fit. Default: 1e-6."),
+    ] = None,
     part: Annotated[
         bool, typer.Option("--part", help="Edges may be missing, as after a filter.")
     ] = False,
@@ -126,11 +127,13 @@ def check(
     Exits with 1 where anything differs.
     """
     check_file(network, "NETWORK")
-    if not within >= 0:
+    if within is not None and not within >= 0:
         raise Refusal(f"--within is {within}; needed a number >= 0")
+    from unigrn.edges import WITHIN, exact_line
     from unigrn.exact import check as checked
     from unigrn.files import read_edges, read_proof
 
+    within = WITHIN if within is None else within
     proof = read_proof(network)
     edges = read_edges(network)
     if "weight" not in edges.columns:
@@ -145,8 +148,6 @@ def check(
         found["largest_relative_gap"] = worst if worst < float("inf") else None
         print(json.dumps(found, indent=2))
     else:
-        from unigrn.edges import exact_line
-
         print(exact_line(proof, gap, within))
         indent([f"REFUSED: {text}" for text in wrong])
     if wrong:

@@ -16,7 +16,7 @@ from unigrn.backend import side_by_side
 from unigrn.binding import laid, places
 from unigrn.data import Block
 from unigrn.moments import GroupSums, padded, padded_rows
-from unigrn.problem import Tasks, bucket, chunk_size
+from unigrn.problem import Problem, Tasks, bucket, chunk_size
 from unigrn.run import reading
 from unigrn.run.finish import finish_group
 from unigrn.run.state import State, kept
@@ -314,14 +314,18 @@ def tasks_of(state: State, own, columns, width: int, first, table, inverse, step
     return Tasks(target, number, start, row, table, system, variant, held, offset, inverse)
 
 
+def places_of(problem: Problem, own: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where rows of ``width`` padded candidates are real, (targets, width), and their entries."""
+    inside = np.arange(width)[None, :] < problem.sizes[own][:, None]
+    return inside, (problem.indptr[own][:, None] + np.arange(width))[inside]
+
+
 def store(state: State, group: int, own: np.ndarray, outcome: Outcome) -> None:
     """Put what a compiled call gave back to its entries."""
     problem, count = state.problem, len(own)
-    sizes = problem.sizes[own]
     for name, values in outcome.edges.items():
         values = np.asarray(values)[:, :count]
-        inside = np.arange(values.shape[2])[None, :] < sizes[:, None]
-        entry = (problem.indptr[own][:, None] + np.arange(values.shape[2]))[inside]
+        inside, entry = places_of(problem, own, values.shape[2])
         table = kept(state.edges, name, (len(values), len(problem.candidate)), values.dtype)
         table[:, entry] = values[:, inside]
     numbers = outcome.numbers | {
@@ -341,9 +345,7 @@ def store_block(state: State, group: int, name: str, own: np.ndarray, values: np
     axes = dict(state.plan.shape.axes).get(name, ())
     per_edge = axes[:1] == ("regulators",) or (not axes and values.ndim == 2)
     if per_edge and values.ndim == 2:
-        sizes = problem.sizes[own]
-        inside = np.arange(values.shape[1])[None, :] < sizes[:, None]
-        entry = (problem.indptr[own][:, None] + np.arange(values.shape[1]))[inside]
+        inside, entry = places_of(problem, own, values.shape[1])
         table = kept(state.by_entry, name, state.weights.shape, values.dtype)
         table[group, entry] = values[inside]
         return

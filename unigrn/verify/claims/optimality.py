@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -149,12 +149,7 @@ def _gap_claim() -> Claim:
         "the gap that a network's proof states is that of rational arithmetic, rounded upwards in "
         "its last digit; where no bound is finite, it is infinite",
         ("duality.weak_duality", "duality.certified", "certificate.check_sound"),
-        lambda slip="": Search(
-            "gap in whole numbers = gap in fractions",
-            partial(_gaps, slip=slip),
-            (_problems,),
-            2.0**-50,
-        ),
+        Search("gap in whole numbers = gap in fractions", _gaps, (_problems,), 2.0**-50).slipped,
         {
             "bounds left out": {"slip": "bounds left out"},
             "prices left out": {"slip": "prices left out"},
@@ -260,9 +255,7 @@ def _problem_claim() -> Claim:
         "exact_optimality.problem",
         "what a network's proof states in numbers is the objective of its method on the cells",
         (),
-        lambda slip="": Search(
-            "stated problem = rows of the cells", partial(_stated, slip=slip), (_cells,), 1e-9
-        ),
+        Search("stated problem = rows of the cells", _stated, (_cells,), 1e-9).slipped,
         {
             "cells of one weight": {"slip": "cells of one weight"},
             "cells of the other group": {"slip": "cells of the other group"},

@@ -282,9 +282,7 @@ def _sums_claim() -> Claim:
         "sums over cells in single precision are those of double precision, however many blocks "
         "they come in and however large the means are",
         (),
-        lambda slip="": Search(
-            "sums in single precision = in double", partial(_added, slip=slip), (_streams,), 4e-6
-        ),
+        Search("sums in single precision = in double", _added, (_streams,), 4e-6).slipped,
         {
             "sums without compensation": {"slip": "not compensated"},
             "sums that are not centred": {"slip": "not centred"},
