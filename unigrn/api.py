@@ -157,7 +157,8 @@ def _prepare(data: Data, prior, method, regulators, targets, hyper) -> Plan:
     build, name, options = bind(method, hyper)
     spec = _built(build, _prior(prior), method) if build is not None else method
     if build is not None and spec.name == "spec":
-        spec = spec.replace(name=getattr(method, "__name__", "spec"))
+        own = method.rpartition(":")[2] if isinstance(method, str) else "spec"
+        spec = spec.replace(name=getattr(method, "__name__", own))
     if build is None and prior is not None:
         if spec.prior is not None and prior is not spec.prior:
             raise ValueError("the Spec has a prior of its own; pass prior=None, or a Spec without")

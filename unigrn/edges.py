@@ -131,10 +131,10 @@ def filtered(
             continue
         step[column] = bound
         if column not in edges.columns:
-            ask = "ask infer for permutations=2, or " if column == "fdr" else ""
+            ask = "where infer's method has them, permutations=2 gives it; or " * (column == "fdr")
             raise ValueError(
                 f"method {method} gives no {column}, and {column}={bound!r} asks for it; "
-                f"{ask}pass {column}=None; there are {listed(edges.columns)}"
+                f"{ask}leave it out ({column}=None); there are {listed(edges.columns)}"
             )
         smallest = column in SMALLEST
         if isinstance(bound, bool) or not (0 <= bound <= 1 if smallest else np.isfinite(bound)):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unigrn import files
-from unigrn.check import listed
+from unigrn.check import counted, listed
 from unigrn.edges import (
     checked_certificate,
     checked_edges,
@@ -430,9 +430,9 @@ class Network:
         return str(self.provenance.get("method", "network"))
 
     def _sizes(self, between: str = ", ") -> str:
-        groups = "" if self.groups is None else f"{len(self.groups)} groups, "
-        genes = f"{self.regulators.size} regulators{between}{self.targets.size} targets"
-        return f"{len(self.edges)} edges, {groups}{genes}"
+        groups = "" if self.groups is None else f"{counted(len(self.groups), 'group')}, "
+        genes = counted(self.regulators.size, "regulator"), counted(self.targets.size, "target")
+        return f"{counted(len(self.edges), 'edge')}, {groups}{between.join(genes)}"
 
     def _of_group(self, group: str | None) -> Any:
         """Give the edges of one group."""

@@ -193,7 +193,7 @@ class Permutations(Over):
     copies: int
 
     size = property(lambda self: 1 + self.copies)
-    formula = property(lambda self: f"false discovery rate by {self.copies} permuted copies")
+    formula = property(lambda self: f"false discovery rate by permuted copies ({self.copies})")
     certified = slice(0, 1)
 
     def order(self, member: int, group: int, start: int, count: int, seed: int) -> Any:

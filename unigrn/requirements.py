@@ -260,7 +260,7 @@ def plain_reading(profile: Profile) -> list[str]:
 ALONE = Requirement("groups are fitted one by one", _alone)
 SEPARATES = Requirement("separates over targets", _separates)
 ONLY_THETA = Requirement("only the block theta", _only_theta)
-MOMENTS_DO = Requirement("moments do", _moments_do)
+MOMENTS_DO = Requirement("moments suffice", _moments_do)
 ROWS_DO = Requirement("no term needs moments", _rows_do)
 STARTED = Requirement("every block has a start", _started)
 UNSTARTED = Requirement("no start", _unstarted)

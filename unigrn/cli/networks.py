@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 File = Annotated[str, typer.Argument(metavar="NETWORK", help="A network that infer wrote.")]
 Group = Annotated[str | None, typer.Option(metavar="G", help="This group of cells only.")]
+Drawn = Annotated[
+    str | None,
+    typer.Option(metavar="G", help="This group of cells only. Default: the first is drawn."),
+]
 
 
 @app.command("filter")
@@ -64,7 +68,7 @@ def filter_network(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Keep the best edges of a network, and the genes that have one.
+    """Keep the best edges of a network and their genes.
 
     Example: unigrn filter network.tsv --fdr 0.05 --top 200 -o small.graphml
     """
@@ -91,7 +95,9 @@ def convert(
     group: Group = None,
     force: Force = False,
 ) -> None:
-    """Write a network as another program reads it: a table with the columns that it expects.
+    """Write a network as another program reads it.
+
+    A table with the columns that the program expects.
 
     Example: unigrn convert network.tsv --to pyscenic --group Treg -o adjacencies.tsv
     """
@@ -123,10 +129,12 @@ def plot(
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Edges to draw.")] = 40,
-    group: Group = None,
+    group: Drawn = None,
     force: Force = False,
 ) -> None:
-    """Draw the strongest edges of a network, or how well it finds those of a gold standard.
+    """Draw the strongest edges of a network, or its score.
+
+    With --gold: how well the network finds the true edges.
 
     Example: unigrn plot network.tsv -o network.png
     """

@@ -25,7 +25,10 @@ def methods(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the methods, or say of one what its parameters mean and when to take it."""
+    """List the methods, or explain one.
+
+    Of one: when to take it, what its parameters mean, and the reference.
+    """
     from unigrn.methods import get, registry
 
     chosen = {name: get(name)} if name is not None else registry()
@@ -33,7 +36,7 @@ def methods(
         rows = [_row(name, method) for name, method in chosen.items()]
         print(json.dumps(rows, indent=2, default=str))
     elif name is not None:
-        print("\n".join(_explained(name, chosen[name])))
+        print("\n".join(_explained(name, chosen[name])).replace("``", ""))
     else:
         for name, method in chosen.items():
             print(name)
@@ -62,24 +65,32 @@ def _explained(name: str, method: Method) -> list[str]:
     """Give what the docstring of a method says, for a reader of the terminal."""
     lines = [f"{name}: {method.sections['']}"]
     if method.notes:
-        lines += ["", "when, and on what values", textwrap.indent(method.notes, "  ")]
+        lines += ["", "when, and on what values", *_filled(method.notes, "  ")]
     lines += ["", "parameters (--param NAME=VALUE)"]
     for parameter, value in method.parameters.items():
         lines.append(f"  {defaults({parameter: value})}")
         text = method.meanings[parameter] or "not described"
-        lines += textwrap.wrap(text, 92, initial_indent="      ", subsequent_indent="      ")
+        lines += _filled(text, "      ")
     if "permutations" in method.parameters:
         lines += ["", "for a calibrated fdr, or a finer one: --param permutations=2 (two copies)"]
     if method.reference:
-        lines += ["", *textwrap.wrap(f"reference: {method.reference}", 98)]
+        lines += ["", *_filled(f"reference: {method.reference}")]
     return lines
+
+
+def _filled(text: str, indented: str = "") -> list[str]:
+    """Break prose into lines of a terminal."""
+    return textwrap.wrap(text, 80, initial_indent=indented, subsequent_indent=indented)
 
 
 @app.command()
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Claims to check; all where none is named."),
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Claims, or pages of proofs/README.md, such as proposition_1. Default: all.",
+        ),
     ] = None,
     examples: Annotated[
         int | None, typer.Option(min=1, help="Examples of each search. Default: 30.")
@@ -87,7 +98,7 @@ def verify(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Check that methods are what they claim to be: a search for counterexamples.
+    """Search for counterexamples to what methods claim to be.
 
     Every claim is compared with an independent formulation in plain NumPy, and wrong variants of it
     must be refuted. Exits with 1 where a claim fails or a wrong variant passes. The proofs are in
@@ -113,18 +124,23 @@ def check(
     ],
     within: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Largest relative gap of a fit. Default: 1e-6."),
+        typer.Option(
+            metavar="X",
+            help="Largest gap of a fit, over the objective without edges. Default: 1e-6.",
+        ),
     ] = None,
     part: Annotated[
         bool, typer.Option("--part", help="Edges may be missing, as after a filter.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check the proof of a network: that every fit is as near to its optimum as it says.
+    """Check the proof that a network of infer --certify carries.
 
-    The duality gap of every target is computed again, in exact arithmetic, from the moments in
-    NETWORK.proof.npz and the coefficients; the edges of the table must be those coefficients.
-    Exits with 1 where anything differs.
+    No coefficients can be better by more than the duality gap, which is computed again, in exact
+    arithmetic, from NETWORK.proof.npz alone: moments of the cells (sums of products), penalties,
+    coefficients. The edges of the table must be those coefficients. Exits with 1 where anything
+    differs. Moments and penalties are taken as they are. Whether they are those of your cells and
+    method, inferring again tells: the same call gives the same bytes.
     """
     check_file(network, "NETWORK")
     if within is not None and not within >= 0:

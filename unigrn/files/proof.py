@@ -49,6 +49,12 @@ def read(path: str | os.PathLike, digest: str | None) -> Proof:
         Where it is absent, is no proof, or is another than the document says.
     """
     name = beside(path)
+    if digest is None and is_own(name):
+        raise ValueError(
+            f"{name!r} is there, but nothing says that it belongs to {os.fspath(path)!r}: the "
+            "record of the run (.meta.json of a table) is missing or names no proof; keep together "
+            "what infer wrote"
+        )
     if digest is None or not os.path.exists(name):
         raise ValueError(
             f"{os.fspath(path)!r} has no proof"

@@ -60,8 +60,8 @@ def celloracle(
         Ridge strength, not scaled by the number of cells: the more cells, the less it shrinks.
         Larger: smaller and more even weights.
     bags
-        Number of bootstrap samples. More steady the weights and shrink ``p``, at the same share of
-        time.
+        Number of bootstrap samples. More of them steady the weights and shrink ``p``, and take
+        as much more time.
     max_features
         Share of a target's candidates in each bag, above 0 to 1.
     draws

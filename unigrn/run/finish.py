@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unigrn.check import cut
 from unigrn.moments import GeneStatistics
 from unigrn.replicates import Found
 from unigrn.run import reading
@@ -214,12 +215,13 @@ def remarks(state: State) -> list[tuple[str, int, str, tuple[str, ...]]]:
     if "fdr" in state.statistics:
         rate = state.statistics["fdr"]
         above, counted = (rate <= ABOVE).sum(axis=1), int((~np.isnan(rate)).sum())
+        each = [f"{cut(g, 40)} {n:,}" for g, n in zip(data.groups or (), above, strict=False)]
+        each = ", ".join(each[:5]) + (f" and {len(each) - 5} more" if len(each) > 5 else "")
         say(
             "edges above permuted targets",
             counted,
             f"{int(above.sum()):,} of {counted:,} edges stand above permuted targets "
-            f"(fdr <= {ABOVE:g})",
-            [f"{g} {n:,}" for g, n in zip(data.groups or (), above, strict=False)],
+            f"(fdr <= {ABOVE:g})" + (f" ({each})" if each else ""),
         )
     if "frequency" in state.statistics and state.plan.sparse:
         listed = np.abs(state.weights) > 0

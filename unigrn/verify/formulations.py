@@ -75,7 +75,10 @@ def formulation(problem: Any) -> Formulation:
     if isinstance(problem, Formulation):
         return problem
     if not isinstance(problem, Spec):
-        raise TypeError(f"an equivalence joins Specs or Formulations, got {type(problem).__name__}")
+        raise TypeError(
+            f"an equivalence joins Specs or Formulations, got {type(problem).__name__}; "
+            "of a method give the Spec that it returns"
+        )
     named = [n for n, v in problem.hyperparameters.items() if isinstance(v, np.ndarray) and v.ndim]
     if named:
         raise TypeError(

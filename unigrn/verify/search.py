@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from unigrn.check import counted
+
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
@@ -61,17 +63,22 @@ class Report:
 
     def __str__(self) -> str:
         verdict = "holds" if self.holds else "REFUTED" if self.refuted else "NOT SHOWN"
-        lines = [f"{self.name}: {verdict} on {self.examples} examples (seed {self.seed})"]
+        lines = [
+            f"{self.name}: {verdict} on {counted(self.examples, 'example')} (seed {self.seed})"
+        ]
         kinds = sorted(self.worst, key=lambda k: (*KINDS, k).index(k))  # a check's own kinds last
         lines += [
-            f"  {kind:12s} worst {self.worst[kind]:.1e} of {self.tolerance:.0e}, "
-            f"{self.counts.get(kind, 0)} comparisons"
+            f"  {kind:12s} worst {self.worst[kind]:.1e}, allowed {self.tolerance:.0e}, "
+            f"{counted(self.counts.get(kind, 0), 'comparison')}"
             for kind in kinds
         ]
         if self.beyond:
             lines.append(f"  no difference with {self.beyond}; beyond:")
         if self.counterexample is not None:
             lines.append(f"  {self.reason}; the smallest counterexample:")
+            kinds = {type(item).__name__: type(item).__module__ for item in self.counterexample}
+            ours = [kind for kind, home in kinds.items() if home == "unigrn.verify.instances"]
+            lines += [f"    from unigrn.verify import {', '.join(ours)}"] * bool(ours)
             lines += [f"    {item!r}" for item in self.counterexample]
         elif self.reason:
             lines.append(f"  {self.reason}")

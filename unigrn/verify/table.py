@@ -69,10 +69,9 @@ def chosen(names: Iterable[str]) -> list[Claim]:
         own = [c for c in known.values() if name in (c.name, c.page)]
         if not own:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(
-                f"there is no claim {name!r}{hint}; the claims are: {', '.join(known)}"
-            )
+            pages = ", ".join(dict.fromkeys(c.page for c in known.values()))
+            hint = f"did you mean {near[0]}?" if near else f"there are {pages}"
+            raise ValueError(f"no claim {name!r}; {hint}")
         out += [c for c in own if c not in out]
     return out or list(known.values())
 
@@ -149,7 +148,7 @@ def _asked(check: Callable[[int, int], Report], name: str, count: int, seed: int
 
 
 def markdown() -> str:
-    """Return the claims as the table that stands in README.md."""
+    """Return the claims as the table that stands in proofs/README.md."""
     lines = ["| claim | in one line | evidence | wrong variants | proof |", "|---|---|---|---|---|"]
     for claim in claims().values():
         proof = f"[page]({claim.page}.md)" + (", Coq" if claim.theorem else "")
