@@ -312,6 +312,11 @@ def test_permuted_targets_stand_beside_p_unless_the_bags_are_the_released_ones()
     assert 0 < above < len(network.edges)
     said = "\n".join(network.alignment.lines())
     assert f"{above:,} of {len(network.edges):,} edges stand above permuted targets" in said
+    cells = data.to_anndata()
+    cells.obs["half"] = ["u", "v"] * (cells.n_obs // 2)
+    halves = unigrn.infer(cells, data.prior, "celloracle", groupby="half")
+    parts = [f"{g} {(t['fdr'] <= 0.05).sum():,}" for g, t in halves.edges.groupby("group")]
+    assert f"(fdr <= 0.05) ({', '.join(parts)})" in "\n".join(halves.alignment.lines())
     plain = unigrn.infer(data.to_anndata(), data.prior, "celloracle", permutations=0).edges
     assert "fdr" not in plain
     key = ["source", "target"]

@@ -274,6 +274,14 @@ def test_a_filtered_network_is_a_part(folder, capsys):
     assert main(["check", small, "--part"]) == 0
 
 
+def test_a_proof_without_the_record_of_its_run_is_told_from_none(folder, capsys):
+    (folder / "n.tsv.meta.json").unlink()
+    capsys.readouterr()
+    assert main(["check", str(folder / "n.tsv")]) == 2
+    told = capsys.readouterr().err
+    assert "n.tsv.proof.npz' is there" in told and "has no proof" not in told
+
+
 def test_what_is_not_a_proof_is_not_replaced(folder, capsys):
     Path(proofs.beside(folder / "n.tsv")).write_text("mine")
     assert inferred(folder, "n.tsv", "--certify") == 2

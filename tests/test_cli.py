@@ -659,6 +659,19 @@ def test_a_defect_says_so_and_how_to_report_it(
     refused(ran, problem, "--debug", code=70)
 
 
+def test_a_method_of_the_users_own_has_the_name_of_its_function(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from unigrn import Spec, least_squares, ridge\n"
+        "def mild(prior):\n"
+        "    return Spec(least_squares(), ridge(1.0), prior=prior)\n"
+    )
+    ran = succeeded(run(*infer_argv(folder, tmp_path, method=f"{file}:mild", param=None)))
+    assert ran.out.startswith("mild: ")
+
+
 def test_what_a_file_of_the_users_own_raises_is_told_as_theirs(
     run: Run, folder: Path, tmp_path: Path
 ) -> None:
@@ -1196,8 +1209,10 @@ def test_methods_explains_every_parameter(run: Run, name: str) -> None:
     method = registry()[name]
     for parameter, meaning in method.meanings.items():
         assert f"  {parameter}=" in text and meaning
-        assert " ".join(meaning.split()) in " ".join(text.split())
-    assert "Take it " in text and " expects " in text
+        plain = meaning.replace("``", "")  # marks of the docstring are none in a terminal
+        assert " ".join(plain.split()) in " ".join(text.split())
+    text = " ".join(text.split())
+    assert "Take it " in text and " expects " in text and "``" not in text
     assert ("permutations=2" in text) == ("permutations" in method.parameters)
     (row,) = json.loads(succeeded(run("methods", name, "--json")).out)
     assert row["meanings"] == method.meanings and row["notes"]

@@ -355,6 +355,19 @@ def test_an_unknown_claim_is_one_line_and_exit_code_2(capsys):
     code, out = run("suport_is_deletion", capsys=capsys)
     assert code == 2 and out.out == ""
     assert out.err.count("\n") == 1 and "did you mean support_is_deletion?" in out.err
+    code, out = run("nosuch", capsys=capsys)
+    pages = {claim.page for claim in table.claims().values()}
+    assert code == 2 and pages <= set(re.split("[ ,\n]+", out.err))  # none is cut away
+
+
+def test_a_counterexample_says_where_its_names_are():
+    told = str(equivalent(Spec(least_squares(), ridge(1.0)), Spec(least_squares(), ridge(2.0))))
+    lines = [line.strip() for line in told.splitlines()]
+    at = lines.index("from unigrn.verify import Instance, Point")
+    names = {}
+    exec(lines[at], names)
+    instance, point = (eval(line, names) for line in lines[at + 1 : at + 3])
+    assert isinstance(instance, Instance) and isinstance(point, names["Point"])
 
 
 def failing(kind):
