@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import hashlib
+import io
 import json
 import shutil
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -362,6 +364,14 @@ def bounded(arrays):
     arrays["high"] = np.full_like(arrays["high"], 1e-9)
 
 
+def in_half_precision(arrays):
+    arrays["theta"] = arrays["theta"].astype(np.half)
+
+
+def beyond_double(arrays):
+    arrays["l1"] = arrays["l1"].astype(np.longdouble) * np.longdouble("1e4000")
+
+
 TAMPERED = {
     "a coefficient in its last digit": (change_table(at("weight", lambda w: w * (1 + 2e-7))), 1),
     "a sign": (change_table(at("weight", lambda w: -w)), 1),
@@ -383,6 +393,8 @@ TAMPERED = {
     "a number for names": (change_proof(with_a_number_for_names), 2),
     "weights taken out": (change_table(lambda t: t.drop(columns="weight")), 2),
     "a proof that the network does not know": (change_proof(lambda arrays: None, False), 2),
+    "half precision": (change_proof(in_half_precision), 2),
+    "beyond double precision": (change_proof(beyond_double), 2),
     "half a file": (lambda out: _cut(proofs.beside(out)), 2),
 }
 
@@ -424,3 +436,90 @@ def test_check_compares_edges_by_name():
     gap, wrong = check(proof, network.edges.sample(frac=1, random_state=0))
     assert wrong == [] and gap.shape == (1, len(TARGETS))
     assert isinstance(network.proof, Proof)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("penalty", [unigrn.ridge(1e-12), unigrn.l1(1e-9)])
+def test_units_of_regulators_change_no_gap(penalty, dtype):
+    rng, units = np.random.default_rng(0), np.logspace(0, -8, 6)
+    x = rng.normal(size=(200, 6)) * units
+    y = (x / units) @ rng.normal(size=6) + 0.3 * rng.normal(size=200)
+    values = unigrn.Data.from_arrays(np.c_[x, y], [*SOURCES, "t"], dtype=dtype)
+    spec = unigrn.Spec(unigrn.least_squares(), penalty, name="own")
+    proof = certify(unigrn.fit(spec, values, regulators=SOURCES, targets=["t"]))
+    assert relative(proof.gap, proof.worth)[0, 0] < 1e-6
+    if dtype == "float64":
+        centred = x - x.mean(axis=0)
+        size = np.sqrt((centred**2).sum(axis=0))
+        f = proof.factor[0] / size
+        np.testing.assert_allclose(f.T @ f, (centred / size).T @ (centred / size), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("no archive", lambda whole: _saved(np.save, np.zeros(3))),
+        ("a text in it", lambda whole: _with_text(whole)),
+        ("encrypted", lambda whole: _encrypted(whole)),
+    ],
+)
+def test_a_file_that_no_reader_likes_is_no_proof(folder, name, content):
+    whole = Path(proofs.beside(folder / "n.tsv")).read_bytes()
+    with pytest.raises(ValueError, match="no proof of a network"):
+        Proof.read(content(whole))
+
+
+def _saved(save, *arrays, **named):
+    file = io.BytesIO()
+    save(file, *arrays, **named)
+    return file.getvalue()
+
+
+def _encrypted(whole):
+    at = whole.index(b"PK\x01\x02") + 8  # flags of the first entry of the directory
+    return whole[:at] + bytes([whole[at] | 1]) + whole[at + 1 :]
+
+
+def _with_text(whole):
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b"none" if name == "factor.npy" else old.read(name))
+    return out.getvalue()
+
+
+def test_within_is_a_number_that_a_gap_can_miss(folder, capsys):
+    for within in ("inf", "nan", "-1"):
+        assert main(["check", str(folder / "n.tsv"), "--within", within]) == 2
+        assert "needed a finite number >= 0" in capsys.readouterr().err
+
+
+def test_edges_without_their_group_are_no_part(folder, capsys):
+    out = folder / "n.tsv"
+    table = pd.read_csv(out, sep="\t")
+    table[table["group"] == "a"].drop(columns="group").to_csv(out, sep="\t", index=False)
+    assert main(["check", str(out), "--part"]) == 1
+    assert "of no group" in capsys.readouterr().out
+
+
+def test_a_group_of_a_network_has_its_own_proof(folder):
+    network = unigrn.Network.read(folder / "n.tsv")
+    group = network.subset("b")
+    assert len(group.certificate_exact) == 7 and set(group.certificate_exact["group"]) == {"b"}
+    assert "7 of 7 fits" in str(group)
+    group.write(folder / "b.parquet")
+    assert main(["check", str(folder / "b.parquet")]) == 0
+
+
+def test_a_proof_is_not_shown_beside_other_coefficients(folder):
+    network = unigrn.Network.read(folder / "n.tsv")
+    edges = network.edges.assign(weight=network.edges["weight"] * np.float32(1.01))
+    with pytest.raises(ValueError, match="not one of these edges"):
+        dataclasses.replace(network, edges=edges)
+
+
+def test_the_problem_is_printed(folder, capsys):
+    assert main(["check", str(folder / "n.tsv"), "--json"]) == 0
+    problem = json.loads(capsys.readouterr().out)["problem"]
+    assert problem["l1"] == [2.0, 2.0] and problem["l2"] == [0.0, 0.0]
+    assert problem["low"] == problem["high"] == [None, None]

@@ -325,3 +325,11 @@ def test_wide_instances_cover_what_specs_depend_on():
     alike = instances.Instance(likeness=0.9).y
     r = np.abs(np.corrcoef(alike, rowvar=False))[0, 1:]
     assert ((r > 0.85) & (r < 0.95)).all()
+
+
+def test_stages_are_part_of_what_differs_before_the_problem():
+    plain = Spec(least_squares(), ridge(1.0))
+    staged = plain.replace(stages=(unigrn.activity(),))
+    with pytest.raises(TypeError, match="stages: None and"):
+        equivalent(plain, staged, examples=1)
+    assert equivalent(staged, staged, examples=2)

@@ -4,7 +4,7 @@ After the fit the cells are read once more, in double precision, for the moments
 Their factor F (F'F = G, F'z = c) and what the terms say of penalties and bounds state the problem
 of a target in numbers; `unigrn.exact` then computes how far the reported coefficients are from its
 optimum. The dual vector comes from the coefficients, improved by one Newton step where a penalty
-has a kink: it need not be good, and nothing is trusted that it claims.
+has a kink or they do not do: it need not be good, and nothing is trusted that it claims.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from unigrn.terms import Blocks, Moments, PriorView, View, parts
 
 WHOLE = {"rows": "rows of cells", "network": "the whole network", "groups": "all groups at once"}
 Sums = tuple[np.ndarray, ...]  # of a pass: gram, cross, square, count, means of x and of y
+NEAR = 1e-12  # relative gap that is no better by a Newton step
 AGREE = 1e-6  # relative difference of the stated problem's objective from that of the terms
 
 
@@ -216,27 +217,28 @@ def _factored(passes: list[Sums], uncentred: bool) -> tuple[np.ndarray, np.ndarr
     if uncentred:
         gram = gram + count * np.outer(x, x)
         cross, square = cross + count * np.outer(x, y), square + count * y**2
-    values, vectors = np.linalg.eigh(gram)
+    # Eigenvalues are exact to rounding of the largest one: units of regulators must not decide it.
+    unit = np.sqrt(np.maximum(np.diag(gram), 0))[:, None]
+    unit[unit == 0] = 1
+    values, vectors = np.linalg.eigh(gram / unit / unit.T)
     keep = values > 1e-3 * np.finfo(float).eps * max(values[-1], 0) if len(values) else values > 0
     root = np.sqrt(values[keep])[:, None]
-    factor = root * vectors[:, keep].T
-    response = (vectors[:, keep].T @ cross) / root
+    factor = root * vectors[:, keep].T * unit.T
+    response = (vectors[:, keep].T @ (cross / unit)) / root
     # What rounding makes of directions without cells is no more than a target has in all.
     most = np.sqrt(square)[None, :]
     return _rounded(factor), _rounded(np.clip(response, -most, most))
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
-    """Round to multiples of one power of two, 2^-52 of the largest: short whole numbers."""
-    largest = np.max(np.abs(values), initial=0)
-    if not largest > 0:
-        return values
-    unit = np.ldexp(1.0, int(np.frexp(largest)[1]) - 52)
+    """Round every column to multiples of 2^-52 of its largest number: short whole numbers."""
+    largest = np.max(np.abs(values), axis=0, initial=0)
+    unit = np.ldexp(1.0, np.maximum(np.frexp(largest)[1] - 52, -1074))
     return np.rint(values / unit) * unit
 
 
 def _with_duals(proof: Proof) -> Proof:
-    """Choose dual vectors: from a Newton step where there are kinks, shrunk where they must be."""
+    """Choose dual vectors: by a Newton step where coefficients do not do, shrunk where due."""
     g, p = proof.scale.shape
     dual, shrink = proof.dual.copy(), proof.shrink.copy()
     kinks = proof.l1.any() or np.isfinite(proof.low).any() or np.isfinite(proof.high).any()
@@ -249,7 +251,9 @@ def _with_duals(proof: Proof) -> Proof:
                 v[group, stretch] for v in (proof.l1, proof.l2, proof.low, proof.high)
             )
             b = np.nan_to_num(dual[group, stretch])
-            if kinks:
+            v = 2 * a * (f.T @ (z - f @ b))
+            far = np.divide((v - 2 * ridge * b) ** 2, ridge, where=ridge > 0, out=np.zeros_like(v))
+            if kinks or np.sum(far) > NEAR * a * (z @ z):
                 b = _stepped(f, z, a, price, ridge, below, above, b)
             dual[group, stretch] = b
             v = 2 * a * (f.T @ (z - f @ b))
@@ -272,7 +276,9 @@ def _stepped(f, z, a, price, ridge, below, above, b: np.ndarray) -> np.ndarray:
     design, sign = f[:, on], np.sign(b[on])
     matrix = 2 * a * design.T @ design + 2 * np.diag(ridge[on])
     right = 2 * a * design.T @ (z - f @ held) - price[on] * sign
-    new = np.linalg.lstsq(matrix, right, rcond=None)[0]
+    unit = np.sqrt(np.diag(matrix))
+    unit[unit == 0] = 1  # of a regulator without cells or ridge
+    new = np.linalg.lstsq(matrix / unit / unit[:, None], right / unit, rcond=None)[0] / unit
     out = held.copy()
     out[on] = new
     same = np.isfinite(new).all() and (new * sign > 0).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from unigrn import tables
 from unigrn.check import listed
-from unigrn.exact import Proof, relative
+from unigrn.exact import Proof, differences, relative
 from unigrn.status import FAILED, Status
 
 if TYPE_CHECKING:
@@ -387,6 +388,33 @@ def of_one_group(certificate: pd.DataFrame, group: str) -> pd.DataFrame:
     return rows
 
 
+def checked_proof(proof: Proof | None, edges: pd.DataFrame, groups: Any) -> Proof | None:
+    """Return what a proof says of these groups of cells; refuse one of other coefficients.
+
+    Raises
+    ------
+    ValueError
+        Where the edges are not coefficients that were proved, or it lacks a group.
+    """
+    if proof is None:
+        return None
+    known, names = proof.groups.tolist(), list(groups or [""])
+    wrong = [f"it has no group {name!r}" for name in names if name not in known]
+    if not wrong and names != known:
+        places = [known.index(name) for name in names]
+        whole = ("regulators", "targets", "indptr", "candidate")  # of all groups
+        parts = {f.name: getattr(proof, f.name) for f in dataclasses.fields(proof)}
+        taken = {name: v[places] for name, v in parts.items() if name not in whole}
+        proof = dataclasses.replace(proof, **taken)
+    wrong += [f"{n:,} {text}" for n, text in differences(proof, edges, part=True) if n]
+    if wrong:
+        raise ValueError(
+            f"the proof is not one of these edges ({wrong[0]}); leave it out (proof=None), or "
+            "infer them again with certify=True (--certify)"
+        )
+    return proof
+
+
 def exact_table(proof: Proof, grouped: bool) -> pd.DataFrame:
     """Give the gaps that were proved as a table; see `unigrn.Network.certificate_exact`."""
     import pandas as pd
@@ -399,6 +427,13 @@ def exact_table(proof: Proof, grouped: bool) -> pd.DataFrame:
     table["gap"] = proof.gap.ravel()
     table["relative_gap"] = relative(proof.gap, proof.worth).ravel()
     return pd.DataFrame(table)
+
+
+def exact_problem(proof: Proof) -> dict[str, list[float]]:
+    """Give the least and the largest number of each kind in the problem that a proof is of."""
+    kinds = ("l1", "l2", "low", "high", "scale")
+    spans = {k: (v.min(), v.max()) if (v := getattr(proof, k)).size else () for k in kinds}
+    return {k: [float(end) for end in ends] for k, ends in spans.items()}
 
 
 def exact_line(proof: Proof, gap: np.ndarray, within: float = WITHIN) -> str:

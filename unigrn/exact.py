@@ -16,7 +16,6 @@ proofs/coq/duality.v; this module needs NumPy alone and shares nothing with what
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass, fields
 from math import inf, nextafter
 from typing import Any
@@ -51,8 +50,7 @@ class Exact:
         return self.n << (self.e - e)
 
     def __add__(self, other: Exact) -> Exact:
-        e = min(self.e, other.e)
-        return Exact(self.at(e) + other.at(e), e)
+        return Exact(self.at(e := min(self.e, other.e)) + other.at(e), e)
 
     def __sub__(self, other: Exact) -> Exact:
         return self + Exact(-other.n, other.e)
@@ -79,9 +77,8 @@ class Exact:
 
     def over(self, other: Exact) -> Exact:
         """Divide what is >= 0 by what is > 0, rounded upwards; 0 where the divisor is 0."""
-        top = self.n << GUARD
-        safe = np.where(other.n > 0, other.n, 1)
-        return Exact(np.where(other.n > 0, -(-top // safe), 0), self.e - other.e - GUARD)
+        top = np.where(other.n > 0, self.n << GUARD, 0)
+        return Exact(-(-top // np.maximum(other.n, 1)), self.e - other.e - GUARD)
 
     def upwards(self) -> np.ndarray:
         """Return floats that are no smaller."""
@@ -127,14 +124,12 @@ class Proof:
         """Read the .npz of a proof; a ValueError says what is wrong with anything else."""
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                proof = Proof(**{f.name: arrays[f.name] for f in fields(Proof)})
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+                return Proof(**{f.name: arrays[f.name] for f in fields(Proof)}).check_form()
+        except Exception as error:  # what another program made may fail in any way
             raise ValueError(f"it is no proof of a network ({error})") from None
-        proof.check_form()
-        return proof
 
-    def check_form(self) -> None:
-        """Refuse arrays that do not fit together, or hold what no proof may hold."""
+    def check_form(self) -> Proof:
+        """Return it, but refuse arrays that do not fit together, or hold what no proof may hold."""
         g, p, n, q = (v.size for v in (self.groups, self.targets, self.candidate, self.regulators))
         r = self.factor.shape[1] if self.factor.ndim == 3 else -1
         names = {"regulators": (q,), "targets": (p,), "groups": (g,)}
@@ -142,9 +137,10 @@ class Proof:
         shapes |= dict.fromkeys(("scale", "shrink", "gap", "worth"), (g, p))
         shapes |= dict.fromkeys(("l1", "l2", "low", "high", "theta", "dual"), (g, n))
         places = {"indptr": (p + 1,), "candidate": (n,)}
-        for kind, some in (("U", names), ("i", places), ("f", shapes)):
+        for kind, size, some in (("U", (), names), ("i", (), places), ("f", (4, 8), shapes)):
             for k, shape in some.items():
-                if getattr(self, k).shape != shape or getattr(self, k).dtype.kind != kind:
+                v = getattr(self, k)
+                if v.shape != shape or v.dtype.kind != kind or (size and v.itemsize not in size):
                     raise ValueError(f"its arrays are not those of one problem: {k}")
         wrong = [k for k in names if len(np.unique(getattr(self, k))) < getattr(self, k).size]
         finite = ("factor", "response", "scale", "l1", "l2", "shrink")
@@ -157,6 +153,7 @@ class Proof:
         place = np.repeat(np.arange(p), sizes) * q + self.candidate
         if ((self.candidate < 0) | (self.candidate >= q)).any() or len(np.unique(place)) < n:
             raise ValueError("its arrays are out of range: candidate")
+        return self
 
 
 def relative(gap: np.ndarray, worth: np.ndarray) -> np.ndarray:
@@ -180,7 +177,7 @@ def prove(proof: Proof) -> tuple[np.ndarray, np.ndarray]:
 
 def _part(proof: Proof, group: int, factor: Exact, part: slice) -> tuple[np.ndarray, np.ndarray]:
     first, last = proof.indptr[part.start], proof.indptr[part.stop]
-    count, q = part.stop - part.start, len(proof.regulators)
+    q, count = len(proof.regulators), part.stop - part.start
     sizes = np.diff(proof.indptr[part.start : part.stop + 1])
     place = proof.candidate[first:last], np.repeat(np.arange(count), sizes)
 
@@ -194,8 +191,7 @@ def _part(proof: Proof, group: int, factor: Exact, part: slice) -> tuple[np.ndar
     b, e = np.where(known, b, 0), np.where(known, e, 0)
     x, l1, l2 = Exact.of(b), Exact.of(dense(proof.l1)), Exact.of(dense(proof.l2))
     z, a = Exact.of(proof.response[group][:, part]), Exact.of(proof.scale[group, part])
-    rest = z - factor @ x
-    s = Exact.of(proof.shrink[group, part])
+    rest, s = z - factor @ x, Exact.of(proof.shrink[group, part])
     u = s * (rest if np.array_equal(b, e) else z - factor @ Exact.of(e))
     v = Exact.of(2.0) * a * (Exact(factor.n.T, factor.e) @ u)
     cost, bounded = Exact(np.zeros((q, count), object)), known
@@ -218,10 +214,18 @@ def _part(proof: Proof, group: int, factor: Exact, part: slice) -> tuple[np.ndar
 def check(proof: Proof, edges: Any, part: bool = False) -> tuple[np.ndarray, list[str]]:
     """Prove again how good a network is: the relative gap of every target, and what is wrong.
 
-    Of the proof its moments are trusted, nothing else. ``edges`` is a table of [group,] source,
-    target, weight; with ``part`` edges of the fit may be missing in it, as after a filter.
+    Of the proof its problem is trusted (moments, penalties, bounds, candidates), nothing else.
     """
     gap, worth = prove(proof)
+    wrong = differences(proof, edges, part) + [
+        (int((~(gap <= proof.gap)).sum()), "gaps are larger than recorded, or have no bound"),
+        (int((worth != proof.worth).sum()), "objectives of the empty network are not as recorded"),
+    ]
+    return relative(gap, worth), [f"{count:,} {text}" for count, text in wrong if count]
+
+
+def differences(proof: Proof, edges: Any, part: bool = False) -> list[tuple[int, str]]:
+    """Count how edges ([group,] source, target, weight) are not a proof's, or no ``part`` of it."""
     q, sizes = len(proof.regulators), np.diff(proof.indptr)
     known = np.append(np.repeat(np.arange(len(sizes)), sizes) * q + proof.candidate, -1)
     columns, named = {}, {"source": proof.regulators, "target": proof.targets}
@@ -236,14 +240,11 @@ def check(proof: Proof, edges: Any, part: bool = False) -> tuple[np.ndarray, lis
     weight = np.asarray(edges["weight"], np.float64).astype(proof.theta.dtype)[good]
     listed = np.zeros(proof.theta.shape, bool)
     listed[group, entry] = True
-    differs = int((proof.theta[group, entry] != weight).sum())
-    lacking = int(((np.nan_to_num(proof.theta) != 0) & ~listed).sum())
-    wrong = [
+    lacking = ((np.nan_to_num(proof.theta) != 0) & ~listed).sum() * (not part)
+    return [
+        (len(edges) * ("group" not in edges) * (len(proof.groups) > 1), "edges are of no group"),
         (int((~good).sum()), "edges of the table are no candidates of the fit"),
         (int(good.sum() - listed.sum()), "edges stand twice"),
-        (differs, "weights of the table are not the coefficients that were proved"),
-        (0 if part else lacking, "edges of the fit are missing in the table (a filtered table?)"),
-        (int((~(gap <= proof.gap)).sum()), "gaps are larger than recorded, or have no bound"),
-        (int((worth != proof.worth).sum()), "objectives of the empty network are not as recorded"),
+        (int((proof.theta[group, entry] != weight).sum()), "weights are not those proved"),
+        (int(lacking), "edges of the fit are missing in the table (a filtered table?)"),
     ]
-    return relative(gap, worth), [f"{count:,} {text}" for count, text in wrong if count]

@@ -15,6 +15,7 @@ from unigrn.edges import (
     checked_certificate,
     checked_edges,
     checked_names,
+    checked_proof,
     codes,
     edge_score,
     exact_line,
@@ -131,6 +132,7 @@ class Network:
             set_(self, "groups", tuple(map(str, groups)))
         set_(self, "edges", checked_edges(self.edges, self.regulators, self.targets, self.groups))
         set_(self, "certificate", checked_certificate(self.certificate, self.targets, self.groups))
+        set_(self, "proof", checked_proof(self.proof, self.edges, self.groups))
         provenance = plain(dict(self.provenance))
         taken = [name for name in RESERVED if name in provenance]
         if taken:
@@ -423,8 +425,6 @@ class Network:
     def sparse(self, genes: np.ndarray) -> dict[str | None, csr_matrix]:
         """Give the weights as genes x genes, sources in rows, per group (None: not grouped)."""
         return h5ad.sparse(self.edges, self.groups, genes)
-
-    # Helpers
 
     def _method(self) -> str:
         return str(self.provenance.get("method", "network"))

@@ -139,13 +139,13 @@ def check(
     No coefficients can be better by more than the duality gap, which is computed again, in exact
     arithmetic, from NETWORK.proof.npz alone: moments of the cells (sums of products), penalties,
     coefficients. The edges of the table must be those coefficients. Exits with 1 where anything
-    differs. Moments and penalties are taken as they are. Whether they are those of your cells and
-    method, inferring again tells: the same call gives the same bytes.
+    differs. The problem that the file states is printed: compare it with the method that you mean.
+    Whether it is that of your cells, inferring again tells: the same call gives the same bytes.
     """
     check_file(network, "NETWORK")
-    if within is not None and not within >= 0:
-        raise Refusal(f"--within is {within}; needed a number >= 0")
-    from unigrn.edges import WITHIN, exact_line
+    if within is not None and not 0 <= within < float("inf"):
+        raise Refusal(f"--within is {within}; needed a finite number >= 0")
+    from unigrn.edges import WITHIN, exact_line, exact_problem
     from unigrn.exact import check as checked
     from unigrn.files import read_edges, read_proof
 
@@ -162,10 +162,27 @@ def check(
         worst = float(gap.max(initial=0))
         found = {"fits": gap.size, "within": within, "proved": gap.size - far, "wrong": wrong}
         found["largest_relative_gap"] = worst if worst < float("inf") else None
-        print(json.dumps(found, indent=2))
+        found["candidates"] = proof.candidate.size
+        found["problem"] = {
+            kind: [end if abs(end) < float("inf") else None for end in ends]
+            for kind, ends in exact_problem(proof).items()
+        }
+        print(json.dumps(found, indent=2, allow_nan=False))
     else:
-        print(exact_line(proof, gap, within))
-        indent([f"REFUSED: {text}" for text in wrong])
+        for text in wrong:
+            print(f"REFUSED: {text}")
+        line = exact_line(proof, gap, within)
+        print(line.replace("proved exactly", "what the file states") if wrong else line)
+        l1, l2, low, high, scale = (
+            " to ".join(f"{end:g}" for end in dict.fromkeys(ends)) or "nothing"
+            for ends in exact_problem(proof).values()
+        )
+        indent(
+            [
+                f"of the problem stated: squares times {scale}, |theta| times {l1}, theta^2 times "
+                f"{l2}, theta from {low} up to {high}; {proof.candidate.size:,} candidates a group"
+            ]
+        )
     if wrong:
         raise typer.Exit(FAILED)
 

@@ -338,7 +338,7 @@ def equivalent(
     ------
     TypeError
         What is neither a Spec nor a Formulation; a spec with blocks beside theta; specs whose
-        problems differ before they are stated, in the units of the genes or in bags; a strong
+        problems differ before they are stated, in the units of the genes, stages or bags; a strong
         relation without variables on both sides.
     ValueError
         Unknown kinds or relation, a scale that is not > 0.
@@ -441,7 +441,11 @@ def _notes(joined: Equivalence, specs: list[Spec], left_out: int) -> Iterator[st
 
 def _same_before(first: Any, second: Any) -> None:
     """Refuse specs that change the data in different ways before the problem is stated."""
-    before = (("scale", "the units of the genes", "None"), ("over", "what it is fitted over", "()"))
+    before = (
+        ("scale", "the units of the genes", "None"),
+        ("stages", "what the cells go through", "()"),
+        ("over", "what it is fitted over", "()"),
+    )
     for name, what, empty in before:
         own = [
             str(getattr(s, name) or None) if isinstance(s, Spec) else "None"
