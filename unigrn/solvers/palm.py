@@ -188,11 +188,22 @@ def _draw(spec, prior: PriorView, key, count) -> dict[str, Array]:
     return chosen
 
 
-@partial(jax.jit, static_argnames=("slots", "history"))
 def begin(slots, terms, view: View, prior: PriorView, keys, history: int = 0):
     """Prepare the terms and start every restart; returns (terms, states)."""
-    ready = tuple(t.prepare(view, prior) for t in terms)
-    spec = Slots(slots, ready)
+    terms = tuple(t.compact() for t in prepared(terms, view, prior))
+    return terms, started(slots, terms, view, prior, keys, history)
+
+
+@jax.jit
+def prepared(terms, view: View, prior: PriorView) -> tuple[Term, ...]:
+    """Prepare the terms."""
+    return tuple(t.prepare(view, prior) for t in terms)
+
+
+@partial(jax.jit, static_argnames=("slots", "history"))
+def started(slots, terms, view: View, prior: PriorView, keys, history: int) -> State:
+    """Start every restart."""
+    spec = Slots(slots, terms)
 
     def one(key):
         # A start may be arrays of the user's: the compiler would work them out for seconds.
@@ -214,7 +225,7 @@ def begin(slots, terms, view: View, prior: PriorView, keys, history: int = 0):
             jnp.full((history,), jnp.nan, value.dtype),
         )
 
-    return ready, over_starts(one, keys)
+    return over_starts(one, keys)
 
 
 @partial(jax.jit, static_argnames=("slots",), donate_argnames=("states",))
