@@ -12,7 +12,6 @@ from jax.custom_derivatives import SymbolicZero
 
 from unigrn.views import Array, Moments, pytree
 
-
 DENSE = 100  # a product with a dense matrix is as fast as with a list of 1 / DENSE of its entries
 
 
@@ -249,9 +248,9 @@ def largest(size: Array, count: Array) -> Array:
 
 
 def places(values: Array, mask: Array) -> Array:
-    """Return the place of every entry of a mask among them, largest first, 0 outside; ties in order.
+    """Return the place of each entry of a mask among them, largest first; 0 outside it.
 
-    What is sorted is a list of the mask's entries, of the shortest of a few lengths that holds them.
+    What is sorted is a list of the mask's entries, the shortest of a few lengths that holds them.
     """
     size = mask.size
     rooms = [r for r in (size >> 6, size >> 3) if r >= 1024] + [size]
@@ -260,7 +259,7 @@ def places(values: Array, mask: Array) -> Array:
         def place(values, mask):
             entries = jnp.nonzero(mask, size=room, fill_value=size)[0].astype(jnp.int32)
             listed = jnp.take(values, entries, mode="fill", fill_value=-jnp.inf)
-            order = jnp.argsort(-listed)  # a stable sort
+            order = jnp.argsort(-listed)  # a stable sort: of ties, the first entry
             number = jnp.arange(room, dtype=jnp.int32)
             ranks = jnp.zeros(room, jnp.int32).at[order].set(number, unique_indices=True)
             return jnp.zeros(size, jnp.int32).at[entries].set(ranks, mode="drop")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from unigrn.constraints import box, budget
-from unigrn.losses import component_analysis
 from unigrn.kernels import places
+from unigrn.losses import component_analysis
 from unigrn.methods.netrex_cf import drop_one, positive_activity
 from unigrn.prior import Prior
 from unigrn.regularizers import laplacian, ridge
