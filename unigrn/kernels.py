@@ -250,26 +250,25 @@ def largest(size: Array, count: Array) -> Array:
 def places(values: Array, mask: Array) -> Array:
     """Return the place of each entry of a mask among them, largest first; 0 outside it.
 
-    What is sorted is a list of the mask's entries, the shortest of a few lengths that holds them.
+    What is sorted is a list of the mask's entries, short where they are few.
     """
-    size = mask.size
-    rooms = [r for r in (size >> 6, size >> 3) if r >= 1024] + [size]
+    size, shape = mask.size, mask.shape
+    room = max(size >> 3, 1)
+    mask, values = mask.reshape(-1), values.reshape(-1)
+    entry = jnp.cumsum(mask, dtype=jnp.int32)  # from 1
 
     def of(room):
-        def place(values, mask):
-            entries = jnp.nonzero(mask, size=room, fill_value=size)[0].astype(jnp.int32)
-            listed = jnp.take(values, entries, mode="fill", fill_value=-jnp.inf)
+        def ranked(values):
+            where = jnp.where(mask, entry - 1, room)
+            listed = jnp.full(room, -jnp.inf, values.dtype).at[where].set(values, mode="drop")
             order = jnp.argsort(-listed)  # a stable sort: of ties, the first entry
             number = jnp.arange(room, dtype=jnp.int32)
-            ranks = jnp.zeros(room, jnp.int32).at[order].set(number, unique_indices=True)
-            return jnp.zeros(size, jnp.int32).at[entries].set(ranks, mode="drop")
+            return jnp.zeros(room, jnp.int32).at[order].set(number)[where]
 
-        return place
+        return ranked
 
-    need = jnp.sum(mask, dtype=jnp.int32)
-    which = sum(((need > r).astype(jnp.int32) for r in rooms[:-1]), jnp.zeros((), jnp.int32))
-    found = jax.lax.switch(which, [of(r) for r in rooms], values.reshape(-1), mask.reshape(-1))
-    return found.reshape(mask.shape)
+    found = jax.lax.cond(entry[-1] <= room, of(room), of(size), values)
+    return jnp.where(mask, found, 0).reshape(shape)
 
 
 def soft_threshold(v: Array, amount: Array) -> Array:
