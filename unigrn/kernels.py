@@ -179,10 +179,15 @@ def _energy_slope(primals, tangents):
 def spend(v: Array, kept: Array, budgets: list[tuple[Array, Array]]) -> Array:
     """Put to 0 all but the K entries of each mask whose loss would cost most; see `budget`."""
     gain = kept * (2 * v - kept)  # = v^2 - (v - kept)^2, without cancellation
-    for mask, count in budgets:
+
+    def one(kept, budget):
+        mask, count = budget
         chosen = largest(jnp.where(mask, gain, 0), count)
-        kept = jnp.where(mask & jnp.logical_not(chosen), 0, kept)
-    return kept
+        return jnp.where(mask & jnp.logical_not(chosen), 0, kept), None
+
+    # One after the other in a loop: compiled once.
+    masks, counts = (jnp.stack(v) for v in zip(*budgets, strict=True))
+    return jax.lax.scan(one, kept, (masks, counts))[0]
 
 
 def largest(size: Array, count: Array) -> Array:
