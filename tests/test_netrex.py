@@ -25,6 +25,7 @@ from unigrn import Data, Prior, Spec, Step, component_analysis, laplacian, plann
 from unigrn.backend import over_starts
 from unigrn.constraints import Box, Budget
 from unigrn.filtering import Collaborative, collaborative
+from unigrn.kernels import largest, places
 from unigrn.methods.netrex import Ranks, netrex
 from unigrn.methods.netrex import Start as NetrexStart
 from unigrn.methods.netrex_cf import (
@@ -1668,5 +1669,91 @@ def test_other_numbers_and_other_data_of_like_size_compile_nothing(count_compila
     )
     with count_compilations() as compiled:
         found = fit(other, expression(3, 39), seed=5)
-    assert not [n for n in ("begin", "advance", "finish", "read_off") if compiled.of(n)]
+    assert not [
+        n for n in ("prepared", "started", "advance", "finish", "read_off") if compiled.of(n)
+    ]
     assert np.abs(found.weights - base.weights).max() > 0.1
+
+
+def test_places_among_edges_are_those_of_a_stable_sort_at_either_length():
+    """A list of an eighth of the entries is sorted where it holds them, else all."""
+    r = np.random.default_rng(0)
+    place = jax.jit(places)
+    for density in (0.0, 0.05, 0.3, 1.0):
+        values, mask = np.round(r.random((12, 40)), 1), r.random((12, 40)) < density
+        order = np.flatnonzero(mask)[np.argsort(-values[mask], kind="stable")]
+        want = np.zeros(mask.size, int)
+        want[order] = np.arange(len(order))
+        assert_array_equal(place(values, mask).reshape(-1), want)
+
+
+def test_the_largest_entries_are_those_of_a_stable_sort():
+    """Ties, zeros, infinities, tiny numbers, and neighbours that only their low bits tell apart."""
+    r, chosen = np.random.default_rng(1), jax.jit(largest)
+    v = r.random((9, 30))
+    tiny = np.finfo(np.float32).tiny
+    cases = (
+        v,
+        np.round(v, 1),
+        v * (v < 0.2),
+        0 * v,
+        1 + 1e-14 * v,
+        np.where(v < 0.2, np.inf, tiny),
+        10.0 ** r.integers(-30, 30, v.shape),
+    )
+    for size in cases:
+        for dtype in (np.float64, np.float32):
+            got = size.astype(dtype)
+            for count in (0, 1, 17, v.size - 1, v.size, v.size + 9):
+                want = np.zeros(v.size, bool)
+                want[np.argsort(-got.reshape(-1), kind="stable")[:count]] = True
+                want &= got.reshape(-1) > 0
+                assert_array_equal(chosen(got, np.int32(count)).reshape(-1), want)
+
+
+def test_a_laplacian_of_few_entries_is_listed_and_is_the_same_term():
+    """Value, slope, its directional derivative and the bound on its curvature; many stay dense."""
+    r = np.random.default_rng(2)
+    y = r.normal(size=(30, 60))
+    y[:, 1:4] = y[:, :1] + 0.1 * r.normal(size=(30, 3))
+    y[:, 9] = -y[:, 8] + 0.1 * r.normal(size=30)
+    view = View(None, None, y, np.ones(30))
+    dense = laplacian(0.7, 0.9).prepare(view, None)
+    listed = (2.0 * laplacian(0.7, 0.9)).prepare(view, None).compact()
+    matrix, few = np.asarray(dense.matrix), listed.term.matrix
+    assert int(few.count) == np.count_nonzero(matrix) - 6 == 14 and few.row.shape == (16,)
+    theta, way = r.normal(size=(2, 5, 60))
+
+    def seen(term):
+        f = lambda v: term(Blocks(theta=v), view, None)  # noqa: E731
+        slope, turn = jax.jvp(jax.grad(f), (theta,), (way,))
+        return f(theta), slope, turn, term.lipschitz(view, None)
+
+    want = (
+        1.4 * np.sum(theta * (theta @ matrix)),
+        2.8 * theta @ matrix,
+        2.8 * way @ matrix,
+        2.8 * np.abs(matrix).sum(axis=1).max(),
+    )
+    for term in (listed, 2.0 * dense):
+        for ours, theirs in zip(jax.jit(seen)(term), want, strict=True):
+            assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+    many = laplacian(0.7, 0.01).prepare(view, None)
+    assert many.compact() is many
+
+
+def test_the_slope_beside_the_objective_and_that_by_the_matrix_are_the_gradient(cases, batch):
+    """What a sweep of NetREX starts with, and its step of the activities."""
+    params, view, prior = pick(batch, 5)
+    params = Blocks(theta=params.theta, A=params.A)
+    spec = netrex(None)
+    slots = Slots(spec.shape, tuple(t.prepare(view, prior) for t in spec.terms))
+    theta, A = np.asarray(params.theta), np.asarray(params.A)
+    residual = view.y - A.T @ theta
+    L = np.asarray(slots.terms[1].matrix)
+    value, steep = palm.ahead(slots, params, view, prior)
+    assert_allclose(value, palm.objective(slots, params, view, prior), rtol=1e-12)
+    assert_allclose(steep, -A @ residual + 2 * theta @ L + 0.8 * theta, rtol=1e-10, atol=1e-12)
+    squares = Squares(theta, view.y.T, None, 0.5, 0.3)
+    want = -theta @ residual.T + 0.6 * A
+    assert_allclose(columns.slope(squares, A), want, rtol=1e-10, atol=1e-12)

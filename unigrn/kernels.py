@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from unigrn.views import Array, Moments, pytree
+
+DENSE = 100  # a product with a dense matrix is as fast as with a list of 1 / DENSE of its entries
 
 
 @pytree
@@ -106,20 +111,92 @@ class Squares:
         )
 
 
+@pytree
+class Symmetric:
+    """A symmetric matrix L of few entries: its diagonal, and the ``count`` others in a list.
+
+    The list is longer than that by padding, so that matrices of like size are compiled once.
+    """
+
+    diagonal: Array
+    row: Array
+    column: Array
+    value: Array
+    count: Array
+
+    @staticmethod
+    def of(matrix: np.ndarray) -> Symmetric | None:
+        """Return a matrix (p, p) by its entries, on the host; None where it has too many."""
+        row, column = np.nonzero(matrix)
+        apart = row != column
+        row, column = row[apart], column[apart]
+        if len(row) * DENSE > matrix.size:
+            return None
+        step = 1 << max(int(len(row)).bit_length() - 3, 3)
+        pad = (0, -len(row) % step)
+        return Symmetric(
+            np.diagonal(matrix).copy(),
+            np.pad(row.astype(np.int32), pad),
+            np.pad(column.astype(np.int32), pad),
+            np.pad(matrix[row, column], pad),
+            np.int32(len(row)),
+        )
+
+    __array_ufunc__ = None
+
+    def __rmatmul__(self, theta: Array) -> Array:
+        """Return theta L, (q, p)."""
+        columns = theta.T  # one under the other
+        diagonal, row, column, value = (
+            jnp.asarray(v) for v in (self.diagonal, self.row, self.column, self.value)
+        )
+
+        def add(k, out):
+            return out.at[row[k]].add(value[k] * columns[column[k]])
+
+        start = diagonal[:, None] * columns
+        return jax.lax.fori_loop(0, self.count, add, start).T
+
+
+@jax.custom_jvp
+def energy(theta: Array, matrix: Array | Symmetric) -> Array:
+    """Return tr(theta L theta') for a symmetric L; its slope, 2 theta L, shares the product."""
+    return jnp.sum(theta * (theta @ matrix))
+
+
+@partial(energy.defjvp, symbolic_zeros=True)
+def _energy_slope(primals, tangents):
+    theta, matrix = primals
+    image = theta @ matrix
+    slope = jnp.zeros_like(theta[0, 0])
+    if not isinstance(tangents[0], SymbolicZero):
+        slope = slope + 2 * jnp.sum(image * tangents[0])
+    if not isinstance(matrix, Symmetric) and not isinstance(tangents[1], SymbolicZero):
+        slope = slope + jnp.sum(theta * (theta @ tangents[1]))
+    return jnp.sum(theta * image), slope
+
+
 def spend(v: Array, kept: Array, budgets: list[tuple[Array, Array]]) -> Array:
     """Put to 0 all but the K entries of each mask whose loss would cost most; see `budget`."""
     gain = kept * (2 * v - kept)  # = v^2 - (v - kept)^2, without cancellation
-    for mask, count in budgets:
+
+    def one(kept, budget):
+        mask, count = budget
         chosen = largest(jnp.where(mask, gain, 0), count)
-        kept = jnp.where(mask & jnp.logical_not(chosen), 0, kept)
-    return kept
+        return jnp.where(mask & jnp.logical_not(chosen), 0, kept), None
+
+    # One after the other in a loop: compiled once.
+    masks, counts = (jnp.stack(v) for v in zip(*budgets, strict=True))
+    return jax.lax.scan(one, kept, (masks, counts))[0]
 
 
 def largest(size: Array, count: Array) -> Array:
     """Return a mask of the ``count`` largest entries of sizes >= 0; of ties, the first.
 
     The threshold is found by bisection over the bit patterns of the floats, which order as they
-    do: one pass over the entries a bit, no sort. Entries of size 0 are never chosen.
+    do: one pass over the entries a bit, no sort, until exactly ``count`` entries lie above. Double
+    precision starts with the upper half of the bits, which nearly always tells them apart. Entries
+    of size 0 are never chosen.
     """
     bits = jnp.finfo(size.dtype).bits
     whole = {32: jnp.int32, 64: jnp.int64}[bits]
@@ -127,24 +204,76 @@ def largest(size: Array, count: Array) -> Array:
     code = jax.lax.optimization_barrier(jax.lax.bitcast_convert_type(jnp.maximum(size, 0), whole))
     count = jnp.asarray(count).astype(jnp.int32)
 
-    def narrow(_, between):
-        # At most `count` entries lie above `high`, more than that above `low` (or low is 0).
-        low, high = between
-        middle = low + (high - low) // 2
-        few = jnp.sum(code > middle, dtype=jnp.int32) <= count
-        return jnp.where(few, low, middle), jnp.where(few, middle, high)
+    def number(mask):
+        columns = jnp.sum(mask, axis=0, dtype=jnp.int32)  # first: faster on CPU
+        return jnp.sum(columns, dtype=jnp.int32)
 
-    top = jnp.max(code, initial=0)
+    def bisected(code, low, high, above):
+        # At most `count` entries, `above`, lie above `high`, more than that above `low`.
+        def narrow(state):
+            low, high, above = state
+            middle = low + (high - low) // 2
+            more = number(code > middle)
+            few = more <= count
+            return tuple(
+                jnp.where(few, a, b) for a, b in ((low, middle), (middle, high), (more, above))
+            )
+
+        def proceed(state):
+            return (state[1] - state[0] > 1) & (state[2] != count)
+
+        return jax.lax.while_loop(proceed, narrow, (low, high, above))
+
     zero = jnp.zeros((), whole)
-    _, threshold = jax.lax.fori_loop(0, bits, narrow, (zero, top))
-    above = code > threshold
-    tied = (code == threshold) & (code > 0)
-    left = count - jnp.sum(above, dtype=jnp.int32)
-    place = jnp.cumsum(tied.reshape(-1), dtype=jnp.int32).reshape(tied.shape)
+    least = number(code > 0)
+    all_fit = least <= count
+    upper = code if bits == 32 else jax.lax.optimization_barrier((code >> 32).astype(jnp.int32))
+    top = jnp.where(all_fit, 0, jnp.max(upper, initial=0))
+    above = jnp.where(all_fit, least, 0)
+    low, high, above = bisected(upper, jnp.full_like(top, -1), top, above)
+    if bits == 64:
+        low, high = (((v.astype(whole) + 1) << 32) - 1 for v in (low, high))
+        low, high = jnp.maximum(low, zero), jnp.where(all_fit, zero, high)
+        # The upper bits' largest is that of entries as well: none lie above it.
+        _, high, _ = bisected(code, low, high, above)
+    chosen = code > high
     # Counted once more: whatever rounding did to the sizes above, no more than `count` are taken.
-    rank = jnp.cumsum((above | (tied & (place <= left))).reshape(-1), dtype=jnp.int32)
-    new = rank > jnp.concatenate([jnp.zeros((1,), jnp.int32), rank[:-1]])
-    return (new & (rank <= count)).reshape(size.shape)
+    sure = number(chosen)
+    sure = (sure == count) | (all_fit & (sure <= count))
+
+    def first(code):
+        above, tied = code > high, (code == high) & (code > 0)
+        left = count - number(above)
+        place = jnp.cumsum(tied.reshape(-1), dtype=jnp.int32).reshape(tied.shape)
+        rank = jnp.cumsum((above | (tied & (place <= left))).reshape(-1), dtype=jnp.int32)
+        new = rank > jnp.concatenate([jnp.zeros((1,), jnp.int32), rank[:-1]])
+        return (new & (rank <= count)).reshape(code.shape)
+
+    return jax.lax.cond(sure, lambda code: code > high, first, code)
+
+
+def places(values: Array, mask: Array) -> Array:
+    """Return the place of each entry of a mask among them, largest first; 0 outside it.
+
+    What is sorted is a list of the mask's entries, short where they are few.
+    """
+    size, shape = mask.size, mask.shape
+    room = max(size >> 3, 1)
+    mask, values = mask.reshape(-1), values.reshape(-1)
+    entry = jnp.cumsum(mask, dtype=jnp.int32)  # from 1
+
+    def of(room):
+        def ranked(values):
+            where = jnp.where(mask, entry - 1, room)
+            listed = jnp.full(room, -jnp.inf, values.dtype).at[where].set(values, mode="drop")
+            order = jnp.argsort(-listed)  # a stable sort: of ties, the first entry
+            number = jnp.arange(room, dtype=jnp.int32)
+            return jnp.zeros(room, jnp.int32).at[order].set(number)[where]
+
+        return ranked
+
+    found = jax.lax.cond(entry[-1] <= room, of(room), of(size), values)
+    return jnp.where(mask, found, 0).reshape(shape)
 
 
 def soft_threshold(v: Array, amount: Array) -> Array:

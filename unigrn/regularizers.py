@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from unigrn.check import check_hyper, check_number
+from unigrn.kernels import Symmetric, energy
 from unigrn.terms import (
     Array,
     Blocks,
@@ -253,7 +256,8 @@ class Laplacian(Regularizer):
     strength: Array
     threshold: Array
     signed: bool = static(default=True)
-    matrix: Array = None  # worked out by `prepare`
+    matrix: Any = None  # worked out by `prepare`, listed by `compact`
+    reach: Array = None  # its largest sum of sizes in a row
 
     separable = None
     convex = True
@@ -275,17 +279,21 @@ class Laplacian(Regularizer):
         kin = kin & jnp.logical_not(jnp.eye(kin.shape[0], dtype=bool))
         pull = jnp.where(kin, alike if self.signed else jnp.abs(alike), 0)
         matrix = jnp.diag(jnp.sum(jnp.abs(pull), axis=0)) - pull
-        return Laplacian(self.strength, self.threshold, self.signed, matrix)
+        reach = jnp.max(jnp.sum(jnp.abs(matrix), axis=1))
+        return Laplacian(self.strength, self.threshold, self.signed, matrix, reach)
+
+    def compact(self) -> Laplacian:
+        """List the entries of the matrix, where they are few."""
+        listed = Symmetric.of(np.asarray(self.matrix))
+        return self if listed is None else replace(self, matrix=listed)
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on the whole network."""
-        matrix = self.prepare(data, prior).matrix
-        return self.strength * jnp.sum(params.theta * (params.theta @ matrix))
+        return self.strength * energy(params.theta, self.prepare(data, prior).matrix)
 
     def lipschitz(self, data: View, prior: PriorView) -> Array:
         """Twice kappa times the largest row sum, which bounds the largest eigenvalue."""
-        matrix = self.prepare(data, prior).matrix
-        return 2 * self.strength * jnp.max(jnp.sum(jnp.abs(matrix), axis=1))
+        return 2 * self.strength * self.prepare(data, prior).reach
 
     formula = property(
         lambda self: (

@@ -96,7 +96,7 @@ class Term:
 
     Capabilities are values, or None where the term does not offer them; `CAPABILITIES` is their
     one table, from which multiples and sums derive theirs. ``prepare(data, prior)`` returns the
-    term with what no parameter changes worked out once.
+    term with what no parameter changes worked out once, ``compact()`` that in less room.
     """
 
     kind: Any = "term"  # a text; Any, here and below, because a subclass may give a property
@@ -137,6 +137,10 @@ class Term:
 
     def prepare(self, data: View, prior: PriorView) -> Term:
         """Return the term with what no parameter changes worked out."""
+        return self
+
+    def compact(self) -> Term:
+        """Return the prepared term in less room where its numbers allow; called on the host."""
         return self
 
     def check(self, prior: PriorView) -> None:
@@ -465,6 +469,10 @@ class Scaled(Term):
         """Prepare the term."""
         return Scaled(self.factor, self.term.prepare(data, prior))
 
+    def compact(self) -> Term:
+        """Compact the term."""
+        return Scaled(self.factor, self.term.compact())
+
     def check(self, prior: PriorView) -> None:
         """Check the term."""
         self.term.check(prior)
@@ -492,6 +500,10 @@ class Sum(Term):
     def prepare(self, data: View, prior: PriorView) -> Term:
         """Prepare every summand."""
         return Sum(tuple(t.prepare(data, prior) for t in self.terms))
+
+    def compact(self) -> Term:
+        """Compact every summand."""
+        return Sum(tuple(t.compact() for t in self.terms))
 
     def check(self, prior: PriorView) -> None:
         """Check every summand."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from unigrn.constraints import box, budget
+from unigrn.kernels import places
 from unigrn.losses import component_analysis
 from unigrn.methods.netrex_cf import drop_one, positive_activity
 from unigrn.prior import Prior
@@ -142,14 +143,7 @@ class Ranks:
         last = jnp.maximum(jnp.sum(edge, dtype=jnp.int32) - 1, 1).astype(dtype)
 
         def read(explained):
-            values = jnp.where(edge, explained, -1).reshape(-1)
-            order = jnp.argsort(-values)  # a stable sort: of ties, the first entry
-            rank = (
-                jnp.zeros(edge.size, jnp.int32)
-                .at[order]
-                .set(jnp.arange(edge.size, dtype=jnp.int32))
-            )
-            return explained, rank.astype(dtype).reshape(edge.shape)
+            return explained, places(explained, edge).astype(dtype)
 
         explained, rank = drop_one(params, data, self.draws, 1.0, read)
         return {

@@ -34,6 +34,12 @@ def shared_matrix(squares: Squares) -> Array:
     return gram + jnp.diag(ridge)
 
 
+def slope(squares: Squares, block: Array) -> Array:
+    """Return the gradient 2 (M B - D T) in the block, where all columns have the same weights."""
+    right = squares.scale * _dot(squares.design, squares.target)
+    return 2 * (_dot(shared_matrix(squares), block) - right)
+
+
 def frobenius(squares: Squares) -> Array:
     """Return |M_c|_F for every column, (c,), or one number where they share it."""
     if squares.design is None:

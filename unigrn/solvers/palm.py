@@ -41,6 +41,7 @@ class State:
     done: Array
     scale: Array  # what residuals are relative to
     history: Array  # objective after each sweep, as far as asked for
+    steep: Array = None  # slope that the next sweep starts with, where its first step has one
 
 
 @pytree
@@ -106,42 +107,91 @@ def bound(spec, step: Step, params, view, prior) -> Array:
 
 
 def slope(spec, block: str, params, view, prior):
-    """Return the gradient of the smooth terms as a function of one block."""
+    """Return the gradient of the smooth terms as a function of one block.
+
+    Squares whose residuals are more than the block has rows take their matrix, which the step's
+    bound asks for as well, instead of the residuals.
+    """
     smooth = smooth_terms(spec, block)
-    g = jax.grad(lambda b: sum(t(params.replace(**{block: b}), view, prior) for t in smooth))
-    # Entries without candidate are no variables: their slope must not reach a prox.
-    return (lambda b: jnp.where(prior.valid, g(b), 0)) if block == "theta" else g
+    linear = tuple(t for t in smooth if block in t.linear)
+    squares = _squares(linear, block, params, view, prior) if linear else Squares()
+    design = squares.design
+    if design is None or squares.weight is not None or design.shape[0] >= design.shape[1]:
+        linear = ()
+    met = {id(t) for t in linear}
+    rest = tuple(t for t in smooth if id(t) not in met)
+
+    def g(b):
+        found = jnp.zeros_like(b)
+        if rest:
+            found = jax.grad(
+                lambda b: sum(t(params.replace(**{block: b}), view, prior) for t in rest)
+            )(b)
+        if linear:
+            found = found + columns.slope(squares, b)
+        # Entries without candidate are no variables: their slope must not reach a prox.
+        return jnp.where(prior.valid, found, 0) if block == "theta" else found
+
+    return g
 
 
-def _moved(spec, block: str, params, view, prior, length) -> Array:
+def _moved(spec, block: str, params, view, prior, length, steep=None) -> Array:
     """Return a linearised step of a block, before entries without candidate are cut."""
-    new = params[block] - length * slope(spec, block, params, view, prior)(params[block])
+    if steep is None:
+        steep = slope(spec, block, params, view, prior)(params[block])
+    new = params[block] - length * steep
     own, sets = kinks(spec, block), proximal_terms(spec, block)[1]
     return joint(own, sets).prox(new, length, view, prior, params) if own or sets else new
 
 
-def _linear(spec, step: Step, params, view, prior, chosen) -> Array:
+def _linear(spec, step: Step, params, view, prior, chosen, steep=None) -> Array:
     old = params[step.block]
     tiny = jnp.finfo(old.dtype).tiny
     length = 1 / jnp.maximum(step.weight * bound(spec, step, params, view, prior), tiny)
-    new = _moved(spec, step.block, params, view, prior, length)
+    new = _moved(spec, step.block, params, view, prior, length, steep)
     if step.block == "theta":
         new = jnp.where(prior.valid, new, 0)
     return new if chosen is None else old.at[:, chosen].set(new[:, chosen])
 
 
-def sweep(spec, params: Blocks, view: View, prior: PriorView, chosen: dict[str, Array]) -> Blocks:
-    """Update every block once; ``chosen`` names the columns that move, all where it is silent."""
+def sweep(
+    spec, params: Blocks, view: View, prior: PriorView, chosen: dict[str, Array], steep=None
+) -> Blocks:
+    """Update every block once; ``chosen`` names the columns that move, all where it is silent.
+
+    ``steep`` is the slope in the first block, where it is known already.
+    """
     for step in spec.steps:
-        update = _point if step.kind == "point" else _linear
-        new = update(spec, step, params, view, prior, chosen.get(step.block))
-        params = params.replace(**{step.block: new})
+        moving = chosen.get(step.block)
+        if step.kind == "point":
+            new = _point(spec, step, params, view, prior, moving)
+        else:
+            new = _linear(spec, step, params, view, prior, moving, steep)
+        params, steep = params.replace(**{step.block: new}), None
     return params
 
 
 def objective(spec, params: Blocks, view: View, prior: PriorView) -> Array:
     """Evaluate loss plus regularizer."""
     return sum(t(params, view, prior) for t in parts(spec.loss) + parts(spec.regularizer))
+
+
+def ahead(spec, params: Blocks, view: View, prior: PriorView) -> tuple[Array, Array | None]:
+    """Evaluate the objective, and beside it the slope that a linearised first step starts with."""
+    first = spec.steps[0]
+    if first.kind != "linear":
+        return objective(spec, params, view, prior), None
+    smooth = smooth_terms(spec, first.block)
+    met = {id(t) for t in smooth}
+
+    def at(block):
+        moved = params.replace(**{first.block: block})
+        return sum((t(moved, view, prior) for t in smooth), jnp.zeros((), block.dtype))
+
+    value, steep = jax.value_and_grad(at)(params[first.block])
+    others = (t for t in parts(spec.loss) + parts(spec.regularizer) if id(t) not in met)
+    value = sum((t(params, view, prior) for t in others), value)
+    return value, jnp.where(prior.valid, steep, 0) if first.block == "theta" else steep
 
 
 def slopes(spec, params: Blocks, view: View, prior: PriorView) -> dict[str, Array]:
@@ -188,16 +238,27 @@ def _draw(spec, prior: PriorView, key, count) -> dict[str, Array]:
     return chosen
 
 
-@partial(jax.jit, static_argnames=("slots", "history"))
 def begin(slots, terms, view: View, prior: PriorView, keys, history: int = 0):
     """Prepare the terms and start every restart; returns (terms, states)."""
-    ready = tuple(t.prepare(view, prior) for t in terms)
-    spec = Slots(slots, ready)
+    terms = tuple(t.compact() for t in prepared(terms, view, prior))
+    return terms, started(slots, terms, view, prior, keys, history)
+
+
+@jax.jit
+def prepared(terms, view: View, prior: PriorView) -> tuple[Term, ...]:
+    """Prepare the terms."""
+    return tuple(t.prepare(view, prior) for t in terms)
+
+
+@partial(jax.jit, static_argnames=("slots", "history"))
+def started(slots, terms, view: View, prior: PriorView, keys, history: int) -> State:
+    """Start every restart."""
+    spec = Slots(slots, terms)
 
     def one(key):
         # A start may be arrays of the user's: the compiler would work them out for seconds.
         params = jax.lax.optimization_barrier(spec.start(view.replace(key=key), prior))
-        value = objective(spec, params, view, prior)
+        value, steep = ahead(spec, params, view, prior)
         zero = jnp.zeros((), jnp.int32)
         still = params.replace(theta=jnp.zeros_like(params.theta))
         at_zero, at_start = (
@@ -212,9 +273,10 @@ def begin(slots, terms, view: View, prior: PriorView, keys, history: int = 0):
             zero > 0,
             jnp.maximum(at_zero, jnp.finfo(at_zero.dtype).tiny),
             jnp.full((history,), jnp.nan, value.dtype),
+            steep,
         )
 
-    return ready, over_starts(one, keys)
+    return over_starts(one, keys)
 
 
 @partial(jax.jit, static_argnames=("slots",), donate_argnames=("states",))
@@ -231,19 +293,22 @@ def advance(slots, terms, states: State, view, prior, keys, limits: Limits, unti
                 chosen = _draw(spec, prior, key, state.count)
             else:
                 chosen = {b: o[state.count] for b, o in orders.items()}
-            params = sweep(spec, state.params, view, prior, chosen)
-            value = objective(spec, params, view, prior)
+            params = sweep(spec, state.params, view, prior, chosen, state.steep)
+            value, steep = ahead(spec, params, view, prior)
             change = jnp.abs(state.value - value)
             done = (change <= limits.relative * (1 + jnp.abs(value))) | (change < limits.absolute)
             done = done | jnp.logical_not(jnp.isfinite(value))
             history = state.history
             if history.shape[0]:
                 history = history.at[state.count].set(value, mode="drop")
-            return State(params, value, change, state.count + 1, done, state.scale, history)
+            count = state.count + 1
+            return State(params, value, change, count, done, state.scale, history, steep)
 
         def proceed(state):
             return jnp.logical_not(state.done) & (state.count < jnp.minimum(until, limits.most))
 
+        if state.steep is None:
+            state = replace(state, steep=ahead(spec, state.params, view, prior)[1])
         return jax.lax.while_loop(proceed, body, state)
 
     return over_starts(one, states, keys)
