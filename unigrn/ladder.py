@@ -11,6 +11,7 @@ from unigrn.requirements import (
     DELETES,
     FREE,
     KEEPS,
+    KNOWN,
     LISTS,
     MOMENTS_DO,
     ONLY_THETA,
@@ -24,6 +25,7 @@ from unigrn.requirements import (
     STEADY,
     SWEEPLESS,
     TRACED,
+    UNCONSTRAINED,
     UNSTARTED,
     WEIGHTS,
     WHOLE,
@@ -36,7 +38,16 @@ from unigrn.requirements import (
     sweeps_help,
     swept,
 )
-from unigrn.solvers import across, closed_form, evidence, gradient, palm, proximal, stochastic
+from unigrn.solvers import (
+    across,
+    closed_form,
+    evidence,
+    gradient,
+    palm,
+    proximal,
+    representer,
+    stochastic,
+)
 from unigrn.solvers.solver import Requirement, Solver
 from unigrn.spec import Spec
 from unigrn.tracing import implied_sizes
@@ -141,6 +152,16 @@ LADDER = (
         "rows",
         stochastic.solve,
         (*TARGETS, DRAWN, STARTED, SMOOTH, DELETES, *ROWS),
+    ),
+    # Known columns beside a kernel over targets: one factorisation for all regulators.
+    Solver(
+        "closed form for kernels",
+        "network",
+        None,
+        (ALONE, KNOWN, UNCONSTRAINED, ONLY_THETA, UNSTARTED, WEIGHTS, LISTS, SWEEPLESS, *ALL_CELLS),
+        double=True,  # a kernel of like profiles is close to singular
+        drive=representer.solve,
+        brings=representer.BRINGS,
     ),
     # Sweeps of the method's own, or blocks that are exact given the others: each in turn.
     Solver(
