@@ -183,14 +183,14 @@ class Observed:
 class Kernel:
     """A term as strength tr(theta K^-1 theta'): some rows of a positive definite K over targets.
 
-    ``matrix`` (widths, rows, targets) for each of several ``widths``, and ``strengths`` (s,): where
-    there is more than one of either, a solver is to choose.
+    ``matrix`` (rows, targets) for one of several kinds of K, whose ``settings`` are (kinds, m), and
+    ``strengths`` (s,): where there is more than one of either, a solver is to choose.
     """
 
     matrix: Array
     strengths: Array
-    widths: Array
+    settings: Array
 
     def times(self, factor: Array) -> Kernel:
         """Return the term multiplied by a number."""
-        return Kernel(self.matrix, self.strengths * factor, self.widths)
+        return Kernel(self.matrix, self.strengths * factor, self.settings)

@@ -77,7 +77,8 @@ class PlanError(ValueError):
 TARGETS = (ALONE, SEPARATES)
 MOMENTS = (*TARGETS, ONLY_THETA, MOMENTS_DO)
 ROWS = (WEIGHTS, SHARED, ROWS_DO, SWEEPLESS, TRACED, STEADY)
-NETWORK = (WEIGHTS, LISTS, ROWS_DO, SWEEPLESS, TRACED, STEADY)
+COPIES = Requirement("permuted copies differ", copies_differ)
+NETWORK = (WEIGHTS, LISTS, COPIES, ROWS_DO, SWEEPLESS, TRACED, STEADY)
 ALL_CELLS = (QUIET, WHOLE)
 EXACT = (DELETES, UNSTARTED, SWEEPLESS, WHOLE)
 SQUARES = Requirement("the loss is quadratic", partial(each, "quadratic", ("loss",)))
@@ -158,7 +159,11 @@ LADDER = (
         "closed form for kernels",
         "network",
         None,
-        (ALONE, KNOWN, UNCONSTRAINED, ONLY_THETA, UNSTARTED, WEIGHTS, LISTS, SWEEPLESS, *ALL_CELLS),
+        (
+            *(ALONE, KNOWN, UNCONSTRAINED, ONLY_THETA, UNSTARTED, WEIGHTS, LISTS, SWEEPLESS),
+            COPIES,
+            *ALL_CELLS,
+        ),
         double=True,  # a kernel of like profiles is close to singular
         drive=representer.solve,
         brings=representer.BRINGS,
@@ -175,7 +180,7 @@ LADDER = (
             STARTED,
             WEIGHTS,
             LISTS,
-            Requirement("permuted copies differ", copies_differ),
+            COPIES,
             ROWS_DO,
             KEEPS,
             *ALL_CELLS,

@@ -82,7 +82,7 @@ class KnownEdges(Loss):
 def known_edges(
     *, layer: str | None = None, graded: bool = False, together: Any = None
 ) -> KnownEdges:
-    """The prior's edges as observations of theta; targets without an edge are not observed.
+    """Take the prior's edges as observations of theta; targets without one are not observed.
 
     L(theta) = sum over targets t with an edge in the prior of  sum_j (P_jt - theta_jt)^2, over all
     regulators j: of a target that the prior names, what it does not name counts as absent.
@@ -120,25 +120,33 @@ class Alike(Regularizer):
 
     strength: Any
     width: Any
+    even: Any = 0.0
 
     separable = None
     convex = True
 
-    def _distances(self, data: View) -> tuple[Array, Array]:
-        """Return 1 - correlation of all pairs of targets, and which targets are none (padding)."""
+    def _profiles(self, data: View, even: Array) -> tuple[Array, Array]:
+        """Return profiles of length 1, (directions, targets), and which targets have none."""
         y = data.y
         weight = jnp.ones_like(y[:, 0]) if data.weight is None else data.weight
         weight = weight[:, None]
         centred = y - jnp.sum(weight * y, axis=0, keepdims=True) / jnp.sum(weight)
-        centred = centred * jnp.sqrt(weight)
-        length = jnp.sqrt(jnp.sum(centred**2, axis=0, keepdims=True))
-        size = jnp.sqrt(jnp.sum(weight * y**2, axis=0, keepdims=True))
-        flat = length <= 1e3 * jnp.finfo(y.dtype).eps * size
-        return jnp.where(flat, 0, centred / jnp.where(flat, 1, length)), flat[0]
+        unit, flat = _unit(centred * jnp.sqrt(weight), jnp.sum(weight * y**2, axis=0))
+        # The singular values s of the profiles become s^(1 - even), from the smaller product.
+        wide = unit.shape[0] < unit.shape[1]
+        value, turn = jnp.linalg.eigh(unit @ unit.T if wide else unit.T @ unit)
+        kept = value > 1e3 * jnp.finfo(y.dtype).eps * jnp.max(value, initial=0)
+        safe = jnp.where(kept, value, 1)
+        power = (0 if wide else 1) - even
+        profiles = (turn * jnp.where(kept, safe ** (power / 2), 0)).T
+        profiles, lost = _unit(profiles @ unit if wide else profiles, jnp.ones_like(unit[0]))
+        return jnp.where(flat, 0, profiles), flat | lost
 
-    def kernel(self, data: View, prior: PriorView, rows: Array | None = None) -> Kernel:
-        """Return K for every width, some of its rows or all."""
-        unit, flat = self._distances(data)
+    def kernel(self, data: View, prior: PriorView, rows: Any = None, kind: Any = 0) -> Kernel:
+        """Return K for one pair of width and even, some of its rows or all."""
+        several = [jnp.atleast_1d(jnp.asarray(v, data.y.dtype)) for v in (self.width, self.even)]
+        widths, evens = (v.reshape(-1) for v in jnp.meshgrid(*several, indexing="ij"))
+        unit, flat = self._profiles(data, evens[kind])
         count = unit.shape[1]
         own = jnp.arange(count, dtype=jnp.int32)
         rows = own if rows is None else rows
@@ -149,25 +157,22 @@ class Alike(Regularizer):
         middle = jnp.where(middle > 0, middle, 1)
         distance = jnp.maximum(1 - unit[:, rows].T @ unit, 0)
         same = rows[:, None] == own[None, :]
-        distance = jnp.where(same, 0, distance)
-        widths = jnp.atleast_1d(jnp.asarray(self.width, unit.dtype))
-        near = jnp.exp(-distance[None] / (widths[:, None, None] * middle))
+        near = jnp.exp(-jnp.where(same, 0, distance) / (widths[kind] * middle))
         # A constant or padded target is like no other.
-        alone = (flat[rows][:, None] | flat[None, :]) & ~same
-        near = jnp.where(alone[None], 0, near)
-        matrix = (1 - OWN) * near + OWN * same[None].astype(unit.dtype)
+        near = jnp.where((flat[rows][:, None] | flat[None, :]) & ~same, 0, near)
+        matrix = (1 - OWN) * near + OWN * same.astype(unit.dtype)
         strengths = jnp.atleast_1d(jnp.asarray(self.strength, unit.dtype))
-        return Kernel(matrix, strengths, widths)
+        return Kernel(matrix, strengths, jnp.stack([widths, evens], axis=1))
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on the whole network, by a factorisation of K."""
-        if jnp.size(self.strength) != 1 or jnp.size(self.width) != 1:
+        if any(jnp.size(v) != 1 for v in (self.strength, self.width, self.even)):
             raise TypeError(
-                "several strengths or widths are no number: the closed form for kernels chooses "
-                "among them; give one of each"
+                "several strengths, widths or evens are no number: the closed form for kernels "
+                "chooses among them; give one of each"
             )
         found = self.kernel(data, prior)
-        lower = jnp.linalg.cholesky(found.matrix[0])
+        lower = jnp.linalg.cholesky(found.matrix)
         half = solve_triangular(lower, params.theta.T, lower=True)
         return found.strengths[0] * jnp.sum(half**2)
 
@@ -178,7 +183,14 @@ class Alike(Regularizer):
     formula = property(lambda self: "λ tr(θ K⁻¹ θᵀ)")
 
 
-def alike(strength: Any = 0.1, width: Any = 1.0) -> Alike:
+def _unit(values: Array, square: Array) -> tuple[Array, Array]:
+    """Give columns length 1, or 0 where rounding of ``square`` is all they are, and say which."""
+    length = jnp.sqrt(jnp.sum(values**2, axis=0))
+    flat = length <= 1e3 * jnp.finfo(values.dtype).eps * jnp.sqrt(square)
+    return jnp.where(flat, 0, values / jnp.where(flat, 1, length)), flat
+
+
+def alike(strength: Any = 0.1, width: Any = 1.0, even: Any = 0.0) -> Alike:
     """Targets of similar expression have similar regulators.
 
     R(theta) = lambda tr(theta K^-1 theta') with the kernel over expression profiles of all targets
@@ -187,16 +199,26 @@ def alike(strength: Any = 0.1, width: Any = 1.0) -> Alike:
 
     r the correlation over cells, weighted where the cells are, and m the median of 1 - r over pairs
     of targets (of at most 512, evenly spaced). Since 2 (1 - r) is a squared distance, K is positive
-    definite. It says that every row of theta is a smooth function of expression: the prior of a
-    Gaussian process. A constant target is like no other.
+    definite. Profiles are those of the targets, centred and of length 1; with ``even`` = a their
+    singular values s are replaced by s^(1 - a) and r is the cosine of what results: conditions that
+    most genes follow count for less. It says that every row of theta is a smooth function of
+    expression, as the prior of a Gaussian process does. A constant target is like no other.
 
     Parameters
     ----------
     strength
         lambda > 0: how far an observed edge is trusted, and how much a prediction shrinks.
     width
-        Number > 0, relative to m. Of several strengths or widths the solver takes the pair that
-        predicts the observed targets best when they are left out.
+        Number > 0, relative to m.
+    even
+        a, from 0 (profiles as they are) to 1 (every direction counts alike).
+        Each may be a list: the solver then takes what predicts the observed targets best when they
+        are left out, and gives it in the blocks ``strength`` and ``kernel`` (width, even).
+
+    Raises
+    ------
+    ValueError
+        A number out of its range, or an empty list.
 
     References
     ----------
@@ -204,12 +226,17 @@ def alike(strength: Any = 0.1, width: Any = 1.0) -> Alike:
     Mordelet and Vert, Bioinformatics 24 (2008) i76, doi:10.1093/bioinformatics/btn273 (regulons
     learnt from known targets).
     """
-    return Alike(_positive("strength", strength), _positive("width", width))
+    given = {"strength": strength, "width": width, "even": even}
+    checked = {name: _numbers(name, v, strict=name != "even") for name, v in given.items()}
+    if np.max(getattr(checked["even"], "values", checked["even"])) > 1:
+        raise ValueError(f"even must lie between 0 and 1, got {even}")
+    return Alike(**checked)
 
 
-def _positive(name: str, value: Any) -> Any:
+def _numbers(name: str, value: Any, strict: bool) -> Any:
+    """Check a number, or each of a list, which is then kept whole."""
     if not isinstance(value, list | tuple | np.ndarray):
-        return check_number(name, value, strict=True)
+        return check_number(name, value, strict=strict)
     if not len(value):
         raise ValueError(f"{name} needs at least one number, got none")
-    return along(np.array([check_number(name, v, strict=True) for v in value]))
+    return along(np.array([check_number(name, v, strict=strict) for v in value]))

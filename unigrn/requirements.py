@@ -167,8 +167,15 @@ def _free(profile: Profile) -> list[str]:
 
 def _bags_rows(profile: Profile) -> list[str]:
     weighted = [o for o in profile.spec.over if type(o).cells is not Over.cells]
-    if not weighted and not profile.weighted_cells:
-        return []
+    held = [o for o in profile.spec.over if type(o).held is not Over.held]
+    idle = [
+        f"loss {t.formula} reads no cells, by which {held[0].name} judges"
+        for t in parts(profile.spec.loss)
+        if held and not profile.reading(t).rows and not profile.reading(t).moments
+        if t.quadratic is None and t.evidence is None
+    ]
+    if idle or not (weighted or profile.weighted_cells):
+        return idle
     return [
         f"loss {t.formula} does not use cell weights, which "
         + (f"{weighted[0].name} needs" if weighted else "the data has")

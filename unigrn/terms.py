@@ -371,8 +371,8 @@ CAPABILITIES: dict[str, Capability] = {
         _times,
     ),
     "kernel": Capability(
-        "function (data, prior, rows) -> Kernel: the term as strength tr(theta K^-1 theta'), with "
-        "the given rows of K, all for None; K is positive definite",
+        "function (data, prior, rows, kind) -> Kernel: the term as strength tr(theta K^-1 theta'), "
+        "with the given rows of K, all for None, of one of its kinds; K is positive definite",
         _times,
     ),
     "interval": Capability(

@@ -9,10 +9,10 @@ left out together the prediction from the others is exact without another fit,
 
     theta_B without B = P_B - a_B (G^-1)_BB^-1,
 
-for one target P_t - a_t / (G^-1)_tt. Of several strengths or widths that pair is taken whose
-left-out predictions rank the known edges best (average precision). The certificate is the residual
-of the stationarity conditions, w_t (theta_t - P_t) + lambda a_t = 0 for t in V, relative to
-max |w P|, with theta computed anew from a.
+for one target P_t - a_t / (G^-1)_tt. Of several strengths or kinds of kernel that pair is taken
+whose left-out predictions rank the known edges best (average precision). The certificate is the
+residual of the stationarity conditions, w_t (theta_t - P_t) + lambda a_t = 0 for t in V, relative
+to max |w P|, with theta computed anew from a.
 
 Sources: Kimeldorf and Wahba, J. Math. Anal. Appl. 33 (1971) 82, doi:10.1016/0022-247X(71)90184-3;
 Rasmussen and Williams, Gaussian Processes for Machine Learning, MIT Press (2006), section 5.4.2.
@@ -45,7 +45,7 @@ BRINGS = (
     ("left_out", ("regulators", "targets")),
     ("part", ("targets",)),
     ("strength", ()),
-    ("width", ()),
+    ("kernel", ("settings",)),
 )
 
 
@@ -71,10 +71,9 @@ def look(shape: Any, terms: tuple, view: View, prior: PriorView) -> Any:
 
 
 @partial(jax.jit, static_argnames=("shape",))
-def matrix(shape: Any, terms: tuple, view: View, prior: PriorView, rows: Array, number: Any) -> Any:
-    """Return rows of the kernel of one width."""
-    found = Slots(shape, terms).regularizer.kernel(view, prior, rows)
-    return found.matrix[number], found.strengths, found.widths
+def matrix(shape: Any, terms: tuple, view: View, prior: PriorView, rows: Array, kind: Any) -> Any:
+    """Return rows of one kind of the kernel."""
+    return Slots(shape, terms).regularizer.kernel(view, prior, rows, kind)
 
 
 @jax.jit
@@ -167,7 +166,7 @@ def _solve(shape, terms, view, prior, options: Options, report: Any) -> Fit:
     part = parts_of(group, chosen)
 
     def at(rows: np.ndarray):
-        """Padded positions, and what is observed there."""
+        """Return padded positions, and what is observed there."""
         wide = padded(rows, targets)
         there = wide < targets
         safe = np.where(there, wide, 0)
@@ -177,33 +176,35 @@ def _solve(shape, terms, view, prior, options: Options, report: Any) -> Fit:
     # Evenly spaced targets choose where there are many; their number is the price of a step.
     few = slice(None, None, -(-len(chosen) // ENOUGH))
     _, safe, values, own = at(chosen[few])
-    _, strengths, widths = jax.eval_shape(rows, safe, 0)
-    count = strengths.shape[0] * widths.shape[0]
+    form = jax.eval_shape(rows, safe, 0)
+    count = form.strengths.shape[0] * form.settings.shape[0]
     best, scores = (0, 0), {}
     if count > 1 and part.max() < 1:
         raise ValueError(
-            "strength and width are chosen by leaving out targets with known edges, and there is "
-            "one group of them; give one strength and one width"
+            "strength and kernel are chosen by leaving out targets with known edges, and there is "
+            "one group of them; give one of each"
         )
     if count > 1:
         members = members_of(part[few])
-        for w in range(widths.shape[0]):
-            near, found, _ = rows(safe, w)
-            for s in range(strengths.shape[0]):
-                _, out = system(near[:, safe], found[s], values, own, members)
-                scores[w, s] = float(precision(out, values, own))
+        for kind in range(form.settings.shape[0]):
+            found = rows(safe, np.int32(kind))
+            near = found.matrix[:, safe]
+            for s in range(form.strengths.shape[0]):
+                _, out = system(near, found.strengths[s], values, own, members)
+                scores[kind, s] = float(precision(out, values, own))
                 report(len(scores), count + 1)
         best = max(scores, key=lambda pair: np.nan_to_num(scores[pair], nan=-1.0))
     wide, safe, values, own = at(chosen)
-    near, found, widths = rows(safe, best[0])
-    strength, columns = found[best[1]], near[:, safe]
+    found = rows(safe, np.int32(best[0]))
+    near, strength = found.matrix, found.strengths[best[1]]
+    columns = near[:, safe]
     dual, out = system(columns, strength, values, own, members_of(part))
     params, residual, value = finish(near, columns, strength, dual, out, seen, wide)
     if part.max() < 1:  # nothing is left to learn from without the one group there is
         params = params.replace(left_out=params.left_out.at[:, chosen].set(jnp.nan))
     parts = np.full(targets, -1, np.int32)
     parts[chosen] = part
-    params = params.replace(part=parts, strength=strength, width=widths[best[0]])
+    params = params.replace(part=parts, strength=strength, kernel=found.settings[best[0]])
     status = optimality.ended((params.theta, value), residual, options.tolerance)
     report(count + 1, count + 1)
     return Fit(params, status, residual.astype(params.theta.dtype), np.int32(1), value)
