@@ -66,6 +66,8 @@ _HOME = {
     "laplacian": "regularizers",
     "collaborative": "filtering",
     "collaborative_sketch": "filtering",
+    "known_edges": "neighbours",
+    "alike": "neighbours",
     "gaussian_prior": "regularizers",
     "kl_gaussian": "regularizers",
     "support": "constraints",

@@ -288,3 +288,38 @@ def hard_threshold(v: Array, step: Array, price: Array) -> Array:
     attained, because any small u is better than 0.
     """
     return jnp.where(jnp.abs(v) > jnp.sqrt(2 * step * jnp.maximum(price, 0)), v, 0)
+
+
+@pytree
+class Observed:
+    """A term as squares of what theta misses of known columns.
+
+    f(theta) = sum_t weight_t |theta_t - values_t|^2 with values (regulators, targets) and weight
+    (targets,), 0 where a target is not observed. Targets of one ``group`` (targets,), whole
+    numbers, are left out together; None: each by itself.
+    """
+
+    values: Array
+    weight: Array
+    group: Array | None = None
+
+    def times(self, factor: Array) -> Observed:
+        """Return the term multiplied by a number."""
+        return Observed(self.values, self.weight * factor, self.group)
+
+
+@pytree
+class Kernel:
+    """A term as strength tr(theta K^-1 theta'): some rows of a positive definite K over targets.
+
+    ``matrix`` (rows, targets) for one of several kinds of K, whose ``settings`` are (kinds, m), and
+    ``strengths`` (s,): where there is more than one of either, a solver is to choose.
+    """
+
+    matrix: Array
+    strengths: Array
+    settings: Array
+
+    def times(self, factor: Array) -> Kernel:
+        """Return the term multiplied by a number."""
+        return Kernel(self.matrix, self.strengths * factor, self.settings)

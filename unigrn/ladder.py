@@ -11,6 +11,7 @@ from unigrn.requirements import (
     DELETES,
     FREE,
     KEEPS,
+    KNOWN,
     LISTS,
     MOMENTS_DO,
     ONLY_THETA,
@@ -24,6 +25,7 @@ from unigrn.requirements import (
     STEADY,
     SWEEPLESS,
     TRACED,
+    UNCONSTRAINED,
     UNSTARTED,
     WEIGHTS,
     WHOLE,
@@ -36,7 +38,16 @@ from unigrn.requirements import (
     sweeps_help,
     swept,
 )
-from unigrn.solvers import across, closed_form, evidence, gradient, palm, proximal, stochastic
+from unigrn.solvers import (
+    across,
+    closed_form,
+    evidence,
+    gradient,
+    palm,
+    proximal,
+    representer,
+    stochastic,
+)
 from unigrn.solvers.solver import Requirement, Solver
 from unigrn.spec import Spec
 from unigrn.tracing import implied_sizes
@@ -66,7 +77,8 @@ class PlanError(ValueError):
 TARGETS = (ALONE, SEPARATES)
 MOMENTS = (*TARGETS, ONLY_THETA, MOMENTS_DO)
 ROWS = (WEIGHTS, SHARED, ROWS_DO, SWEEPLESS, TRACED, STEADY)
-NETWORK = (WEIGHTS, LISTS, ROWS_DO, SWEEPLESS, TRACED, STEADY)
+COPIES = Requirement("permuted copies differ", copies_differ)
+NETWORK = (WEIGHTS, LISTS, COPIES, ROWS_DO, SWEEPLESS, TRACED, STEADY)
 ALL_CELLS = (QUIET, WHOLE)
 EXACT = (DELETES, UNSTARTED, SWEEPLESS, WHOLE)
 SQUARES = Requirement("the loss is quadratic", partial(each, "quadratic", ("loss",)))
@@ -142,6 +154,20 @@ LADDER = (
         stochastic.solve,
         (*TARGETS, DRAWN, STARTED, SMOOTH, DELETES, *ROWS),
     ),
+    # Known columns beside a kernel over targets: one factorisation for all regulators.
+    Solver(
+        "closed form for kernels",
+        "network",
+        None,
+        (
+            *(ALONE, KNOWN, UNCONSTRAINED, ONLY_THETA, UNSTARTED, WEIGHTS, LISTS, SWEEPLESS),
+            COPIES,
+            *ALL_CELLS,
+        ),
+        double=True,  # a kernel of like profiles is close to singular
+        drive=representer.solve,
+        brings=representer.BRINGS,
+    ),
     # Sweeps of the method's own, or blocks that are exact given the others: each in turn.
     Solver(
         "PALM over blocks of the whole network",
@@ -154,7 +180,7 @@ LADDER = (
             STARTED,
             WEIGHTS,
             LISTS,
-            Requirement("permuted copies differ", copies_differ),
+            COPIES,
             ROWS_DO,
             KEEPS,
             *ALL_CELLS,

@@ -245,7 +245,7 @@ class Plan:
             + (f", {self.members} fits" if self.members > 1 else "")
         ]
         rules = self.shape.rules
-        if self.solver.drive is not None:
+        if self.solver.drive is not None and not self.solver.brings:
             lines += [f"  step {s}" for s in self.spec.steps]
             stops = [
                 None if value is None else f"changes by {text.format(value)}"

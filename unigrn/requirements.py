@@ -167,13 +167,20 @@ def _free(profile: Profile) -> list[str]:
 
 def _bags_rows(profile: Profile) -> list[str]:
     weighted = [o for o in profile.spec.over if type(o).cells is not Over.cells]
-    if not weighted and not profile.weighted_cells:
-        return []
+    held = [o for o in profile.spec.over if type(o).held is not Over.held]
+    idle = [
+        f"loss {t.formula} reads no cells, by which {held[0].name} judges"
+        for t in parts(profile.spec.loss)
+        if held and not profile.reading(t).rows and not profile.reading(t).moments
+        if t.quadratic is None and t.evidence is None
+    ]
+    if idle or not (weighted or profile.weighted_cells):
+        return idle
     return [
         f"loss {t.formula} does not use cell weights, which "
         + (f"{weighted[0].name} needs" if weighted else "the data has")
         for t in parts(profile.spec.loss)
-        if not t.weighted and not profile.reading(t).weight
+        if not t.weighted and not profile.reading(t).weight and profile.reading(t).rows
     ]
 
 
@@ -257,6 +264,24 @@ def plain_reading(profile: Profile) -> list[str]:
     return out + [f"{name} judges the fit of one group at a time" for name in held]
 
 
+def _observed_beside_kernel(profile: Profile) -> list[str]:
+    spec, out = profile.spec, []
+    if spec.loss.observed is None:
+        out.append(f"loss {spec.loss.formula} has no observed columns")
+    if spec.regularizer is None or spec.regularizer.kernel is None:
+        what = "no regularizer" if spec.regularizer is None else spec.regularizer.formula
+        out.append(f"{what} has no kernel over targets")
+    return out
+
+
+def _unconstrained(profile: Profile) -> list[str]:
+    if profile.spec.constraint is None:
+        return []
+    return [f"constraint {profile.spec.constraint.formula}: the closed form fills every entry"]
+
+
+UNCONSTRAINED = Requirement("no constraint", _unconstrained)
+KNOWN = Requirement("one loss of observed columns, one kernel", _observed_beside_kernel)
 ALONE = Requirement("groups are fitted one by one", _alone)
 SEPARATES = Requirement("separates over targets", _separates)
 ONLY_THETA = Requirement("only the block theta", _only_theta)

@@ -36,7 +36,16 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from unigrn.joint import Joint, joint
-from unigrn.kernels import Quadratic, Squares, hard_threshold, largest, soft_threshold, spend
+from unigrn.kernels import (
+    Kernel,
+    Observed,
+    Quadratic,
+    Squares,
+    hard_threshold,
+    largest,
+    soft_threshold,
+    spend,
+)
 from unigrn.views import (
     AXES,
     Along,
@@ -60,9 +69,11 @@ __all__ = [
     "Capability",
     "Constraint",
     "Joint",
+    "Kernel",
     "Loss",
     "Moments",
     "NotANumber",
+    "Observed",
     "PriorView",
     "Quadratic",
     "Regularizer",
@@ -111,6 +122,8 @@ class Term:
     budget: Any = None
     within: Any = None
     squares: Any = None
+    observed: Any = None
+    kernel: Any = None
     interval: Any = None
     allows: Any = None
     on_prior: Any = None
@@ -356,6 +369,15 @@ CAPABILITIES: dict[str, Capability] = {
         "up to a constant, as squares of residuals linear in that block",
         _times,
         _squares,
+    ),
+    "observed": Capability(
+        "function (data, prior) -> Observed: the term as squares of theta beside known columns",
+        _times,
+    ),
+    "kernel": Capability(
+        "function (data, prior, rows, kind) -> Kernel: the term as strength tr(theta K^-1 theta'), "
+        "with the given rows of K, all for None, of one of its kinds; K is positive definite",
+        _times,
     ),
     "interval": Capability(
         "function (prior) -> (lower, upper): the constraint is lower <= theta <= upper",

@@ -169,7 +169,7 @@ def cut(state: State, group: int, blocks: dict[str, np.ndarray]) -> dict[str, np
         "targets": len(state.y),
         "cells": int(state.data.group_sizes[group]),
     }
-    axes = dict(state.plan.shape.axes)
+    axes = dict(state.plan.shape.axes) | dict(state.plan.solver.brings)
     return {
         name: block[tuple(slice(real.get(axis)) for axis in axes[name])]
         for name, block in blocks.items()

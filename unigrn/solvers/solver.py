@@ -50,6 +50,8 @@ class Solver:
         Instead of mapping ``solve``: a function of all fits of a compiled call at once.
     drive
         Instead of compiling ``solve`` for a whole network: a function on the host.
+    brings
+        Blocks that the solver gives beside those of the terms, with their axes.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Solver:
     double: bool = False
     batch: Callable[..., Fit] | None = None
     drive: Callable[..., Fit] | None = None
+    brings: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __post_init__(self):
         if self.reads not in READS:
