@@ -112,6 +112,7 @@ LADDER = (
             *ALL_CELLS,
         ),
         batch=active_sets.solve,
+        in_turn=True,
     ),
     # A quadratic loss with a penalty or set that has a prox: cost independent of the cells.
     Solver(

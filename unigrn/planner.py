@@ -388,7 +388,9 @@ class Plan:
         if self.solver.reads == "rows":
             return int(self.data.group_sizes.max()) * batch.k * item
         if self.gathers:
-            return 12 * batch.k * item  # its matrices are never formed
+            # Its matrices are never formed; of fits in turn only what they found is kept.
+            arrays = 5 + 24 / self.members if self.solver.in_turn else 12
+            return arrays * batch.k * item
         across = len(self.data.group_sizes) if self.solver.reads == "groups" else 1
         return batch.k * batch.k * item * across
 

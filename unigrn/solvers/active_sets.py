@@ -40,7 +40,7 @@ from unigrn.terms import Array, Blocks, Moments, Quadratic, View, parts
 
 TRIAL = 8  # rounds of one step before it is cut
 SHORTEST = 1e-4  # of the way between two problems: a shorter step is given up
-SMALL = 64  # active coefficients up to which a smaller workspace does
+WIDTHS = (32, 96, 192)  # of workspaces for so many active coefficients
 
 
 class Statement(NamedTuple):
@@ -185,7 +185,7 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         again, signs = _classified(new, after, numbers.price, low, high, valid)
         same = jnp.all((again == active) & (~again | (signs == sign)), axis=1)
         rounds, steps = walk.rounds + 1, walk.steps + 1
-        done = (residual <= options.tolerance) | (same & (rounds >= 3)) | ~(numbers.scale > 0)
+        done = (residual <= options.tolerance) | (same & (rounds >= 6)) | ~(numbers.scale > 0)
         # Not a number: no further round would help.
         lost = ~jnp.isfinite(residual)
         failed = ~done & (rounds >= TRIAL)
@@ -354,12 +354,22 @@ def _product(moments: Moments, lanes: Any, index: Array, chains: int):
     return product
 
 
+def _counted(yes: Array) -> Array:
+    """Count along the last axis up to each entry: in stretches of 16, by a product each."""
+    n, k = yes.shape
+    wide = jnp.pad(yes.astype(jnp.float32), ((0, 0), (0, -k % 16))).reshape(n, -1, 16)
+    inner = wide @ jnp.tri(16, dtype=jnp.float32).T
+    ends = inner[:, :, -1]
+    before = jnp.cumsum(ends, axis=1) - ends
+    return (inner + before[:, :, None]).reshape(n, -1)[:, :k].astype(jnp.int32)
+
+
 def _systems(moments, lanes, index: Array, active: Array, right: Array, numbers: Statement):
     """Solve for the active coefficients of every fit; 0 elsewhere."""
     n, k = index.shape
     system, target = batching.grid(lanes)
     count = jnp.sum(active, axis=1, dtype=jnp.int32)
-    place = jnp.cumsum(active, axis=1, dtype=jnp.int32) - 1
+    place = _counted(active) - 1
     # Fits of like size side by side; those without an active coefficient cost nothing.
     rank = jnp.argsort(count)
     rows = jnp.arange(n, dtype=jnp.int32)[:, None]
@@ -390,6 +400,6 @@ def _systems(moments, lanes, index: Array, active: Array, right: Array, numbers:
 
         return run
 
-    if k <= SMALL:
-        return solved(k)(None)
-    return jax.lax.cond(count[rank[-1]] <= SMALL, solved(SMALL), solved(k), None)
+    widths = [w for w in WIDTHS if w < k] + [k]
+    most = jnp.sum(count[rank[-1]] > jnp.asarray(widths[:-1], jnp.int32), dtype=jnp.int32)
+    return jax.lax.switch(most, [solved(w) for w in widths], None)
