@@ -61,8 +61,8 @@ class Tasks:
 
     def at(self, members: Any) -> Tasks:
         """Return the grid of some members, by number."""
-        picked = {n: getattr(self, n)[members] for n in ("target", "row", "system", "variant")}
-        return replace(self, **picked)
+        names = ("target", "row", "system", "variant") + ("held",) * (self.held is not None)
+        return replace(self, **{name: getattr(self, name)[members] for name in names})
 
 
 @dataclass(frozen=True, eq=False)

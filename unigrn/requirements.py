@@ -11,7 +11,7 @@ from unigrn.probes import Profile
 from unigrn.replicates import Over
 from unigrn.solvers import optimality, palm
 from unigrn.solvers.solver import Requirement
-from unigrn.terms import AXES, joint, parts
+from unigrn.terms import AXES, joint, outside, parts
 
 NUISANCE = ("intercept", "theta")
 
@@ -233,6 +233,9 @@ def lines_and_bounds(profile: Profile) -> list[str]:
     for term in parts(spec.loss):
         if term.intercept is False:
             out.append(f"loss {term.formula} has no intercept")
+    for term in parts(spec.loss) + parts(spec.regularizer):
+        if outside(term) and term.quadratic is not None:
+            out.append(f"{term.kind} {term.formula} may have a matrix in its quadratic")
     for term in parts(spec.regularizer):
         known = term.absolute is not None or term.quadratic is not None
         if not known or not term.entrywise or term.convex is not True:

@@ -23,7 +23,7 @@ from unigrn.run.state import State, kept
 from unigrn.solvers import batching
 from unigrn.solvers.batching import Members, Rows
 from unigrn.solvers.optimality import Fit
-from unigrn.spec import Spec
+from unigrn.spec import Slots, Spec
 from unigrn.terms import Array, Moments, outside, parts, pytree
 
 
@@ -55,6 +55,9 @@ def fits(solver, shape, inner, wants, terms, source, members: Members, options) 
         )
     numbers = {"objective": fit.value, "residual": fit.residual}
     for name, held in wants:
+        if isinstance(source, Moments) and Slots(shape, terms).loss.quadratic is not None:
+            numbers[name] = batching.losses(shape, terms, source, members, params.theta, held)
+            continue
         numbers[name] = look(
             lambda slots, own, view, prior: slots.loss(own, view, prior), params=params, held=held
         )

@@ -97,6 +97,8 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
                 price = price + term.absolute(View(sums), view)
             else:
                 q = q + term.quadratic(View(sums), view)
+        if q.matrix is not None:
+            raise TypeError("active sets take a diagonal beside the moments, and got a matrix")
         right = q.scale * sums.cross
         right = right if q.linear is None else right + q.linear
         constant = q.scale * sums.square + q.constant
