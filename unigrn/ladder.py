@@ -37,7 +37,16 @@ from unigrn.requirements import (
     sweeps_help,
     swept,
 )
-from unigrn.solvers import active_sets, across, closed_form, evidence, gradient, palm, proximal, stochastic
+from unigrn.solvers import (
+    across,
+    active_sets,
+    closed_form,
+    evidence,
+    gradient,
+    palm,
+    proximal,
+    stochastic,
+)
 from unigrn.solvers.solver import Requirement, Solver
 from unigrn.spec import Spec
 from unigrn.tracing import implied_sizes

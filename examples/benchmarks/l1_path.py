@@ -69,9 +69,7 @@ def with_unigrn(x, y, penalties, dtype: str, tolerance: float | None):
     spec = unigrn.path(spec, "L1.strength", 2 * penalties, choose=None)
 
     def run():
-        found = unigrn.fit(
-            spec, data, regulators=names[:q], targets=names[q:], tolerance=tolerance
-        )
+        found = unigrn.fit(spec, data, regulators=names[:q], targets=names[q:], tolerance=tolerance)
         return found, np.stack(
             [found.statistics[f"weight[{2 * v:g}]"][0].reshape(p, q).T for v in penalties]
         )

@@ -39,6 +39,8 @@ from unigrn.status import Status
 from unigrn.terms import Array, Blocks, Moments, Quadratic, View, parts
 
 TRIAL = 8  # rounds of one step before it is cut
+REFINED = 6  # rounds after which a set that stays is left with what rounding makes of its residual
+TILE = 32  # systems that are factored side by side
 SHORTEST = 1e-4  # of the way between two problems: a shorter step is given up
 WIDTHS = (32, 96, 192)  # of workspaces for so many active coefficients
 
@@ -119,123 +121,100 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
     order = jnp.argsort(-jax.lax.map(weight, table.T))
     table = jnp.repeat(table[:, order], targets, axis=0)
 
-    bounds = _bounds(shape, terms, members, where, prior, table[:, 0], valid)
+    low, high = _bounds(shape, terms, members, where, prior, table[:, 0], valid)
+    bounded = any(t.kind == "constraint" and t.allows is None for t in terms)
     product = _product(moments, lanes, index, count)
-    spread = jnp.sqrt(_diagonal(moments, lanes, index))
-    most = jnp.max(jnp.where(valid, spread, 0), axis=1, keepdims=True)
-    eps, tiny = jnp.finfo(dtype).eps, jnp.finfo(dtype).tiny
-    even = jnp.where(spread > 0, jnp.clip(spread / jnp.maximum(most, tiny), eps, 1), 1)
-
-    def sizes(v: Array) -> Array:
-        v = jnp.where(valid, jnp.abs(v), 0)
-        return jnp.stack([jnp.max(v, axis=1), jnp.max(v / even, axis=1)])
-
-    def number(job: Array) -> Array:
-        at = jnp.minimum(job, jobs - 1)[:, None]
-        return jnp.take_along_axis(table, at, axis=1)[:, 0]
-
-    def blended(job: Array, share: Array) -> Statement:
-        """Return the problem on the way from the job before to this one."""
-        this, prior_job = stated(number(job)), stated(number(jnp.maximum(job - 1, 0)))
-        begin = (job == 0)[:, None]
-        lone = this._replace(price=jnp.maximum(this.price, start.price))
-        start_of = jax.tree.map(
-            lambda a, b: jnp.where(begin if a.ndim == 2 else begin[:, 0], a, b), lone, prior_job
-        )
-
-        def mix(a, b):
-            part = share if a.ndim == 1 else share[:, None]
-            return jnp.where(part == 1, b, a + part * (b - a))
-
-        return jax.tree.map(mix, start_of, this)
+    even = _even(moments, lanes, index, valid)
+    tiny = jnp.finfo(dtype).tiny
 
     def slopes(numbers: Statement, theta: Array) -> Array:
+        """Return half the downhill slopes of the quadratic."""
         out = numbers.right - numbers.scale[:, None] * product(theta) - numbers.ridge * theta
         return jnp.where(valid, out, 0)
 
-    low, high = bounds
+    def sizes(v: Array) -> Array:
+        """Return the largest entry in the units as they are, and in even ones, (2, N)."""
+        v = jnp.where(valid, jnp.abs(v), 0)
+        return jnp.stack([jnp.max(v, axis=1), jnp.max(v / even, axis=1)])
+
     zero = jnp.clip(jnp.zeros_like(small.cross), low, high)
     numbers = stated(table[:, 0])
     ahead = slopes(numbers, zero)
-    start = numbers._replace(price=jnp.maximum(numbers.price, jnp.abs(ahead)))
-    begin = Point(zero, ahead, jnp.sum(start.price, axis=1))
+    dear = jnp.maximum(numbers.price, jnp.abs(ahead))  # prices at which nothing leaves 0
+    begin = Point(zero, ahead, jnp.sum(dear, axis=1))
+
+    def number(job: Array) -> Array:
+        at = jnp.clip(job, 0, jobs - 1)[:, None]
+        return jnp.take_along_axis(table, at, axis=1)[:, 0]
+
+    def on_the_way(job: Array, share: Array) -> Statement:
+        """Return the problem so far on the way from the job before, or from nothing, to this."""
+        this, last = stated(number(job)), stated(number(job - 1))
+        last = _choose(job == 0, this._replace(price=dear), last)
+
+        def mixed(a, b):
+            part = share if a.ndim == 1 else share[:, None]
+            return jnp.where(part == 1, b, a + part * (b - a))
+
+        return jax.tree.map(mixed, last, this)
 
     def body(walk: Walk) -> Walk:
         live = walk.job < jobs
-        numbers = blended(walk.job, walk.share)
+        numbers = on_the_way(walk.job, walk.share)
         total = jnp.sum(numbers.price, axis=1)
-        fresh = (walk.rounds == 0)[:, None]
-        guess = _foretold(walk.last, walk.before, total, low, high)
-        theta = jnp.where(fresh, guess.theta, walk.trial.theta)
-        slope = jnp.where(fresh, guess.slope, walk.trial.slope)
-        active, sign = _classified(theta, slope, numbers.price, low, high, valid)
+        fresh = walk.rounds == 0
+        point = _choose(fresh, _foretold(walk.last, walk.before, total, low, high), walk.trial)
+        active, sign = _classified(point, numbers.price, low, high, valid)
         active = active & (live & (numbers.scale > 0))[:, None]
-        # A first round solves for the whole coefficients, the following ones for what is left.
-        held = jnp.where(active, 0, theta)
-        plain = numbers.right
-        if shape_bounded:
-            plain = slopes(numbers, held)
-        base = jnp.where(fresh, held, theta)
-        right = jnp.where(fresh, plain, slope) - numbers.price * sign
-        move = _systems(moments, lanes, index, active, right, numbers)
-        new = base + move
-        new = jnp.where(active & (new * sign <= 0), 0, new)
-        new = jnp.clip(new, low, high)
-        after = slopes(numbers, new)
-        up, down = _pressures(new, after, numbers.price, low, high)
-        residual = jnp.max(sizes(2 * jnp.maximum(up, down)) / scale_of(numbers), axis=0)
-        again, signs = _classified(new, after, numbers.price, low, high, valid)
-        same = jnp.all((again == active) & (~again | (signs == sign)), axis=1)
+        # A first round solves for whole coefficients, the following ones for what is left of them.
+        held = jnp.where(active, 0, point.theta)
+        left = slopes(numbers, held) if bounded else numbers.right
+        base, left = _choose(fresh, (held, left), (point.theta, point.slope))
+        left = left - numbers.price * sign
+        new = base + _systems(moments, lanes, index, active, left, numbers)
+        new = jnp.clip(jnp.where(active & (new * sign <= 0), 0, new), low, high)
+        here = Point(new, slopes(numbers, new), total)
+
+        up, down = _pressures(here, numbers.price, low, high)
+        relative = sizes(2 * jnp.maximum(up, down)) / jnp.maximum(sizes(2 * numbers.right), tiny)
+        residual = jnp.max(relative, axis=0)
+        following, signs = _classified(here, numbers.price, low, high, valid)
+        same = jnp.all((following == active) & (~following | (signs == sign)), axis=1)
         rounds, steps = walk.rounds + 1, walk.steps + 1
-        done = (residual <= options.tolerance) | (same & (rounds >= 6)) | ~(numbers.scale > 0)
-        # Not a number: no further round would help.
-        lost = ~jnp.isfinite(residual)
+        lost = ~jnp.isfinite(residual)  # no further round would help
+        done = (residual <= options.tolerance) | (same & (rounds >= REFINED))
+        done = (done | ~(numbers.scale > 0)) & ~lost
         failed = ~done & (rounds >= TRIAL)
         stride = walk.share - walk.reached
         over = lost | (failed & (stride <= SHORTEST)) | (~done & (steps >= options.most))
-        there = live & ((done & (walk.share == 1)) | over)
-        moved = live & done & ~lost
-        value = jnp.sum(
-            2 * numbers.price * jnp.abs(new) - new * (numbers.right + after), axis=1
-        ) + numbers.constant
-        place = jnp.where(there, walk.job, jobs)
-        every = jnp.arange(place.shape[0], dtype=jnp.int32)
-        gives = (new, residual, steps, value, over)
+        ends = live & ((done & (walk.share == 1)) | over)
+        moved = live & done
+
+        value = 2 * numbers.price * jnp.abs(new) - new * (numbers.right + here.slope)
+        value = jnp.sum(value, axis=1) + numbers.constant
+        place = jnp.where(ends, walk.job, jobs)
+        lane = jnp.arange(place.shape[0], dtype=jnp.int32)
         found = jax.tree.map(
-            lambda a, v: a.at[place, every].set(v.astype(a.dtype), mode="drop"), walk.found, gives
+            lambda whole, v: whole.at[place, lane].set(v.astype(whole.dtype), mode="drop"),
+            walk.found,
+            (new, residual, steps, value, over),
         )
-
-        def choose(yes, a, b):
-            return jax.tree.map(
-                lambda u, w: jnp.where(yes.reshape(-1, *(1,) * (u.ndim - 1)), u, w), a, b
-            )
-
-        last = choose(moved, Point(new, after, total), walk.last)
-        before = choose(moved, walk.last, walk.before)
-        new_job = walk.job + there
-        reached = jnp.where(there, 0, jnp.where(moved, walk.share, walk.reached))
-        wider = jnp.minimum(1, walk.share + 2 * stride)
         share = jnp.where(failed, walk.reached + stride / 4, walk.share)
-        share = jnp.where(there, 1, jnp.where(moved, wider, share)).astype(dtype)
-        again_from = jnp.where(there | moved | failed, 0, rounds)
+        share = jnp.where(moved, jnp.minimum(1, walk.share + 2 * stride), share)
         return Walk(
-            new_job,
-            share,
-            reached.astype(dtype),
-            last,
-            before,
-            Point(new, after, total),
-            again_from,
-            jnp.where(there, 0, steps),
+            walk.job + ends,
+            jnp.where(ends, 1, share).astype(dtype),
+            jnp.where(ends, 0, jnp.where(moved, walk.share, walk.reached)).astype(dtype),
+            _choose(moved, here, walk.last),
+            _choose(moved, walk.last, walk.before),
+            here,
+            jnp.where(ends | moved | failed, 0, rounds),
+            jnp.where(ends, 0, steps),
             found,
         )
 
-    def scale_of(numbers: Statement) -> Array:
-        return jnp.maximum(sizes(2 * numbers.right), tiny)
-
-    shape_bounded = _bounded(shape, terms)
     n, k = index.shape
-    none = jnp.zeros((n,), jnp.int32)
+    none, nought = jnp.zeros((n,), jnp.int32), jnp.zeros((n,), dtype)
     found = (
         jnp.zeros((jobs, n, k), dtype),
         jnp.full((jobs, n), jnp.nan, dtype),
@@ -243,8 +222,7 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         jnp.zeros((jobs, n), dtype),
         jnp.zeros((jobs, n), bool),
     )
-    one_, nought = jnp.ones((n,), dtype), jnp.zeros((n,), dtype)
-    walk = Walk(none, one_, nought, begin, begin, begin, none, none, found)
+    walk = Walk(none, nought + 1, nought, begin, begin, begin, none, none, found)
     walk = jax.lax.while_loop(lambda w: jnp.any(w.job < jobs), body, walk)
 
     # Back to the order of the members.
@@ -256,18 +234,22 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         return jnp.take(v, back, axis=0).reshape(-1, *v.shape[2:])
 
     theta, residual, steps, value, given_up = (laid(v) for v in walk.found)
-    status = jnp.where(residual <= options.tolerance, Status.CONVERGED, Status.INACCURATE)
-    status = jnp.where(given_up & (status != Status.CONVERGED), Status.MAX_ITERATIONS, status)
+    status = jnp.where(given_up, Status.MAX_ITERATIONS, Status.INACCURATE)
+    status = jnp.where(residual <= options.tolerance, Status.CONVERGED, status)
     status = jnp.where(jnp.isfinite(residual), status, Status.NOT_FINITE)
-    empty = jnp.any(valid & (low > high), axis=1)
+    empty = jnp.any(valid & (low > high), axis=1)  # bounds without a point between them
     empty = laid(jnp.broadcast_to(empty, (jobs, n)))
     status = jnp.where(empty, Status.INFEASIBLE, status).astype(jnp.int32)
     return Fit(Blocks(theta=theta), status, residual, steps, value)
 
 
-def _bounded(shape: Shape, terms: tuple) -> bool:
-    """Whether a constraint is more than a deletion."""
-    return any(t.kind == "constraint" and t.allows is None for t in terms)
+def _choose(yes: Array, a: Any, b: Any) -> Any:
+    """Choose fit by fit between two trees of arrays (N, ...)."""
+
+    def pick(u, w):
+        return jnp.where(yes.reshape(-1, *(1,) * (u.ndim - 1)), u, w)
+
+    return jax.tree.map(pick, a, b)
 
 
 def _bounds(shape, terms, members: Members, where: View, prior, variant, valid):
@@ -287,8 +269,9 @@ def _bounds(shape, terms, members: Members, where: View, prior, variant, valid):
     return jnp.where(valid, low, 0), jnp.where(valid, high, 0)
 
 
-def _pressures(theta: Array, slope: Array, price: Array, low: Array, high: Array):
-    """By how much the slope exceeds the price of going up, and of going down, at least 0."""
+def _pressures(at: Point, price: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """Say by how much the slope exceeds the price of going up, and of going down; at least 0."""
+    theta, slope = at.theta, at.slope
     up = slope - jnp.where(theta >= 0, price, -price)
     down = -slope - jnp.where(theta <= 0, price, -price)
     return (
@@ -297,9 +280,10 @@ def _pressures(theta: Array, slope: Array, price: Array, low: Array, high: Array
     )
 
 
-def _classified(theta: Array, slope: Array, price: Array, low: Array, high: Array, valid: Array):
-    """Which coefficients are neither 0 nor at a bound or want to leave it, and their signs."""
-    up, down = _pressures(theta, slope, price, low, high)
+def _classified(at: Point, price: Array, low: Array, high: Array, valid: Array):
+    """Say which coefficients are neither 0 nor at a bound or would leave it, and their signs."""
+    theta = at.theta
+    up, down = _pressures(at, price, low, high)
     inside = (theta != 0) & (theta > low) & (theta < high)
     active = (inside | (up > 0) | (down > 0)) & valid
     sign = jnp.where(theta != 0, jnp.sign(theta), jnp.where(up > down, 1.0, -1.0))
@@ -318,17 +302,14 @@ def _foretold(last: Point, before: Point, total: Array, low: Array, high: Array)
     return Point(theta, slope, total)
 
 
-def _grams(moments: Moments, lanes: Any) -> Array:
-    """The Gram matrix of every chain, (1, q, q) where they share one."""
-    if moments.gram.shape[0] == 1:
-        return moments.gram
-    return jnp.take(moments.gram, lanes.system, axis=0)
-
-
-def _diagonal(moments: Moments, lanes: Any, index: Array) -> Array:
-    whole = jnp.diagonal(moments.gram, axis1=1, axis2=2)
+def _even(moments: Moments, lanes: Any, index: Array, valid: Array) -> Array:
+    """Return the units of `unigrn.solvers.optimality.units`: relative spreads of regulators."""
     system, _ = batching.grid(lanes)
-    return whole[system[:, None], index]
+    square = jnp.diagonal(moments.gram, axis1=1, axis2=2)[system[:, None], index]
+    square = jnp.where(valid, square, 0)
+    most, info = jnp.max(square, axis=1, keepdims=True), jnp.finfo(square.dtype)
+    share = square / jnp.maximum(most, info.tiny)
+    return jnp.sqrt(jnp.where(share > 0, jnp.clip(share, info.eps**2, 1), 1))
 
 
 def _product(moments: Moments, lanes: Any, index: Array, chains: int):
@@ -339,7 +320,9 @@ def _product(moments: Moments, lanes: Any, index: Array, chains: int):
         system, _ = batching.grid(lanes)
         gram = moments.gram[system[:, None, None], index[:, :, None], index[:, None, :]]
         return lambda theta: jnp.einsum("nij,nj->ni", gram, theta)
-    grams = _grams(moments, lanes)
+    grams = moments.gram
+    if grams.shape[0] > 1:
+        grams = jnp.take(grams, lanes.system, axis=0)
     rows = jnp.arange(n, dtype=jnp.int32)[:, None]
 
     def product(theta: Array) -> Array:
@@ -367,7 +350,7 @@ def _counted(yes: Array) -> Array:
 
 
 def _systems(moments, lanes, index: Array, active: Array, right: Array, numbers: Statement):
-    """Solve for the active coefficients of every fit; 0 elsewhere."""
+    """Solve (G + D / s)_AA x = right_A / s for every fit; 0 elsewhere."""
     n, k = index.shape
     system, target = batching.grid(lanes)
     count = jnp.sum(active, axis=1, dtype=jnp.int32)
@@ -376,29 +359,28 @@ def _systems(moments, lanes, index: Array, active: Array, right: Array, numbers:
     rank = jnp.argsort(count)
     rows = jnp.arange(n, dtype=jnp.int32)[:, None]
     entry = jnp.broadcast_to(jnp.arange(k, dtype=jnp.int32), (n, k))
-    listed = jnp.zeros((n, k), jnp.int32).at[rows, jnp.where(active, place, k)].set(
-        entry, mode="drop"
+    listed = (
+        jnp.zeros((n, k), jnp.int32).at[rows, jnp.where(active, place, k)].set(entry, mode="drop")
     )
     scale = jnp.where(numbers.scale > 0, numbers.scale, 1)[:, None]
+    right, ridge = right / scale, numbers.ridge / scale
+    back = jnp.argsort(rank)[:, None]
 
     def solved(width: int):
         def run(_):
-            some = jnp.take(listed[:, :width], rank, axis=0)
-            pick = lambda v: jnp.take_along_axis(jnp.take(v, rank, axis=0), some, axis=1)  # noqa: E731
-            found = linear.solve_gathered(
+            lane = rank[:, None]
+            some = listed[lane, jnp.arange(width, dtype=jnp.int32)[None, :]]
+            x = linear.solve_gathered(
                 moments.gram,
-                pick(right / scale),
-                pick(index),
+                right[lane, some],
+                index[lane, some],
                 count[rank],
                 system[rank],
                 target[rank],
-                pick(numbers.ridge / scale),
-                tile=32,
-            )
-            back = jnp.argsort(rank)
-            x = jnp.take(found.x, back, axis=0)
-            x = jnp.take_along_axis(x, jnp.clip(place, 0, width - 1), axis=1)
-            return jnp.where(active, x, 0)
+                ridge[lane, some],
+                tile=TILE,
+            ).x
+            return jnp.where(active, x[back, jnp.clip(place, 0, width - 1)], 0)
 
         return run
 

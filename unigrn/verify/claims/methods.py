@@ -115,6 +115,7 @@ def _ridge(instance: Instance, method: str, **change: Any) -> list[Finding]:
 
 
 def few_cells():
+    """Return the strategy of instances with few cells."""
     from hypothesis import strategies as st
 
     return instances(

@@ -1,4 +1,4 @@
-"""Claims about methods that choose along a path: every value of it is solved by all signs there are."""
+"""Claims about methods that choose along a path: each of its values is solved by all signs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unigrn.verify.search import Finding
 
 
 def _least(gram: np.ndarray, cross: np.ndarray, price: float, ridge: float) -> np.ndarray:
-    """argmin theta' G theta - 2 c' theta + price |theta|_1 + ridge |theta|^2, by all its signs."""
+    """Minimise theta' (G + ridge) theta - 2 c' theta + price |theta|_1, by all its signs."""
     q = len(cross)
     signs = np.array(list(product((-1, 0, 1), repeat=q)), float)
     used = signs != 0
