@@ -64,6 +64,17 @@ class Tasks:
         names = ("target", "row", "system", "variant") + ("held",) * (self.held is not None)
         return replace(self, **{name: getattr(self, name)[members] for name in names})
 
+    def of(self, members: Any, columns: Any) -> Tasks:
+        """Return the grid of some members by some of its targets, by place."""
+        part = self.at(members)
+        return replace(
+            part,
+            target=part.target[:, columns],
+            row=part.row[:, columns],
+            number=part.number[columns],
+            start=part.start[columns],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:

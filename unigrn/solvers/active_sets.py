@@ -14,7 +14,8 @@ to it. It does so along a path: between two penalties the optimum is a line but 
 that the last two solutions foretell set and signs of the next. Where a step to the next problem
 does not succeed within `TRIAL` rounds a quarter of it is taken, and so on (continuation in all
 numbers of the problem); the first problem is reached from penalties so large that theta = 0 is its
-optimum. Every fit is at a place of its own on its path, so that none waits for another.
+optimum. What even that does not reach, such as some problems with more regulators than cells, is
+left to proximal gradient. Every fit is at a place of its own on its path: none waits for another.
 
 One round costs a product of the Gram matrix with the coefficients of all fits and one small
 Cholesky factorisation each (`unigrn.solvers.linear`). The residual is the distance of the slopes
@@ -31,7 +32,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unigrn.solvers import batching, linear
+from unigrn.solvers import batching, linear, proximal
 from unigrn.solvers.batching import Members
 from unigrn.solvers.optimality import Fit, Options
 from unigrn.spec import Shape
@@ -40,6 +41,7 @@ from unigrn.terms import Array, Blocks, Moments, Quadratic, View, parts
 
 TRIAL = 8  # rounds of one step before it is cut
 REFINED = 6  # rounds after which a set that stays is left with what rounding makes of its residual
+ROUNDING = 1e3  # times the tolerance that rounding may leave of it
 TILE = 32  # systems that are factored side by side
 SHORTEST = 1e-4  # of the way between two problems: a shorter step is given up
 WIDTHS = (32, 96, 192)  # of workspaces for so many active coefficients
@@ -181,12 +183,12 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         following, signs = _classified(here, numbers.price, low, high, valid)
         same = jnp.all((following == active) & (~following | (signs == sign)), axis=1)
         rounds, steps = walk.rounds + 1, walk.steps + 1
-        lost = ~jnp.isfinite(residual)  # no further round would help
-        done = (residual <= options.tolerance) | (same & (rounds >= REFINED))
-        done = (done | ~(numbers.scale > 0)) & ~lost
-        failed = ~done & (rounds >= TRIAL)
+        near = residual <= ROUNDING * options.tolerance
+        done = (residual <= options.tolerance) | (same & near & (rounds >= REFINED))
+        done = done | (~(numbers.scale > 0) & jnp.isfinite(residual))
+        failed = ~done & ((rounds >= TRIAL) | ~jnp.isfinite(residual))
         stride = walk.share - walk.reached
-        over = lost | (failed & (stride <= SHORTEST)) | (~done & (steps >= options.most))
+        over = (failed & (stride <= SHORTEST)) | (~done & (steps >= options.most))
         ends = live & ((done & (walk.share == 1)) | over)
         moved = live & done
 
@@ -202,7 +204,7 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         share = jnp.where(failed, walk.reached + stride / 4, walk.share)
         share = jnp.where(moved, jnp.minimum(1, walk.share + 2 * stride), share)
         return Walk(
-            walk.job + ends,
+            walk.job + ends.astype(jnp.int32),
             jnp.where(ends, 1, share).astype(dtype),
             jnp.where(ends, 0, jnp.where(moved, walk.share, walk.reached)).astype(dtype),
             _choose(moved, here, walk.last),
@@ -240,7 +242,32 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
     empty = jnp.any(valid & (low > high), axis=1)  # bounds without a point between them
     empty = laid(jnp.broadcast_to(empty, (jobs, n)))
     status = jnp.where(empty, Status.INFEASIBLE, status).astype(jnp.int32)
-    return Fit(Blocks(theta=theta), status, residual, steps, value)
+    fit = Fit(Blocks(theta=theta), status, residual, steps, value)
+    return _mended(
+        fit, given_up & (status != Status.CONVERGED), shape, terms, moments, members, options
+    )
+
+
+def _mended(fit: Fit, failed: Array, shape, terms, moments, members: Members, options) -> Fit:
+    """Solve what was given up by proximal gradient, one fit after the other."""
+    tasks = members.tasks
+    order = jnp.argsort(~failed)
+    targets = tasks.row.shape[1]
+
+    def again(i: Array, fit: Fit) -> Fit:
+        place = order[i]
+        member, column = place // targets, place % targets
+        lone = tasks.of(member[None], column[None])
+        some = Members(lone, members.entries, members.key, members.varied)
+        view, prior = jax.tree.map(lambda v: v[0], batching.views(moments, some))
+        slots = batching.terms_of(shape, terms, members.varied, tasks.variant[member], view)
+        other = proximal.solve(slots, view, prior, options)
+        better = (other.status == Status.CONVERGED) | ~(other.residual >= fit.residual[place])
+        return jax.tree.map(
+            lambda whole, v: whole.at[place].set(jnp.where(better, v, whole[place])), fit, other
+        )
+
+    return jax.lax.fori_loop(0, jnp.sum(failed, dtype=jnp.int32), again, fit)
 
 
 def _choose(yes: Array, a: Any, b: Any) -> Any:
