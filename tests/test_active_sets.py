@@ -96,7 +96,7 @@ def test_ridges_and_bounds_are_exact_beside_it(penalty, constraint, more, dtype)
     assert found.plan.solver.name == NAME
     theta = found.theta[0].astype(np.float64)
     if dtype == "float32":
-        more = {k: np.float32(v) for k, v in more.items()}
+        more = {k: float(np.float32(v)) for k, v in more.items()}
     assert off(x, y, theta, **more) < (1e-8 if dtype == "float64" else 1e-4)
 
 

@@ -70,4 +70,5 @@ def elastic_net(
             "strength": "L1 strength chosen for the target by the extended BIC",
         },
     )
-    return path(fixed, "L1.strength", 2 * np.geomspace(1, smallest, count), choose="ebic")
+    values = (2 * np.geomspace(1, smallest, count)).tolist()
+    return path(fixed, "L1.strength", values, choose="ebic")

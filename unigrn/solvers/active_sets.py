@@ -83,6 +83,7 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
     """Solve a batch of fits; members that differ in hyperparameters alone are solved in turn."""
     tasks = members.tasks
     chains = tasks.chains
+    assert chains is not None
     count, jobs = chains.shape
     targets = tasks.row.shape[1]
     first = chains[:, 0]
