@@ -983,7 +983,7 @@ def test_report_iterates_and_prints():
     assert len(report) == len(list(report))
     assert all(isinstance(r, Result) and r.passed != r.skipped for r in report)
     text = str(report)
-    assert text.startswith("lasso: passed (") and "proximal gradient on moments" in text
+    assert text.startswith("lasso: passed (") and "active sets on moments" in text
     assert {r.about for r in report} == {spec.loss.formula, spec.regularizer.formula, "lasso"} or {
         r.about for r in report
     } == {f"loss {spec.loss.formula}", f"regularizer {spec.regularizer.formula}", "lasso"}

@@ -275,7 +275,7 @@ def test_a_method_of_ones_own_on_the_command_line(drawn, tmp_path):
 def test_ways_are_a_question_to_the_ladder():
     lasso = unigrn.Spec(unigrn.least_squares(), unigrn.l1(1.0))
     ways = lasso.ways()
-    assert ways["bags"].solver == ways["path"].solver == "proximal gradient on moments"
+    assert ways["bags"].solver == ways["path"].solver == "active sets on moments"
     assert "need a start that draws" in ways["random starts"].why
     assert "minibatches are for" in ways["minibatches"].why or ways["minibatches"].solver is None
     assert 'path(spec, "L1.strength", [...])' in str(ways)

@@ -34,12 +34,14 @@ from unigrn.requirements import (
     draws_noise,
     each,
     has_evidence,
+    lines_and_bounds,
     plain_reading,
     sweeps_help,
     swept,
 )
 from unigrn.solvers import (
     across,
+    active_sets,
     closed_form,
     evidence,
     gradient,
@@ -106,6 +108,24 @@ LADDER = (
         evidence.solve,
         (*TARGETS, Requirement("the loss is an evidence", has_evidence), *EXACT),
         double=True,  # the residual variance is a small difference of large sums
+    ),
+    # Weighted |theta| and theta^2, bounds: exact by sets of active coefficients, along a path.
+    Solver(
+        "active sets on moments",
+        "moments",
+        None,
+        (
+            *MOMENTS,
+            SQUARES,
+            Requirement("weighted |theta| and theta^2, bounds only", lines_and_bounds),
+            UNSTARTED,
+            SWEEPLESS,
+            TRACED,
+            STEADY,
+            *ALL_CELLS,
+        ),
+        batch=active_sets.solve,
+        in_turn=True,
     ),
     # A quadratic loss with a penalty or set that has a prox: cost independent of the cells.
     Solver(

@@ -34,7 +34,8 @@ __all__ = ["Plan", "PlanError", "plan"]
 
 MEMORY = 1 << 30  # bytes that the moments of one pass over the cells may take
 CHUNK = 1 << 27  # bytes that one compiled call may gather
-FITS = 10240  # fits in one compiled call
+FITS = 1 << 14  # fits in one compiled call that forms no matrix of each
+MAPPED = 1280  # and in one that does
 EDGE = 172  # bytes that an edge takes while the table of edges is made, measured
 COMPILING = 150e6  # bytes that XLA takes to compile the calls of a plan, measured
 
@@ -387,7 +388,9 @@ class Plan:
         if self.solver.reads == "rows":
             return int(self.data.group_sizes.max()) * batch.k * item
         if self.gathers:
-            return 12 * batch.k * item  # its matrices are never formed
+            # Its matrices are never formed; of fits in turn only what they found is kept.
+            arrays = 5 + 24 / self.members if self.solver.in_turn else 12
+            return arrays * batch.k * item
         across = len(self.data.group_sizes) if self.solver.reads == "groups" else 1
         return batch.k * batch.k * item * across
 
@@ -395,7 +398,7 @@ class Plan:
         """Targets in one compiled call."""
         per_fit = self._per_fit(batch)
         # Several calls run side by side, one a core, so a call takes part of the targets only.
-        fits = min(CHUNK / per_fit, FITS if self.gathers else FITS / 8)
+        fits = min(CHUNK / per_fit, FITS if self.gathers else MAPPED)
         return chunk_size(total, fits / self.members)
 
 

@@ -8,7 +8,7 @@ deletion: what is off the support is never formed. The inverse, entries back to 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -57,6 +57,23 @@ class Tasks:
     held: np.ndarray | None = None  # (M,) weights of the cells on which a member is judged
     offset: np.ndarray | None = None  # (groups,) first system of each, for fits across groups
     inverse: np.ndarray | None = None  # (rows, K) where a candidate stands in its row, -1: nowhere
+    chains: np.ndarray | None = None  # (C, J) members that differ in hyperparameters alone
+
+    def at(self, members: Any) -> Tasks:
+        """Return the grid of some members, by number."""
+        names = ("target", "row", "system", "variant") + ("held",) * (self.held is not None)
+        return replace(self, **{name: getattr(self, name)[members] for name in names})
+
+    def of(self, members: Any, columns: Any) -> Tasks:
+        """Return the grid of some members by some of its targets, by place."""
+        part = self.at(members)
+        return replace(
+            part,
+            target=part.target[:, columns],
+            row=part.row[:, columns],
+            number=part.number[columns],
+            start=part.start[columns],
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from unigrn.probes import Profile
 from unigrn.replicates import Over
 from unigrn.solvers import optimality, palm
 from unigrn.solvers.solver import Requirement
-from unigrn.terms import AXES, joint, parts
+from unigrn.terms import AXES, joint, outside, parts
 
 NUISANCE = ("intercept", "theta")
 
@@ -231,6 +231,26 @@ def has_evidence(profile: Profile) -> list[str]:
         for t in terms + parts(spec.regularizer)
         if t.evidence is None
     ] or ["an evidence loss stands alone"]
+
+
+def lines_and_bounds(profile: Profile) -> list[str]:
+    """Ask for |theta_j| and theta_j^2 with weights, intervals, and moments around the mean."""
+    spec = profile.spec
+    out = []
+    for term in parts(spec.loss):
+        if term.intercept is False:
+            out.append(f"loss {term.formula} has no intercept")
+    for term in parts(spec.loss) + parts(spec.regularizer):
+        if outside(term) and term.quadratic is not None:
+            out.append(f"{term.kind} {term.formula} may have a matrix in its quadratic")
+    for term in parts(spec.regularizer):
+        known = term.absolute is not None or term.quadratic is not None
+        if not known or not term.entrywise or term.convex is not True:
+            out.append(f"regularizer {term.formula} is no sum of weighted |theta| and theta^2")
+    for term in parts(spec.constraint):
+        if term.allows is None and term.interval is None:
+            out.append(f"constraint {term.formula} is no interval")
+    return out
 
 
 def _traceable(profile: Profile) -> list[str]:

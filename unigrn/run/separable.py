@@ -23,7 +23,7 @@ from unigrn.run.state import State, kept
 from unigrn.solvers import batching
 from unigrn.solvers.batching import Members, Rows
 from unigrn.solvers.optimality import Fit
-from unigrn.spec import Spec
+from unigrn.spec import Slots, Spec
 from unigrn.terms import Array, Moments, outside, parts, pytree
 
 
@@ -55,6 +55,9 @@ def fits(solver, shape, inner, wants, terms, source, members: Members, options) 
         )
     numbers = {"objective": fit.value, "residual": fit.residual}
     for name, held in wants:
+        if isinstance(source, Moments) and Slots(shape, terms).loss.quadratic is not None:
+            numbers[name] = batching.losses(shape, terms, source, members, params.theta, held)
+            continue
         numbers[name] = look(
             lambda slots, own, view, prior: slots.loss(own, view, prior), params=params, held=held
         )
@@ -311,7 +314,14 @@ def tasks_of(state: State, own, columns, width: int, first, table, inverse, step
     per_group = state.systems.size + (state.held_out.size if state.held_out.over else 0)
     offset = np.arange(state.groups, dtype=np.int32) * per_group if state.spec.across else None
     system, variant = state.system, state.variant
-    return Tasks(target, number, start, row, table, system, variant, held, offset, inverse)
+    chains = chains_of(np.stack([system, state.copy, state.draw], axis=1))
+    return Tasks(target, number, start, row, table, system, variant, held, offset, inverse, chains)
+
+
+def chains_of(kind: np.ndarray) -> np.ndarray:
+    """Numbers of the members of each kind (a row of ``kind`` each), (kinds, members of each)."""
+    _, place, size = np.unique(kind, axis=0, return_inverse=True, return_counts=True)
+    return np.argsort(place.reshape(-1), kind="stable").reshape(len(size), -1).astype(np.int32)
 
 
 def places_of(problem: Problem, own: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:

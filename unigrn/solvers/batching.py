@@ -154,6 +154,35 @@ def certified(solver: Solver, slots: Slots, view: View, prior: PriorView, option
     return Fit(fit.params, status, residual, fit.iterations, fit.value, fit.history)
 
 
+def losses(
+    shape: Shape, terms: tuple, moments: Moments, members: Members, theta: Array, held: bool = False
+) -> Array:
+    """Return quadratic losses at theta (N, k), member by member, by whole Gram matrices."""
+    tasks, q = members.tasks, moments.gram.shape[1]
+    count, targets = tasks.row.shape
+    theta = theta.reshape(count, targets, -1)
+
+    def one(small, view, where, variant, theta, product):
+        slots = terms_of(shape, terms, members.varied, variant, where)
+        quadratic = slots.loss.quadratic(View(small), view)
+        fit = jnp.sum(theta * (product - 2 * small.cross)) + small.square
+        return quadratic.scale * fit + quadratic.value(theta, None)
+
+    def of_member(number):
+        lanes = tasks.at(number[None])
+        index, _, prior = positions(lanes, members.entries)
+        small = scalars(moments, lanes, index, held)
+        rows = jnp.arange(targets, dtype=jnp.int32)[:, None]
+        wide = jnp.zeros((targets, q), theta.dtype).at[rows, index].add(theta[number])
+        system, _ = grid(lanes, held)
+        wide = jnp.matmul(wide, moments.gram[system[0]], precision=jax.lax.Precision.HIGHEST)
+        product = jnp.take_along_axis(wide, index, axis=1)
+        where = by_fit(lanes, index)
+        return jax.vmap(one)(small, prior, where, variants(lanes), theta[number], product)
+
+    return jax.lax.map(of_member, jnp.arange(count, dtype=jnp.int32)).reshape(-1)
+
+
 def variants(tasks: Tasks) -> Array:
     """Hyperparameters of each fit, by number."""
     return jnp.repeat(tasks.variant, tasks.row.shape[1])

@@ -347,7 +347,7 @@ def _spd_batch_last(a, b, tile):
 @partial(jax.jit, static_argnames=("tile", "residual"))
 def _gathered_batch_last(gram, cross, index, valid, system, target, ridge, tile, residual=False):
     count, size = index.shape
-    q, p = cross.shape[1:]
+    q, given = gram.shape[1], cross.ndim == 2
     wide, beyond = q + 1, _round_up(size, BLOCK) + ROWS - size
     # An update in place copies rows; a pad asks at every element whether it is inside.
     gram = _update(jnp.zeros((gram.shape[0], wide, wide), gram.dtype), gram, (0, 0, 0)).reshape(-1)
@@ -374,7 +374,11 @@ def _gathered_batch_last(gram, cross, index, valid, system, target, ridge, tile,
         extra = jnp.where(held, lay(ridge, 1), 1)
         which = here(system)
         start = which[None] * (wide * wide)
-        b = _read(moments, (which[None] * q + jnp.where(held, at, 0)) * p + here(target)[None])
+        if given:
+            b = lay(cross, 0)
+        else:
+            row = which[None] * q + jnp.where(held, at, 0)
+            b = _read(moments, row * cross.shape[2] + here(target)[None])
         columns = _round_up(jnp.max(jnp.where(held, rows + 1, 0)), BLOCK)
 
         def panel(o, r):
@@ -422,7 +426,8 @@ def _gathered_library(gram, cross, index, valid, system, target, ridge, residual
     ridge = jnp.broadcast_to(jnp.asarray(ridge, gram.dtype), valid.shape)
     ridge = jnp.where(valid, ridge, 1)
     a = a + ridge[:, :, None] * jnp.eye(index.shape[1], dtype=gram.dtype)[None]
-    b = jnp.where(valid, cross[system[:, None], held, target[:, None]], 0)[:, :, None]
+    b = cross if cross.ndim == 2 else cross[system[:, None], held, target[:, None]]
+    b = jnp.where(valid, b, 0)[:, :, None]
     solved = _library(a, b)
     if not residual:
         return solved
@@ -440,7 +445,7 @@ def solve_gathered(gram, cross, index, valid, system, target, ridge, *, tile=TIL
     gram : array
         (S, q, q) symmetric Gram matrices G, one per group and bag.
     cross : array
-        (S, q, p) cross moments H of the regulators with the targets.
+        (S, q, p) cross moments H of the regulators with the targets, or (N, k) right-hand sides.
     index : array
         (N, k) int32 positions 0..q-1 of the candidates of each system, anything where not valid.
     valid : array
@@ -486,12 +491,13 @@ def _check_gathered(gram, cross, index, valid, system, target, ridge):
         "ridge": np.shape(ridge),
     }
     got = ", ".join(f"{name} {value}" for name, value in shape.items())
-    if len(shape["gram"]) != 3 or len(shape["cross"]) != 3 or len(shape["index"]) != 2:
+    if len(shape["gram"]) != 3 or len(shape["cross"]) not in (2, 3) or len(shape["index"]) != 2:
         raise ValueError(f"need gram (S, q, q), cross (S, q, p) and index (N, k); got {got}")
     (systems, q, _), (count, size) = shape["gram"], shape["index"]
+    right = shape["cross"] if len(shape["cross"]) == 2 else None
     fits = (
         shape["gram"][2] == q
-        and shape["cross"][:2] == (systems, q)
+        and (right == (count, size) if right else shape["cross"][:2] == (systems, q))
         and shape["valid"] in ((count, size), (count,))
         and shape["system"] == shape["target"] == (count,)
         and shape["ridge"] in ((), (size,), (count, size))
@@ -501,7 +507,7 @@ def _check_gathered(gram, cross, index, valid, system, target, ridge):
             "need gram (S, q, q), cross (S, q, p), index (N, k), valid (N, k) or (N,), system and "
             f"target (N,), ridge (), (k,) or (N, k); got {got}"
         )
-    if max(systems * (q + 1) ** 2, systems * q * shape["cross"][2]) >= 2**31:
+    if max(systems * (q + 1) ** 2, systems * q * (1 if right else shape["cross"][2])) >= 2**31:
         raise ValueError(
             f"positions in gram {shape['gram']} and cross {shape['cross']} exceed 32 bits; "
             "solve fewer groups or bags at a time"

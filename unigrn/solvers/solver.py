@@ -48,6 +48,8 @@ class Solver:
         Works in double precision whatever the data's.
     batch
         Instead of mapping ``solve``: a function of all fits of a compiled call at once.
+    in_turn
+        Solves members that differ in hyperparameters alone one after the other.
     drive
         Instead of compiling ``solve`` for a whole network: a function on the host.
     brings
@@ -60,6 +62,7 @@ class Solver:
     needs: tuple[Requirement, ...] = ()
     double: bool = False
     batch: Callable[..., Fit] | None = None
+    in_turn: bool = False
     drive: Callable[..., Fit] | None = None
     brings: tuple[tuple[str, tuple[str, ...]], ...] = ()
 

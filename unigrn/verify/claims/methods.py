@@ -64,7 +64,7 @@ def divided(values: np.ndarray, ddof: int = 0) -> np.ndarray:
 # ------------------------------------------------------------------ methods.masked_ridge and full
 
 
-def _genes(instance: Instance) -> tuple[np.ndarray, list[str], np.ndarray]:
+def genes(instance: Instance) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Every gene is a target, regulators too, and the prior names edges to themselves."""
     values = np.c_[instance.x, instance.y]
     q = instance.x.shape[1]
@@ -87,7 +87,7 @@ def _ridge_twin(
     own: bool = False,
     unit: bool = True,
 ) -> np.ndarray:
-    known, _, values = _genes(instance)
+    known, _, values = genes(instance)
     if unit:
         values = divided(values, ddof)
     w = instance.weight / (instance.weight.sum() if per_cell else 1)
@@ -106,7 +106,7 @@ def _ridge_twin(
 
 
 def _ridge(instance: Instance, method: str, **change: Any) -> list[Finding]:
-    known, names, values = _genes(instance)
+    known, names, values = genes(instance)
     sources = names[: known.shape[1]]
     found = fit(
         get(method).function(None), values, sources, names, known.T, weights=instance.weight
@@ -114,7 +114,8 @@ def _ridge(instance: Instance, method: str, **change: Any) -> list[Finding]:
     return [apart("minimiser", found.theta[0], _ridge_twin(instance, **change))]
 
 
-def _few_cells():
+def few_cells():
+    """Return the strategy of instances with few cells."""
     from hypothesis import strategies as st
 
     return instances(
@@ -132,7 +133,7 @@ def _ridge_claim(method: str, statement: str, masked: bool, alpha: float) -> Cla
             "celloracle.self_edges_are_support",
         ),
         Search(
-            method, partial(_ridge, method=method, masked=masked, alpha=alpha), (_few_cells,), 1e-8
+            method, partial(_ridge, method=method, masked=masked, alpha=alpha), (few_cells,), 1e-8
         ).slipped,
         {
             "alpha not relative to the number of cells": {"per_cell": False},
