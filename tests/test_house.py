@@ -20,7 +20,7 @@ LEVELS = [
     ["kernels", "names"],
     ["joint"],
     ["terms"],
-    ["losses", "regularizers", "filtering", "constraints"],
+    ["losses", "regularizers", "filtering", "constraints", "precision"],
     ["data", "prior", "bootstrap", "rates"],
     ["moments", "replicates", "stages"],
     ["spec", "binding"],

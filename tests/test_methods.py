@@ -57,6 +57,7 @@ DEFAULTS = {
         absolute=None,
         scale="range",
     ),
+    "graphical_lasso": dict(strength=0.1, bias=0.5),
     "linear_gaussian": dict(
         noise_variance=None, on=1.0, off=0.01, mask="soft", form="variational", draws=0
     ),

@@ -36,7 +36,16 @@ from unigrn.requirements import (
     sweeps_help,
     swept,
 )
-from unigrn.solvers import across, closed_form, evidence, gradient, palm, proximal, stochastic
+from unigrn.solvers import (
+    across,
+    closed_form,
+    evidence,
+    gradient,
+    newton,
+    palm,
+    proximal,
+    stochastic,
+)
 from unigrn.solvers.solver import Requirement, Solver
 from unigrn.spec import Spec
 from unigrn.tracing import implied_sizes
@@ -141,6 +150,27 @@ LADDER = (
         "rows",
         stochastic.solve,
         (*TARGETS, DRAWN, STARTED, SMOOTH, DELETES, *ROWS),
+    ),
+    # A log det keeps the network positive definite of itself: steps by its second derivative.
+    Solver(
+        "proximal Newton on a precision matrix",
+        "network",
+        newton.solve,
+        (
+            ALONE,
+            Requirement("the loss is a log det", partial(each, "log_det", ("loss",))),
+            Requirement(
+                "penalties are sums of |theta|", partial(each, "absolute", ("regularizer",))
+            ),
+            Requirement(
+                "the constraint is the domain of a log det",
+                partial(each, "definite", ("constraint",)),
+            ),
+            STARTED,
+            *NETWORK,
+            *ALL_CELLS,
+        ),
+        double=True,
     ),
     # Sweeps of the method's own, or blocks that are exact given the others: each in turn.
     Solver(

@@ -36,7 +36,15 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from unigrn.joint import Joint, joint
-from unigrn.kernels import Quadratic, Squares, hard_threshold, largest, soft_threshold, spend
+from unigrn.kernels import (
+    LogDet,
+    Quadratic,
+    Squares,
+    hard_threshold,
+    largest,
+    soft_threshold,
+    spend,
+)
 from unigrn.views import (
     AXES,
     Along,
@@ -60,6 +68,7 @@ __all__ = [
     "Capability",
     "Constraint",
     "Joint",
+    "LogDet",
     "Loss",
     "Moments",
     "NotANumber",
@@ -111,6 +120,8 @@ class Term:
     budget: Any = None
     within: Any = None
     squares: Any = None
+    log_det: Any = None
+    definite: Any = None
     interval: Any = None
     allows: Any = None
     on_prior: Any = None
@@ -119,6 +130,7 @@ class Term:
     project: Any = None
     lipschitz: Any = None
     separable: Any = None
+    square: Any = None
     across: Any = None
     convex: Any = None
     weighted: Any = None
@@ -353,6 +365,17 @@ CAPABILITIES: dict[str, Capability] = {
         _times,
         _squares,
     ),
+    "log_det": Capability(
+        "function (data, prior) -> LogDet: the term is b (-log det theta) + tr(S theta), theta the "
+        "symmetric positive definite matrix of the genes that vary",
+        _times,
+        _every(_plus),
+    ),
+    "definite": Capability(
+        "True where the constraint is that theta is symmetric and positive semidefinite, which a "
+        "log det meets of its own",
+        joined=_all_true,
+    ),
     "interval": Capability(
         "function (prior) -> (lower, upper): the constraint is lower <= theta <= upper",
         joined=lambda total, inner: (
@@ -389,6 +412,11 @@ CAPABILITIES: dict[str, Capability] = {
         "entries (a sum over entries of theta), targets (a sum over targets) or None (the targets "
         "are coupled)",
         joined=_least,
+    ),
+    "square": Capability(
+        "True where the term takes networks of genes by genes, its regulators the targets "
+        "themselves in the same order",
+        joined=_any_true,
     ),
     "entrywise": Capability(
         "True where the term is a sum over the entries of its block", joined=_all_true
