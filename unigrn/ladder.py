@@ -27,6 +27,7 @@ from unigrn.requirements import (
     UNSTARTED,
     WEIGHTS,
     WHOLE,
+    adam_steps,
     copies_differ,
     couples_groups,
     draws_noise,
@@ -38,6 +39,7 @@ from unigrn.requirements import (
 )
 from unigrn.solvers import (
     across,
+    adam,
     closed_form,
     evidence,
     gradient,
@@ -171,6 +173,21 @@ LADDER = (
             *ALL_CELLS,
         ),
         double=True,
+    ),
+    # So many steps of Adam as a method declares, whether they end near a minimum or not.
+    Solver(
+        "declared steps of Adam on the whole network",
+        "network",
+        adam.solve,
+        (
+            ALONE,
+            Requirement("steps of Adam are declared", adam_steps),
+            STARTED,
+            SMOOTH,
+            FREE,
+            *(need for need in NETWORK if need is not SWEEPLESS),
+            *ALL_CELLS,
+        ),
     ),
     # Sweeps of the method's own, or blocks that are exact given the others: each in turn.
     Solver(

@@ -20,7 +20,7 @@ _MODULES = (
     "proposition_2",
     "category_2",
     "methods",
-    "genes",
+    "whole",
     "running",
     "stepping",
     "optimality",

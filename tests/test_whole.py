@@ -1,4 +1,4 @@
-"""Networks of genes by genes: precision matrices."""
+"""Methods that take the whole network at once: precision matrices, matchings, acyclic graphs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from unigrn import (
     PlanError,
     Prior,
     Spec,
+    Sweeps,
     gaussian_graph,
     l1,
     least_squares,
@@ -206,3 +207,85 @@ def test_its_terms_pass_the_checks():
 def test_wrong_numbers_are_refused(make):
     with pytest.raises(ValueError, match="strength|bias|floor"):
         make()
+
+
+# ------------------------------------------------------------------ OTTER
+
+FACTORS, TARGETS = GENES[:3], GENES[3:]
+
+
+def motifs(seed=0):
+    known = np.random.default_rng(seed).random((3, 9)) < 0.5
+    i, j = np.nonzero(known)
+    table = {"source": [FACTORS[k] for k in i], "target": [TARGETS[k] for k in j]}
+    return known * 1.0, Prior.from_edges(pd.DataFrame(table))
+
+
+def test_stationary_otter_descends_to_where_its_gradient_is_0():
+    known, prior = motifs()
+    values = expression()
+    P = np.eye(3) + 0.3
+    table = pd.DataFrame(P, index=FACTORS, columns=FACTORS)
+    shuffled = table.loc[FACTORS[::-1], FACTORS[::-1]]
+    spec = get("otter").function(prior, shuffled, shrinkage=0.01, steps="stationary")
+    found = unigrn.fit(spec, data_of(values), targets=TARGETS)
+    assert found.converged.all()
+    C = np.corrcoef(values[:, 3:].T) / 9
+    W, W0, P = found.theta[0], known / np.linalg.norm(known), P / np.trace(P)
+    pull = 0.965 * P @ W + 0.035 * W @ C
+    assert np.abs(W @ W.T @ W - pull + 0.01 * W).max() < 1e-8
+
+    def cost(W):
+        match = 0.965 * ((W @ W.T - P) ** 2).sum() + 0.035 * ((W.T @ W - C) ** 2).sum()
+        return match + 0.02 * (W**2).sum()
+
+    assert cost(W) < cost(W0)
+    assert found.targets["objective"][0, 0] == pytest.approx(cost(W))
+
+
+def test_released_otter_says_that_it_ended_by_its_own_number_of_steps():
+    known, prior = motifs()
+    found = unigrn.fit(get("otter").function(prior), data_of(expression()), targets=TARGETS)
+    assert set(found.certificate.status) == {
+        "ended after the method's own number of sweeps, before it converged"
+    }
+    assert found.iterations.max() == 60 and found.residual.min() > 0.01
+    moved = np.abs(found.theta[0] - known / np.linalg.norm(known))
+    assert 1e-5 < moved.max() < 1e-3  # sixty steps of 1e-5 each
+    fewer = unigrn.fit(
+        get("otter").function(prior), data_of(expression()), targets=TARGETS, max_iterations=10
+    )
+    assert not fewer.converged.any()
+
+
+def test_a_flat_prior_with_shrinkage_is_not_called_converged_at_0():
+    _, prior = motifs()
+    spec = get("otter").function(prior, steps="stationary")  # the identity divided by 3
+    found = unigrn.fit(spec, data_of(expression()), targets=TARGETS)
+    assert np.abs(found.theta).max() < 1e-6 or found.converged.all()
+
+
+@pytest.mark.parametrize(
+    "wrong, says",
+    [
+        ({"steps": "few"}, "released or stationary"),
+        ({"coexpression": 1.5}, "between 0 and 1"),
+        ({"count": 0}, "count"),
+        ({"length": 0}, "weight"),
+    ],
+)
+def test_wrong_settings_of_otter_are_refused(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        get("otter").function(None, **wrong)
+
+
+def test_steps_of_adam_are_declared_alone():
+    _, prior = motifs()
+    spec = get("otter").function(prior)
+    for sweeps in (Sweeps(spec.sweeps.steps, 60), Sweeps(spec.sweeps.steps * 2, 60, None, None)):
+        with pytest.raises(PlanError, match="Adam"):
+            unigrn.plan(spec.replace(sweeps=sweeps), data_of(expression()), targets=TARGETS)
+    with pytest.raises(PlanError):
+        unigrn.plan(spec.replace(regularizer=l1(0.1)), data_of(expression()), targets=TARGETS)
+    assert "declared steps of Adam" in unigrn.plan(spec, data_of(expression())).explain()
+    assert "corrections 1 late" in str(spec.sweeps.steps[0])
