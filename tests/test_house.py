@@ -20,7 +20,7 @@ LEVELS = [
     ["kernels", "names"],
     ["joint"],
     ["terms"],
-    ["losses", "regularizers", "filtering", "neighbours", "constraints"],
+    ["losses", "regularizers", "filtering", "neighbours", "constraints", "precision"],
     ["data", "prior", "bootstrap", "rates"],
     ["moments", "replicates", "stages"],
     ["spec", "binding"],

@@ -58,6 +58,16 @@ DEFAULTS = {
         absolute=None,
         scale="range",
     ),
+    "graphical_lasso": dict(strength=0.1, bias=0.5),
+    # the program: lam = .035, gamma = .335, 60 steps of length 1e-5
+    "otter": dict(
+        interactions=None,
+        coexpression=0.035,
+        shrinkage=0.335,
+        steps="released",
+        count=60,
+        length=1e-5,
+    ),
     "linear_gaussian": dict(
         noise_variance=None, on=1.0, off=0.01, mask="soft", form="variational", draws=0
     ),

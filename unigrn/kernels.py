@@ -176,6 +176,41 @@ def _energy_slope(primals, tangents):
     return jnp.sum(theta * image), slope
 
 
+@pytree
+class LogDet:
+    """-weight log det theta + tr(matrix theta) of the genes in ``live``, (p,) of truth values.
+
+    Theta enters by its symmetric part; rows and columns of other genes do not. NaN where the
+    matrix is not positive definite.
+    """
+
+    weight: Array
+    matrix: Array
+    live: Array
+
+    def times(self, factor: Array) -> LogDet:
+        """Return this function multiplied by a number."""
+        return LogDet(self.weight * factor, self.matrix * factor, self.live)
+
+    def __add__(self, other: LogDet) -> LogDet:
+        live = self.live & other.live
+        return LogDet(self.weight + other.weight, self.matrix + other.matrix, live)
+
+    def whole(self, theta: Array) -> Array:
+        """Return the symmetric part of theta, with rows of the identity for other genes."""
+        both = self.live[:, None] & self.live[None, :]
+        even = jnp.where(both, (theta + theta.T) / 2, 0)
+        return even + jnp.diag(jnp.where(self.live, 0, 1).astype(theta.dtype))
+
+    def value(self, theta: Array) -> Array:
+        """Evaluate at theta, (p, p)."""
+        whole = self.whole(theta)
+        root = jnp.diagonal(jnp.linalg.cholesky(whole))
+        both = self.live[:, None] & self.live[None, :]
+        linear = jnp.sum(jnp.where(both, self.matrix * whole, 0))
+        return linear - 2 * self.weight * jnp.sum(jnp.log(root))
+
+
 def spend(v: Array, kept: Array, budgets: list[tuple[Array, Array]]) -> Array:
     """Put to 0 all but the K entries of each mask whose loss would cost most; see `budget`."""
     gain = kept * (2 * v - kept)  # = v^2 - (v - kept)^2, without cancellation

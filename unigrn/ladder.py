@@ -29,6 +29,7 @@ from unigrn.requirements import (
     UNSTARTED,
     WEIGHTS,
     WHOLE,
+    adam_steps,
     copies_differ,
     couples_groups,
     draws_noise,
@@ -42,9 +43,11 @@ from unigrn.requirements import (
 from unigrn.solvers import (
     across,
     active_sets,
+    adam,
     closed_form,
     evidence,
     gradient,
+    newton,
     palm,
     proximal,
     representer,
@@ -187,6 +190,42 @@ LADDER = (
         double=True,  # a kernel of like profiles is close to singular
         drive=representer.solve,
         brings=representer.BRINGS,
+    ),
+    # A log det keeps the network positive definite of itself: steps by its second derivative.
+    Solver(
+        "proximal Newton on a precision matrix",
+        "network",
+        newton.solve,
+        (
+            ALONE,
+            Requirement("the loss is a log det", partial(each, "log_det", ("loss",))),
+            Requirement(
+                "penalties are sums of |theta|", partial(each, "absolute", ("regularizer",))
+            ),
+            Requirement(
+                "the constraint is the domain of a log det",
+                partial(each, "definite", ("constraint",)),
+            ),
+            STARTED,
+            *NETWORK,
+            *ALL_CELLS,
+        ),
+        double=True,
+    ),
+    # So many steps of Adam as a method declares, whether they end near a minimum or not.
+    Solver(
+        "declared steps of Adam on the whole network",
+        "network",
+        adam.solve,
+        (
+            ALONE,
+            Requirement("steps of Adam are declared", adam_steps),
+            STARTED,
+            SMOOTH,
+            FREE,
+            *(need for need in NETWORK if need is not SWEEPLESS),
+            *ALL_CELLS,
+        ),
     ),
     # Sweeps of the method's own, or blocks that are exact given the others: each in turn.
     Solver(

@@ -126,6 +126,8 @@ def build(
     masks = [t for t in parts(spec.constraint) if t.allows is not None]
     asked = {"regulators": regulators, "targets": targets}
     made = [stage.regulators(spec.prior, data.genes) for stage in spec.stages]
+    if any(term.square for term in spec.terms):
+        regulators = targets = _genes(spec, data, regulators, targets)
     if spec.prior is None:
         needs = [t for t in spec.terms if t.needs_prior]
         if needs:
@@ -194,6 +196,23 @@ def build(
         terms,
         bind_extra(data.extra, names),
     )
+
+
+def _genes(spec: Spec, data: Data, regulators: Any, targets: Any) -> Sequence[str]:
+    """Return the genes of a network of genes by genes: those asked for, else all of them."""
+    term = next(t for t in spec.terms if t.square)
+    if spec.stages:
+        raise ValueError(
+            f"the {term.kind} {term.formula} takes regulators that are the targets themselves, and "
+            "a stage makes others; leave stages out"
+        )
+    asked = [sorted(set(map(str, names))) for names in (regulators, targets) if names is not None]
+    if len(asked) == 2 and asked[0] != asked[1]:
+        raise ValueError(
+            f"the {term.kind} {term.formula} takes regulators that are the targets themselves, got "
+            f"{len(asked[0])} regulators and {len(asked[1])} other targets; give one list of genes"
+        )
+    return asked[0] if asked else data.genes
 
 
 def _keeps_self_edges(prior: Prior, masks: list[Term]) -> bool:

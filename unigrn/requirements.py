@@ -118,6 +118,9 @@ def swept(profile: Profile) -> list[str]:
     out = [f"block {b} has no step" for b in spec.blocks if b not in {s.block for s in spec.steps}]
     for step in spec.steps:
         b = step.block
+        if step.kind == "adam":
+            out.append(f"a step of Adam in {b} is no step of a sweep over blocks")
+            continue
         axes = spec.axes.get(b, AXES.get(b, ("",)))
         if step.sample is not None and axes[-1] not in ("targets", "regulators"):
             out.append(f"block {b} has no columns of targets or regulators to sample")
@@ -138,6 +141,16 @@ def swept(profile: Profile) -> list[str]:
         if found is not None and found.prox is None:
             out.append(found.why)
     return out
+
+
+def adam_steps(profile: Profile) -> list[str]:
+    """Ask for sweeps of one Adam step in the only block, and for their number alone to end them."""
+    spec = profile.spec
+    if spec.sweeps is None or [s.kind for s in spec.steps] != ["adam"]:
+        return ["no single step of Adam is declared"]
+    out = [f"there is also the block {b}" for b in spec.blocks if b != spec.steps[0].block]
+    rules = (spec.sweeps.relative, spec.sweeps.absolute)
+    return out + ["steps of Adam end by their number"] * any(r is not None for r in rules)
 
 
 def _joint_prox(profile: Profile) -> list[str]:

@@ -45,16 +45,20 @@ class Step:
     block
         Name of the block.
     kind
-        "point" (proximal point; every term is squares in the block) or "linear" (linearised; the
-        other terms enter by their prox and projection).
+        "point" (proximal point; every term is squares in the block), "linear" (linearised; the
+        other terms enter by their prox and projection) or "adam" (a step of Adam along the gradient
+        of the whole objective, alone in its sweep; see `unigrn.solvers.adam`).
     weight
         Of a point step, the proximal weight relative to the Frobenius norm of the block's matrix;
         0 minimises the block exactly. Of a linear step, the inverse step length relative to the
-        bound on the Lipschitz constant: a valid PALM step needs at least 1.
+        bound on the Lipschitz constant: a valid PALM step needs at least 1. Of an Adam step, its
+        length.
     bound
         Bound of a linear step: "safe" (the smallest of two norms) or "frobenius".
     sample
         Number of columns that move in a sweep, drawn at random; None for all.
+    late
+        Of Adam steps, by how many steps its correction of the averages lags: 0 as published.
     """
 
     block: str
@@ -62,27 +66,32 @@ class Step:
     weight: float = 0.5
     bound: str = "safe"
     sample: int | None = None
+    late: int = 0
 
     def __post_init__(self):
-        if self.kind not in ("point", "linear"):
-            raise ValueError(f"a step is point or linear, got {self.kind!r}")
+        if self.kind not in ("point", "linear", "adam"):
+            raise ValueError(f"a step is point, linear or adam, got {self.kind!r}")
         if self.bound not in ("safe", "frobenius"):
             raise ValueError(f"bound must be safe or frobenius, got {self.bound!r}")
         object.__setattr__(
-            self, "weight", check_number("weight", self.weight, strict=self.kind == "linear")
+            self, "weight", check_number("weight", self.weight, strict=self.kind != "point")
         )
         if self.sample is not None:
             object.__setattr__(self, "sample", check_whole("sample", self.sample, low=1))
+        object.__setattr__(self, "late", check_whole("late", self.late))
 
     @property
     def descends(self) -> bool:
         """True where no step can raise the objective."""
-        return self.kind == "point" or self.weight >= 1
+        return self.kind == "point" or (self.kind == "linear" and self.weight >= 1)
 
     def __str__(self) -> str:
         some = "" if self.sample is None else f", {self.sample} columns a sweep"
         if self.kind == "point":
             return f"{self.block}: proximal point, weight {self.weight:g}{some}"
+        if self.kind == "adam":
+            lag = f", corrections {self.late} late" if self.late else ""
+            return f"{self.block}: Adam, length {self.weight:g}{lag}: it may raise the objective"
         valid = "" if self.descends else ", not a valid PALM step: it may raise the objective"
         return (
             f"{self.block}: linearised, step 1 / ({self.weight:g} x {self.bound} bound)"

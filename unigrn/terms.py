@@ -38,6 +38,7 @@ from jax.core import Tracer
 from unigrn.joint import Joint, joint
 from unigrn.kernels import (
     Kernel,
+    LogDet,
     Observed,
     Quadratic,
     Squares,
@@ -70,6 +71,7 @@ __all__ = [
     "Constraint",
     "Joint",
     "Kernel",
+    "LogDet",
     "Loss",
     "Moments",
     "NotANumber",
@@ -124,6 +126,8 @@ class Term:
     squares: Any = None
     observed: Any = None
     kernel: Any = None
+    log_det: Any = None
+    definite: Any = None
     interval: Any = None
     allows: Any = None
     on_prior: Any = None
@@ -132,6 +136,7 @@ class Term:
     project: Any = None
     lipschitz: Any = None
     separable: Any = None
+    square: Any = None
     across: Any = None
     convex: Any = None
     weighted: Any = None
@@ -379,6 +384,17 @@ CAPABILITIES: dict[str, Capability] = {
         "with the given rows of K, all for None, of one of its kinds; K is positive definite",
         _times,
     ),
+    "log_det": Capability(
+        "function (data, prior) -> LogDet: the term is b (-log det theta) + tr(S theta), theta the "
+        "symmetric positive definite matrix of the genes that vary",
+        _times,
+        _every(_plus),
+    ),
+    "definite": Capability(
+        "True where the constraint is that theta is symmetric and positive semidefinite, which a "
+        "log det meets of its own",
+        joined=_all_true,
+    ),
     "interval": Capability(
         "function (prior) -> (lower, upper): the constraint is lower <= theta <= upper",
         joined=lambda total, inner: (
@@ -415,6 +431,11 @@ CAPABILITIES: dict[str, Capability] = {
         "entries (a sum over entries of theta), targets (a sum over targets) or None (the targets "
         "are coupled)",
         joined=_least,
+    ),
+    "square": Capability(
+        "True where the term takes networks of genes by genes, its regulators the targets "
+        "themselves in the same order",
+        joined=_any_true,
     ),
     "entrywise": Capability(
         "True where the term is a sum over the entries of its block", joined=_all_true

@@ -288,7 +288,11 @@ def implied_sizes(terms: tuple[Term, ...]) -> dict[str, int]:
     """Sizes that a problem must have for the arrays of unbound terms to fit it."""
     leaves = jax.tree.leaves(terms, is_leaf=lambda leaf: isinstance(leaf, Along))
     arrays = [leaf for leaf in leaves if isinstance(leaf, Along)]
-    return {a: n for leaf in arrays for a, n in zip(leaf.axes, leaf.values.shape, strict=True)}
+    out = {a: n for leaf in arrays for a, n in zip(leaf.axes, leaf.values.shape, strict=True)}
+    if any(term.square for term in terms):
+        genes = out.get("regulators", out.get("targets", CANDIDATES))
+        out = {"regulators": genes, "targets": genes} | out
+    return out
 
 
 def first_line(error: BaseException) -> str:

@@ -189,6 +189,26 @@ def _over(
     return max(used - _most(h, d, count, share, less), 0)
 
 
+def _log_det(h: Names, d: Names, v: Any, ddof: int = 0) -> float:
+    """Of the symmetric part, over genes that vary."""
+    e = d.x - d.w @ d.x / d.w.sum()
+    S, T = (e.T * d.w) @ e / (d.w.sum() - ddof), (v.theta + v.theta.T) / 2
+    some = np.diag(S) > 1e-20 * np.abs(d.x).max(axis=0) ** 2
+    S, T = S[np.ix_(some, some)], T[np.ix_(some, some)]
+    return h.strength * (np.trace(S @ T) - np.log(np.linalg.eigvalsh(T)).sum())
+
+
+def _pairs(h: Names, d: Names, v: Any, join: Any = np.maximum) -> float:
+    cheap = np.minimum(join(d.weight, d.weight.T), 1)
+    price = h.strength * ((1 - cheap) + h.share * cheap)
+    return np.sum((price * np.abs(v.theta))[~np.eye(len(price), dtype=bool)])
+
+
+def _indefinite(h: Names, d: Names, v: Any) -> float:
+    even = (v.theta + v.theta.T) / 2
+    return max(np.abs(v.theta - even).max(), h.on - np.linalg.eigvalsh(even).min(), 0)
+
+
 def _entries(weights: Callable[[Names, Names], Any], power: int = 1) -> Formula:
     return lambda h, d, v: np.sum(weights(h, d) * np.abs(v.theta) ** power)
 
@@ -282,6 +302,13 @@ LAYERED: dict[str, Stated] = {
         lambda h: collaborative(EVIDENCE, h.strength, h.on, h.off, 2, released=True),
         partial(_filtered, kept=2, released=True),
     ),
+}  # fmt: skip
+
+# Those of genes by genes, on networks whose regulators are their targets.
+SQUARE: dict[str, Stated] = {
+    "gaussian_graph": Stated(lambda h: h.strength * u.gaussian_graph(), _log_det),
+    "pair_l1": Stated(lambda h: u.pair_l1(h.strength, h.share), _pairs),
+    "positive_definite": Stated(lambda h: u.positive_definite(h.on), _indefinite),
 }  # fmt: skip
 
 
@@ -390,6 +417,25 @@ def _shaped(shape: str, instance: Instance, d: Names, at: list[Blocks], layered:
     )
 
 
+def _genes(instance: Instance, point: Point, layers: int) -> tuple[Names, list[Blocks], tuple]:
+    """Return data, points and padded views of a network of genes by genes, positive definite."""
+    instance = replace(instance, targets=instance.regulators, square=True)
+    d, q = _data(instance, layers), instance.regulators
+    at = []
+    for salt in range(4):
+        root, odd = (point.array(q, q, salt=20 + 2 * salt + k) / point.size for k in (0, 1))
+        at.append(Blocks(theta=root @ root.T + np.eye(q) + (odd - odd.T) * (salt % 2)))
+
+    def larger(v, axes):
+        return np.pad(v, [(0, PAD * (k in axes)) for k in range(v.ndim)])
+
+    mask = np.ones((q, q), bool)
+    prior = PriorView(d.support, d.weight, d.sign, d.self_edge, mask)
+    padded = Blocks(theta=larger(np.stack([v.theta for v in at]), (1, 2)))
+    x = larger(d.x, (1,))
+    return d, at, (padded, View(None, x, x, d.w), prior.map(lambda v: larger(v, (0, 1))))
+
+
 # ------------------------------------------------------------------ terms.values
 
 
@@ -471,6 +517,12 @@ def _valued(
                 continue  # refused: no prior edge is trusted more than a missing one
             formula = partial(wrong.get(name, stated[name].formula), h, own)
             out += _one(name, found, formula, seen, terms[name])
+    own, seen, shaped = _genes(instance, point, layers)
+    terms = {name: one.term(h) for name, one in SQUARE.items()}
+    got = jax.tree.map(np.asarray, _offered(tuple(terms.values()), *shaped))
+    for name, found in zip(terms, got, strict=True):
+        formula = partial(wrong.get(name, SQUARE[name].formula), h, own)
+        out += _one(name, found, formula, seen, terms[name])
     return out
 
 
@@ -549,6 +601,9 @@ def _values_claim() -> Claim:
                 },
                 "both shares of a budget rounded together": {
                     "budget of new edges": lambda h, d, v: _over(h, d, v, 0, 0.1, "new")
+                },
+                "a penalty on pairs that both directions name": {
+                    "pair_l1": partial(_pairs, join=np.minimum)
                 },
                 "targets of opposite expression pulled together": {
                     "laplacian": partial(_kin, signed=False)
