@@ -40,6 +40,10 @@ _HOME = {
     "Over": "replicates",
     "Stage": "stages",
     "activity": "stages",
+    "Column": "columns",
+    "drop_one": "columns",
+    "partial_correlation": "columns",
+    "t_statistic": "columns",
     "Solution": "solution",
     "ConvergenceError": "solution",
     "Network": "network",
@@ -84,6 +88,7 @@ _HOME = {
     "stability": "ensembles",
 }
 _MODULES = (
+    "columns",
     "datasets",
     "ensembles",
     "evaluate",

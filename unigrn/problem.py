@@ -109,6 +109,8 @@ def build(
     masks = [t for t in parts(spec.constraint) if t.allows is not None]
     asked = {"regulators": regulators, "targets": targets}
     made = [stage.regulators(spec.prior, data.genes) for stage in spec.stages]
+    if any(stage.fallback for stage in spec.stages):
+        made.append(data.genes)
     if spec.prior is None:
         needs = [t for t in spec.terms if t.needs_prior]
         if needs:
@@ -126,7 +128,7 @@ def build(
             self_edges=_keeps_self_edges(spec.prior, masks),
         )
         if made:  # what a stage makes can regulate; what is measured can be a target
-            regulators = regulators[np.isin(regulators, np.concatenate(made))]
+            regulators, report = _made(spec, data, regulators, report)
             targets = targets[np.isin(targets, data.genes)]
     q, p = len(regulators), len(targets)
     if spec.hard_mask:
@@ -177,6 +179,30 @@ def build(
         terms,
         bind_extra(data.extra, names),
     )
+
+
+def _made(
+    spec: Spec, data: Data, regulators: np.ndarray, report: AlignmentReport
+) -> tuple[np.ndarray, AlignmentReport]:
+    """Keep the regulators that a stage makes, or falls back on, and say which it does not make."""
+    known = np.concatenate([stage.regulators(spec.prior, data.genes) for stage in spec.stages])
+    without = regulators[~np.isin(regulators, known)]
+    falls = any(stage.fallback for stage in spec.stages)
+    count = f"{len(without):,} of {len(regulators):,} regulators"
+    if len(without):
+        names = tuple(without[:5].tolist())
+        if falls:
+            text = f"{count} are made by no stage: their expression stands in"
+            return regulators, report.add("regulators by expression", len(without), text, names)
+        text = f"{count} are made by no stage, and left out"
+        report = report.add("regulators not made", len(without), text, names)
+    if len(without) == len(regulators):
+        raise ValueError(
+            f"the stages make none of the {len(regulators):,} regulators, e.g. "
+            f"{', '.join(regulators[:3])}; needed factors with a measured target in the prior: "
+            "activity(fallback=True) takes the expression of the others"
+        )
+    return regulators[np.isin(regulators, known)], report
 
 
 def _keeps_self_edges(prior: Prior, masks: list[Term]) -> bool:
