@@ -27,6 +27,9 @@ DEFAULTS = {
     "masked_lasso": dict(strength=10.0, noise_variance=None),
     "masked_ridge": dict(alpha=0.1),
     "full_ridge": dict(alpha=1.0),
+    "prior_only": {},
+    "correlation": {},
+    "partial_correlation": dict(alpha=0.1),
     "tfa_ridge": dict(alpha=1.0, fallback=True),
     "netrex_cf": dict(
         NETREX_CF,

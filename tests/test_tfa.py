@@ -211,3 +211,71 @@ def test_other_numbers_do_not_compile_again(drawn):
     before = fits._cache_size()
     unigrn.fit(tfa_ridge(prior, alpha=7.0), data_of(values[::-1] + 1))
     assert fits._cache_size() == before
+
+
+# ------------------------------------------------------------------ baselines
+
+
+@pytest.mark.parametrize("groups", [None, ["a"] * 15 + ["b"] * 25])
+def test_correlation_is_pearsons(drawn, groups):
+    values = drawn[0].copy()
+    values[:, 8] = 1.0
+    data = data_of(values, groups=groups)
+    solution = unigrn.fit(unigrn.methods.get("correlation").function(None), data)
+    edges = solution.network().edges.set_index(["source", "target"])
+    for name in (None,) if groups is None else ("a", "b"):
+        own = np.ones(40, bool) if groups is None else np.array(groups) == name
+        some = edges if groups is None else edges[edges["group"] == name]
+        assert len(some) == 9 * 8
+        with np.errstate(invalid="ignore"):
+            r = np.nan_to_num(np.corrcoef(values[own].T))
+        for (source, target), row in some.iterrows():
+            want = r[GENES.index(source), GENES.index(target)]
+            assert row["score"] == pytest.approx(abs(want), abs=1e-10)
+            if groups is None:
+                assert row["weight"] == pytest.approx(want, abs=1e-10)
+
+
+def test_marginal_squares_meet_a_ridge_and_a_lasso_entry_by_entry(drawn):
+    x = drawn[0] - drawn[0].mean(0)
+    g, c = (x**2).sum(0)[:4, None], x[:, :4].T @ x[:, 4:]
+    ways = dict(regulators=GENES[:4], targets=GENES[4:])
+    for penalty, want in [
+        (ridge(30.0), c / (g + 30)),
+        (unigrn.l1(60.0), np.sign(c) * np.maximum(np.abs(c) - 30, 0) / g),
+    ]:
+        solution = fitted(Spec(unigrn.marginal_squares(), penalty), data_of(drawn[0]), **ways)
+        np.testing.assert_allclose(solution.theta[0], want, atol=1e-8)
+    with pytest.raises(unigrn.PlanError, match="cannot be certified exactly"):
+        unigrn.infer(data_of(drawn[0]), None, "correlation", certify=True)
+    with pytest.raises(ValueError, match="no residuals"):
+        spec = Spec(unigrn.marginal_squares(), columns=columns.drop_one())
+        unigrn.fit(spec, data_of(drawn[0]), **ways)
+
+
+def test_prior_only_is_the_prior(drawn):
+    values, prior = drawn
+    edges = unigrn.infer(data_of(values), prior, "prior_only").edges
+    assert edges[["source", "target", "weight"]].values.tolist() == [
+        ["g2", "g3", 1.0],
+        ["g2", "g4", 0.5],
+    ]
+    signed = prior.edges.assign(source="g8", sign=-1)[:2]
+    network = unigrn.infer(data_of(values), Prior.from_edges(signed), "prior_only")
+    assert network.edges["weight"].tolist() == [-2.0, -1.0]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_partial_correlation_is_that_of_the_inverse_covariance(drawn, alpha):
+    values, _ = drawn
+    spec = unigrn.methods.get("partial_correlation").function(None, alpha=alpha)
+    solution = fitted(spec, data_of(values), regulators=GENES[:4])
+    edges = solution.network().edges.set_index(["source", "target"])
+    for target in GENES:
+        names = [g for g in GENES[:4] if g != target]
+        joint = np.corrcoef(values[:, [GENES.index(g) for g in [*names, target]]].T)
+        k = np.linalg.inv(joint + np.diag([alpha] * len(names) + [0]))
+        for j, name in enumerate(names):
+            want = -k[j, -1] / np.sqrt(k[j, j] * k[-1, -1])
+            assert edges.loc[(name, target), "partial"] == pytest.approx(want, abs=1e-8)
+            assert edges.loc[(name, target), "score"] == pytest.approx(abs(want), abs=1e-8)

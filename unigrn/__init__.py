@@ -60,6 +60,8 @@ _HOME = {
     "gaussian_evidence": "losses",
     "huber": "losses",
     "component_analysis": "losses",
+    "marginal_squares": "losses",
+    "prior_squares": "losses",
     "expected_gaussian": "losses",
     "regularizer": "regularizers",
     "ridge": "regularizers",

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -97,6 +96,11 @@ def _quadratic(params: Blocks, data: View, prior: PriorView, terms: Any) -> tupl
     """Return G, W with W'W = (G + D)^-1, RSS, theta' D theta and n - 1 (n without intercept)."""
     m, theta = data.moments, params.theta
     q = terms.loss.quadratic(data, prior)
+    if q.scale is None:
+        raise ValueError(
+            f"the loss {terms.loss.formula} has no residuals of one regression on all candidates, "
+            "which the column asks for; take least_squares() or gaussian()"
+        )
     gram, rss = m.gram, m.square - 2 * dot(m.cross, theta) + dot(theta, dot(m.gram, theta))
     free = m.count - 1
     if any(t.intercept is False for t in parts(terms.loss)):
@@ -203,12 +207,21 @@ def partial_correlation(name: str = "partial") -> Column:
     return OfSquares(_partial, name)
 
 
-def absolute(column: Column, name: str = "score") -> Column:
-    """Give a column of one number an edge without its sign, under another name."""
-    if not isinstance(column, OfSquares):
-        raise TypeError(f"absolute() takes one of the columns here, got {type(column).__name__}")
-    return OfSquares(partial(_without_sign, column.statistic), name)
+@dataclass(frozen=True)
+class Size(Column):
+    """The absolute values of another column, such as `Size(t_statistic("score"))` to rank by."""
 
+    column: Column
 
-def _without_sign(statistic, *arguments) -> Array:
-    return jnp.abs(statistic(*arguments))
+    label = property(lambda self: self.column.label)
+
+    def lacking(self, spec: Any) -> str | None:
+        """Ask for what the column asks for."""
+        return self.column.lacking(spec)
+
+    def __call__(
+        self, params: Blocks, data: View, prior: PriorView, terms: Any
+    ) -> dict[str, Array]:
+        """Take away the sign."""
+        found = self.column(params, data, prior, terms)
+        return {name: jnp.abs(values) for name, values in found.items()}

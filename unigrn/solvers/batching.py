@@ -92,6 +92,7 @@ def scalars(moments: Moments, tasks: Tasks, index: Array, held: bool = False) ->
         count=moments.count[s],
         mean_x=moments.mean_x[s[:, None], index],
         mean_y=moments.mean_y[s, t],
+        own=moments.gram[s[:, None], index, index],
     )
 
 

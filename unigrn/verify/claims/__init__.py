@@ -20,6 +20,7 @@ _MODULES = (
     "proposition_2",
     "category_2",
     "methods",
+    "activities",
     "running",
     "stepping",
     "optimality",
