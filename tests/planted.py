@@ -199,8 +199,8 @@ PLANTED = [
         "ridge times the prior's weight",
         "regularizers.py",
         "terms.values",
-        "return Quadratic(zero, jnp.full_like(weight, 1) * self.alpha, zero)",
-        "return Quadratic(zero, weight * self.alpha, zero)",
+        "return Quadratic(None, jnp.full_like(weight, 1) * self.alpha, zero)",
+        "return Quadratic(None, weight * self.alpha, zero)",
     ),
     Change(
         "l1 times the prior's weight",
@@ -540,8 +540,8 @@ FURTHER = [
         "objective of a closed form without its constant",
         "solvers/closed_form.py",
         "methods.run",
-        "+ q.scale * small.square + q.constant",
-        "+ q.scale * small.square",
+        "axis=1) + q.constant",
+        "axis=1)",
     ),
     Change(
         "groups fitted together all on the first one's cells",

@@ -8,6 +8,7 @@ import pytest
 from gates import Gate, gates, judged, lines
 
 from unigrn.verify.claims import (
+    activities,
     claims,
     frame,
     networks,
@@ -29,6 +30,7 @@ EXAMPLE = (
     stepping.Drawn,
     stepping.Ended,
     stepping.Stream,
+    activities.Factors,
 )
 GATES = {gate.claim: gate for gate in gates()}
 

@@ -23,7 +23,7 @@ LEVELS = [
     ["losses", "regularizers", "filtering", "neighbours", "constraints", "precision"],
     ["data", "prior", "bootstrap", "rates"],
     ["moments", "replicates", "stages"],
-    ["spec", "binding"],
+    ["spec", "binding", "columns"],
     ["problem", "ensembles"],
     ["tracing"],
     ["probes"],

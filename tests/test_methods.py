@@ -28,6 +28,10 @@ DEFAULTS = {
     "masked_ridge": dict(alpha=0.1),
     "full_ridge": dict(alpha=1.0),
     "elastic_net": dict(penalties=20, smallest=0.01, ridge=0.01, masked=False),
+    "prior_only": {},
+    "correlation": {},
+    "partial_correlation": dict(alpha=0.1),
+    "tfa_ridge": dict(alpha=1.0, fallback=True),
     "netrex_cf": dict(
         NETREX_CF,
         evidence=(1.0, 60.0, 90.0),

@@ -40,6 +40,8 @@ from unigrn.losses import (
     huber,
     least_squares,
     loss,
+    marginal_squares,
+    prior_squares,
 )
 from unigrn.regularizers import (
     L1,
@@ -240,6 +242,20 @@ def of_gaussian(theta, rows, prior, blocks, variance=None):
     count = rows.weight.sum()
     s2 = squares(0 * theta, rows) / count if variance is None else variance
     return squares(theta, rows) / (2 * s2) + count / 2 * math.log(2 * math.pi * s2)
+
+
+@definition
+def of_marginal(theta, rows, prior, blocks):
+    return sum(
+        squares(theta[j : j + 1], rows.replace(x=rows.x[:, j : j + 1]))
+        for j in np.flatnonzero(prior.valid)
+    )
+
+
+@definition
+def of_prior(theta, rows, prior, blocks):
+    sign = np.where(np.asarray(prior.sign) == 0, 1, prior.sign)
+    return np.sum(((theta - prior.weight * sign) ** 2)[np.asarray(prior.valid)])
 
 
 @definition
@@ -502,6 +518,9 @@ CASES = (
     ),
     Case("gaussian, variance given", gaussian(0.4), of_gaussian(0.4), BOTH, ROWS),
     Case("gaussian, variance estimated", gaussian(), of_gaussian(), BOTH, ROWS),
+    Case("marginal_squares", marginal_squares(), of_marginal(), BOTH, BOTH),
+    Case("0.5 * marginal_squares", 0.5 * marginal_squares(), times(0.5, of_marginal()), BOTH, BOTH),
+    Case("prior_squares", prior_squares(), of_prior(), BOTH, BOTH),
     Case("huber", huber(0.8), of_huber(0.8)),
     Case("huber, wide", huber(1e4), of_huber(1e4)),
     Case("gaussian_evidence", gaussian_evidence(0.3), of_evidence(0.3), MOMENTS, ()),
@@ -932,7 +951,10 @@ def test_padding_changes_nothing(case, kind, world):
         close(padded[name][1], narrow[name][1])
     if "quadratic" in narrow:
         for name in ("scale", "constant"):
-            close(getattr(padded["quadratic"], name), getattr(narrow["quadratic"], name))
+            got, want = (getattr(q["quadratic"], name) for q in (padded, narrow))
+            assert (got is None) == (want is None)
+            if want is not None:
+                close(got, want)
         close(padded["quadratic"].diagonal[:CANDIDATES], narrow["quadratic"].diagonal)
 
 

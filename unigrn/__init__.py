@@ -40,6 +40,10 @@ _HOME = {
     "Over": "replicates",
     "Stage": "stages",
     "activity": "stages",
+    "Column": "columns",
+    "drop_one": "columns",
+    "partial_correlation": "columns",
+    "t_statistic": "columns",
     "Solution": "solution",
     "ConvergenceError": "solution",
     "Network": "network",
@@ -56,6 +60,8 @@ _HOME = {
     "gaussian_evidence": "losses",
     "huber": "losses",
     "component_analysis": "losses",
+    "marginal_squares": "losses",
+    "prior_squares": "losses",
     "expected_gaussian": "losses",
     "regularizer": "regularizers",
     "ridge": "regularizers",
@@ -89,6 +95,7 @@ _HOME = {
     "stability": "ensembles",
 }
 _MODULES = (
+    "columns",
     "datasets",
     "ensembles",
     "evaluate",

@@ -135,6 +135,11 @@ def _statements(shape: Shape, terms: tuple, source: Any, members: Members, theta
     def look(slots: Slots, own: Blocks, view: View, prior: PriorView) -> dict[str, Any]:
         zero = jnp.zeros_like(prior.weight)
         loss = slots.loss.quadratic(view, prior)
+        if loss.scale is None:
+            raise PlanError(
+                f"{slots.loss.formula} cannot be certified exactly: a proof is about the squares "
+                "of one regression of each target; leave certify (--certify) out"
+            )
         l1, l2, linear = zero, zero + loss.diagonal, zero
         total = slots.loss(own, view, prior)
         at_zero = slots.loss(own.replace(theta=zero), view, prior)

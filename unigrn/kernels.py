@@ -21,10 +21,10 @@ class Quadratic:
 
     q(theta) = scale (theta' G theta - 2 c' theta + s) + sum_j diagonal_j theta_j^2
     + theta' M theta - 2 linear' theta + constant, with the moments G = ``gram``, c = ``cross``,
-    s = ``square``. ``matrix`` (M) and ``linear`` are None where they vanish.
+    s = ``square``. ``scale``, ``matrix`` (M) and ``linear`` are None where they vanish.
     """
 
-    scale: Array
+    scale: Array | None
     diagonal: Array
     constant: Array
     linear: Array | None = None
@@ -45,7 +45,7 @@ class Quadratic:
     def value(self, theta: Array, moments: Moments | None) -> Array:
         """Evaluate at ``theta``."""
         out = jnp.sum(self.diagonal * theta * theta) + self.constant
-        if moments is not None:
+        if moments is not None and self.scale is not None:
             fit = (
                 jnp.sum(theta * (moments.gram @ theta))
                 - 2 * jnp.sum(moments.cross * theta)

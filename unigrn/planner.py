@@ -19,6 +19,7 @@ from unigrn import __version__
 from unigrn.backend import free_memory, largest_array, precision
 from unigrn.binding import laid, places
 from unigrn.check import check_number, check_whole
+from unigrn.columns import Column
 from unigrn.data import Data
 from unigrn.ladder import PlanError, select
 from unigrn.moments import padded
@@ -387,7 +388,7 @@ class Plan:
         item = np.dtype(self.dtype).itemsize
         if self.solver.reads == "rows":
             return int(self.data.group_sizes.max()) * batch.k * item
-        if self.gathers:
+        if self.gathers and not self.spec.columns:
             # Its matrices are never formed; of fits in turn only what they found is kept.
             arrays = 5 + 24 / self.members if self.solver.in_turn else 12
             return arrays * batch.k * item
@@ -459,6 +460,9 @@ def plan(
     max_iterations = check_whole("max_iterations", max_iterations)
     for term in spec.terms:
         term.check(problem.prior)
+    for column in spec.columns:
+        if isinstance(column, Column) and (why := column.lacking(spec)):
+            raise PlanError(f"{spec.name!r} ({spec}) has no column {column.label}: {why}", why)
     for name in spec.blocks:
         if name not in dict(shape.axes) and choice.solver.name != "evidence maximisation":
             raise PlanError(

@@ -128,6 +128,8 @@ def build(
     made = [stage.regulators(spec.prior, data.genes) for stage in spec.stages]
     if any(term.square for term in spec.terms):
         regulators = targets = _genes(spec, data, regulators, targets)
+    if any(stage.fallback for stage in spec.stages):
+        made.append(data.genes)
     if spec.prior is None:
         needs = [t for t in spec.terms if t.needs_prior]
         if needs:
@@ -145,7 +147,7 @@ def build(
             self_edges=_keeps_self_edges(spec.prior, masks),
         )
         if made:  # what a stage makes can regulate; what is measured can be a target
-            regulators = regulators[np.isin(regulators, np.concatenate(made))]
+            regulators, report = _made(spec, data, regulators, report)
             targets = targets[np.isin(targets, data.genes)]
     q, p = len(regulators), len(targets)
     if spec.hard_mask:
@@ -213,6 +215,30 @@ def _genes(spec: Spec, data: Data, regulators: Any, targets: Any) -> Sequence[st
             f"{len(asked[0])} regulators and {len(asked[1])} other targets; give one list of genes"
         )
     return asked[0] if asked else data.genes
+
+
+def _made(
+    spec: Spec, data: Data, regulators: np.ndarray, report: AlignmentReport
+) -> tuple[np.ndarray, AlignmentReport]:
+    """Keep the regulators that a stage makes, or falls back on, and say which it does not make."""
+    known = np.concatenate([stage.regulators(spec.prior, data.genes) for stage in spec.stages])
+    without = regulators[~np.isin(regulators, known)]
+    falls = any(stage.fallback for stage in spec.stages)
+    count = f"{len(without):,} of {len(regulators):,} regulators"
+    if len(without):
+        names = tuple(without[:5].tolist())
+        if falls:
+            text = f"{count} are made by no stage: their expression stands in"
+            return regulators, report.add("regulators by expression", len(without), text, names)
+        text = f"{count} are made by no stage, and left out"
+        report = report.add("regulators not made", len(without), text, names)
+    if len(without) == len(regulators):
+        raise ValueError(
+            f"the stages make none of the {len(regulators):,} regulators, e.g. "
+            f"{', '.join(regulators[:3])}; needed factors with a measured target in the prior: "
+            "activity(fallback=True) takes the expression of the others"
+        )
+    return regulators[np.isin(regulators, known)], report
 
 
 def _keeps_self_edges(prior: Prior, masks: list[Term]) -> bool:

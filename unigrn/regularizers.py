@@ -61,7 +61,7 @@ class Ridge(Regularizer):
     def _quadratic(self, data: View, prior: PriorView) -> Quadratic:
         weight = prior.weight
         zero = jnp.zeros((), weight.dtype)
-        return Quadratic(zero, jnp.full_like(weight, 1) * self.alpha, zero)
+        return Quadratic(None, jnp.full_like(weight, 1) * self.alpha, zero)
 
     def squares(self, block: str, params: Blocks, data: View, prior: PriorView) -> Squares:
         """Return no residuals, only the ridge."""
@@ -365,7 +365,7 @@ class GaussianPrior(_Widths):
         """Return the diagonal 1 / (2 t^2)."""
         t2 = self.variance(prior)
         constant = jnp.sum(jnp.where(prior.valid, 0.5 * jnp.log(2 * math.pi * t2), 0))
-        return Quadratic(jnp.zeros((), t2.dtype), 0.5 / t2, constant)
+        return Quadratic(None, 0.5 / t2, constant)
 
     def squares(self, block: str, params: Blocks, data: View, prior: PriorView) -> Squares:
         """Residuals theta / t with the target 0, weighted entry by entry."""

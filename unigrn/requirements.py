@@ -11,7 +11,7 @@ from unigrn.probes import Profile
 from unigrn.replicates import Over
 from unigrn.solvers import optimality, palm
 from unigrn.solvers.solver import Requirement
-from unigrn.terms import AXES, joint, outside, parts
+from unigrn.terms import AXES, joint, parts
 
 NUISANCE = ("intercept", "theta")
 
@@ -254,8 +254,11 @@ def lines_and_bounds(profile: Profile) -> list[str]:
         if term.intercept is False:
             out.append(f"loss {term.formula} has no intercept")
     for term in parts(spec.loss) + parts(spec.regularizer):
-        if outside(term) and term.quadratic is not None:
-            out.append(f"{term.kind} {term.formula} may have a matrix in its quadratic")
+        own = None if term.quadratic is None else profile.quadratic(term)
+        if own is not None and own.matrix is not None:
+            out.append(f"{term.kind} {term.formula} has a matrix of its own in its quadratic")
+        if own is not None and own.scale is None and term.kind == "loss":
+            out.append(f"loss {term.formula} does without the matrix of the moments")
     for term in parts(spec.regularizer):
         known = term.absolute is not None or term.quadratic is not None
         if not known or not term.entrywise or term.convex is not True:

@@ -236,7 +236,7 @@ class Spec:
         leaves free, such as signs, before anything is read off.
     columns
         Function (params, data, prior) -> columns of the edge table, each shaped like theta, or a
-        tuple of such functions; see `unigrn.columns`.
+        tuple of such functions; those of `unigrn.columns`, such as `drop_one`, see the terms too.
     notes
         One line for each column that needs a word.
     expects

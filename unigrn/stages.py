@@ -22,11 +22,13 @@ class Stage:
     ``regulators(prior, genes)`` names what it makes, sorted. ``prepare(prior, genes, statistics)``
     returns a function of blocks of cells, (cells, genes) -> (cells, regulators), with
     ``statistics`` None unless ``statistics = True``: then means and deviations of the genes
-    (`unigrn.moments.GeneStatistics`) are gathered in a pass of their own.
+    (`unigrn.moments.GeneStatistics`) are gathered in a pass of their own. With ``fallback = True``
+    a regulator that is asked for, and that no stage makes, is the expression of its gene.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     statistics: bool = False
+    fallback: bool = False
 
     def regulators(self, prior: Prior | None, genes: np.ndarray) -> np.ndarray:
         """Name the regressors, sorted."""
@@ -42,13 +44,16 @@ class Activity(Stage):
     """Activities of factors by least squares on the prior; see `activity`."""
 
     ridge: float
+    fallback: bool = False
 
     def regulators(self, prior: Prior | None, genes: np.ndarray) -> np.ndarray:
-        """Every source of the prior with a measured target, measured itself or not."""
+        """Every source of the prior with a measured target beside itself, measured or not."""
         if prior is None:
             raise ValueError("the activities of factors need a prior: give Spec(prior=...)")
         aligned = prior.align(prior.regulators, genes)
-        return prior.regulators[np.bincount(aligned.index, minlength=len(prior.regulators)) > 0]
+        others = prior.regulators[aligned.index] != genes[aligned.target]
+        count = np.bincount(aligned.index[others], minlength=len(prior.regulators))
+        return prior.regulators[count > 0]
 
     def prepare(self, prior: Prior, genes: np.ndarray, statistics: Any) -> Any:
         """Return x -> x P' (P P' + ridge)^-1, with P (factors, genes)."""
@@ -62,26 +67,31 @@ class Activity(Stage):
         readout = (v.T * share) @ u.T
 
         def activities(values: np.ndarray) -> np.ndarray:
-            return values @ readout.astype(values.dtype)
+            # In double precision: targets of several factors cancel.
+            return (values.astype(np.float64) @ readout).astype(values.dtype)
 
         return activities
 
 
-def activity(ridge: float = 0.0) -> Activity:
+def activity(ridge: float = 0.0, *, fallback: bool = False) -> Activity:
     """Activities of factors in place of their expression, from the targets that the prior names.
 
     A = argmin |X - A P|^2 + ridge |A|^2 = X P' (P P' + ridge)^-1 over activities A (cells,
     factors), with X (cells, genes) and the signed prior P (factors, genes) without self-edges;
-    linear in the cells, so that they stream. Factors need not be measured.
+    linear in the cells, so that they stream. Factors need not be measured. `Spec.scale` divides
+    activities by their own standard deviations, as it does genes.
 
     Parameters
     ----------
     ridge
         Number >= 0; 0 takes the pseudo-inverse.
+    fallback
+        A factor without a measured target in the prior regulates by the expression of its gene;
+        without it, it is no candidate. The report of names says how many these are.
 
     References
     ----------
     Arrieta-Ortiz et al., Mol. Syst. Biol. 11 (2015) 839, doi:10.15252/msb.20156236; Liao et al.,
     PNAS 100 (2003) 15522, doi:10.1073/pnas.2136632100.
     """
-    return Activity(check_number("ridge", ridge))
+    return Activity(check_number("ridge", ridge), bool(fallback))

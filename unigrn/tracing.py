@@ -23,6 +23,7 @@ from unigrn.terms import (
     Moments,
     NotANumber,
     PriorView,
+    Quadratic,
     Term,
     View,
     local,
@@ -212,20 +213,34 @@ class Traced:
         return Reading(rows, "x" in used, False, "weight" in used, "key" in used)
 
     def _on_moments(self, value: Callable, params: Blocks, view: View, prior: PriorView) -> bool:
-        q = prior.weight.shape[0]
-
-        def array(*shape):
-            return jax.ShapeDtypeStruct(shape, prior.weight.dtype)
-
-        tail = view.y.shape[1:]
-        sums = Moments(array(q, q), array(q, *tail), array(*tail), array(), array(q), array(*tail))
         try:
-            jax.eval_shape(
-                value, params, View(sums, regulators=view.regulators, target=view.target), prior
-            )
+            jax.eval_shape(value, params, _summed(view, prior), prior)
         except Exception:
             return False
         return True
+
+    def quadratic(self, term: Term) -> Quadratic | None:
+        """Return shapes of the quadratic that a term is of one target's theta; None without one."""
+        view, prior = self._arguments[:2]
+        try:
+
+            def shown(view, prior):
+                return local((term,), view)[0].quadratic(view, prior)
+
+            return jax.eval_shape(shown, _summed(view, prior), prior)
+        except Exception:  # it has none, or one of somebody else's that fails
+            return None
+
+
+def _summed(view: View, prior: PriorView) -> View:
+    """Give the abstract view of moments in place of rows."""
+    q, tail = prior.weight.shape[0], view.y.shape[1:]
+
+    def array(*shape):
+        return jax.ShapeDtypeStruct(shape, prior.weight.dtype)
+
+    sums = Moments(array(q, q), array(q, *tail), array(*tail), array(), array(q), array(*tail))
+    return View(sums, regulators=view.regulators, target=view.target)
 
 
 def _used(value: Callable, params: Blocks, view: View, prior: PriorView) -> set[str]:

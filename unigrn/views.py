@@ -129,7 +129,8 @@ class Moments:
 
     With weights w, W = sum w, weighted means m_x and m_y:
     ``gram`` = sum w (x - m_x)(x - m_x)', ``cross`` = sum w (x - m_x)(y - m_y),
-    ``square`` = sum w (y - m_y)^2, ``count`` = W.
+    ``square`` = sum w (y - m_y)^2, ``count`` = W. Where no Gram matrix is formed ``gram`` is None
+    and ``own`` is its diagonal; otherwise ``own`` is None.
     """
 
     gram: Array
@@ -138,6 +139,7 @@ class Moments:
     count: Array
     mean_x: Array
     mean_y: Array
+    own: Array = None
 
 
 @pytree

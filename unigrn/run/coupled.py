@@ -13,6 +13,7 @@ import numpy as np
 from unigrn import progress
 from unigrn.backend import over_starts
 from unigrn.binding import laid
+from unigrn.columns import read
 from unigrn.problem import device_kind
 from unigrn.run import reading
 from unigrn.run.finish import finish_group
@@ -87,7 +88,8 @@ def compiled(solver, shape, terms, view: View, prior: PriorView, keys, options) 
 @partial(jax.jit, static_argnames=("shape",))
 def read_off(shape, terms, params, view: View, prior: PriorView, keys, held) -> Any:
     """Blocks of every start in their gauge, columns of the edge table, and the loss."""
-    loss = Slots(shape, terms).loss
+    slots = Slots(shape, terms)
+    loss = slots.loss
 
     def one(params, key):
         own = view.replace(key=key)
@@ -96,8 +98,7 @@ def read_off(shape, terms, params, view: View, prior: PriorView, keys, held) -> 
             numbers["heldout"] = loss(params, own.replace(weight=held), prior)
         params = params if shape.gauge is None else shape.gauge(params, own, prior)
         columns = {"weight": params.theta}
-        for function in shape.columns:
-            columns |= function(params, own, prior)
+        columns |= read(shape.columns, params, own, prior, slots)
         return params, columns, numbers
 
     return jax.vmap(one)(params, keys)

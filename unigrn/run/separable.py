@@ -14,6 +14,7 @@ import numpy as np
 from unigrn import progress
 from unigrn.backend import side_by_side
 from unigrn.binding import laid, places
+from unigrn.columns import read
 from unigrn.data import Block
 from unigrn.moments import GroupSums, padded, padded_rows
 from unigrn.problem import Problem, Tasks, bucket, chunk_size
@@ -49,9 +50,10 @@ def fits(solver, shape, inner, wants, terms, source, members: Members, options) 
     if shape.gauge is not None:
         params = look(lambda slots, own, view, prior: shape.gauge(own, view, prior), params=params)
     columns = {"weight": params.theta}
-    for function in shape.columns:
+    if shape.columns:
         columns |= look(
-            lambda slots, own, view, prior, f=function: f(own, view, prior), params=params
+            lambda slots, own, view, prior: read(shape.columns, own, view, prior, slots),
+            params=params,
         )
     numbers = {"objective": fit.value, "residual": fit.residual}
     for name, held in wants:

@@ -114,7 +114,10 @@ class State:
             self.genes = np.sort(self.data.genes)
             names = np.concatenate(self.made)
             first = {name: i for i, name in reversed(list(enumerate(names.tolist())))}
-            self.x = len(self.genes) + np.array([first[n] for n in problem.regulators.tolist()])
+            # What no stage makes falls back on the column of its gene.
+            gene = np.searchsorted(self.genes, problem.regulators)
+            made = [first.get(name, -1) for name in problem.regulators.tolist()]
+            self.x = np.where(np.array(made) < 0, gene, len(self.genes) + np.array(made))
         else:
             self.genes = np.union1d(problem.regulators, problem.targets)
             self.x = np.searchsorted(self.genes, problem.regulators)

@@ -92,6 +92,7 @@ def scalars(moments: Moments, tasks: Tasks, index: Array, held: bool = False) ->
         count=moments.count[s],
         mean_x=moments.mean_x[s[:, None], index],
         mean_y=moments.mean_y[s, t],
+        own=moments.gram[s[:, None], index, index],
     )
 
 
@@ -165,8 +166,11 @@ def losses(
     def one(small, view, where, variant, theta, product):
         slots = terms_of(shape, terms, members.varied, variant, where)
         quadratic = slots.loss.quadratic(View(small), view)
+        rest = quadratic.value(theta, None)
+        if quadratic.scale is None:
+            return rest
         fit = jnp.sum(theta * (product - 2 * small.cross)) + small.square
-        return quadratic.scale * fit + quadratic.value(theta, None)
+        return quadratic.scale * fit + rest
 
     def of_member(number):
         lanes = tasks.at(number[None])

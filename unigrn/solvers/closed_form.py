@@ -39,7 +39,12 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
     index, valid, prior = batching.positions(tasks, members.entries)
     small = batching.scalars(moments, tasks, index)
     q = quadratics(shape, terms, members, small, prior, batching.by_fit(tasks, index))
-    if q.matrix is None and q.linear is None:
+    if q.matrix is None and q.scale is None:
+        # Entry by entry: no matrix at all. An entry that nothing depends on stays at 0.
+        live = valid & (q.diagonal > 0)
+        theta = jnp.where(live, _right(q, small) / jnp.where(live, q.diagonal, 1), 0)
+        found = linear.Solved(theta, jnp.all(jnp.isfinite(theta), axis=1))
+    elif q.matrix is None and q.linear is None:
         # (G + D / s) theta = c; without data (s = 0) the minimum is at 0.
         live = q.scale[:, None] > 0
         found = linear.solve_gathered(
@@ -53,7 +58,7 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         theta = jnp.where(live, found.x, 0)
     else:
         gram = batching.with_gram(small, moments, tasks, index).gram
-        matrix = gram * q.scale[:, None, None]
+        matrix = 0 * gram if q.scale is None else gram * q.scale[:, None, None]
         if q.matrix is not None:
             matrix = matrix + q.matrix
         both = (valid[:, :, None] & valid[:, None, :]).astype(gram.dtype)
@@ -70,6 +75,8 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
 
 def _right(q: Quadratic, small: Moments) -> jax.Array:
     """Minus half the gradient at 0."""
+    if q.scale is None:
+        return jnp.zeros_like(small.cross) if q.linear is None else q.linear
     right = small.cross * q.scale[:, None]
     return right if q.linear is None else right + q.linear
 
@@ -77,12 +84,16 @@ def _right(q: Quadratic, small: Moments) -> jax.Array:
 def residuals(theta, q: Quadratic, moments, members: Members, index, valid, small):
     """Return |A theta - b|_inf / |b|_inf, the gradient relative to that at 0, and the objective."""
     mask = valid.astype(theta.dtype)
-    rest = q.scale[:, None] * _apply_gram(theta, moments, members, index) + q.diagonal * theta
+    rest = q.diagonal * theta
+    if q.scale is not None:
+        rest = rest + q.scale[:, None] * _apply_gram(theta, moments, members, index)
     if q.matrix is not None:
         rest = rest + jnp.einsum("nij,nj->ni", q.matrix, theta)
     right = _right(q, small) * mask
     at_zero = jnp.maximum(jnp.max(jnp.abs(right), axis=1), jnp.finfo(theta.dtype).tiny)
-    value = jnp.sum(theta * (rest * mask - 2 * right), axis=1) + q.scale * small.square + q.constant
+    value = jnp.sum(theta * (rest * mask - 2 * right), axis=1) + q.constant
+    if q.scale is not None:
+        value = value + q.scale * small.square
     return jnp.max(jnp.abs(rest * mask - right), axis=1) / at_zero, value
 
 

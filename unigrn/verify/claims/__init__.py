@@ -22,6 +22,7 @@ _MODULES = (
     "methods",
     "paths",
     "whole",
+    "activities",
     "running",
     "stepping",
     "optimality",

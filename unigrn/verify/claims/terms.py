@@ -56,6 +56,20 @@ def _squares(h: Names, d: Names, v: Any, intercept: bool = True) -> np.ndarray:
     return d.w @ _residual(d, v, intercept) ** 2
 
 
+def _marginal(h: Names, d: Names, v: Any) -> float:
+    """Take every pair as a regression of its own."""
+    total = 0.0
+    for j, t in itertools.product(range(d.x.shape[1]), range(d.y.shape[1])):
+        r = d.y[:, t] - d.x[:, j] * v.theta[j, t]
+        total += d.w @ (r - d.w @ r / d.w.sum()) ** 2
+    return h.strength * total
+
+
+def _plus(d: Names) -> np.ndarray:
+    """Return the prior's signs, plus where it gives none."""
+    return np.where(d.sign == 0, 1, d.sign)
+
+
 def _variance(d: Names, ddof: int = 0) -> np.ndarray:
     """Weighted variance of each target; 1 of a constant one."""
     s2 = d.w @ (d.y - d.w @ d.y / d.w.sum()) ** 2 / (d.w.sum() - ddof)
@@ -228,6 +242,10 @@ STATED: dict[str, Stated] = {
     "gaussian": Stated(lambda h: u.gaussian(), _likelihood),
     "gaussian of a variance": Stated(
         lambda h: u.gaussian(h.on), lambda h, d, v: _likelihood(h, d, v, h.on)
+    ),
+    "marginal_squares": Stated(lambda h: h.strength * u.marginal_squares(), _marginal),
+    "prior_squares": Stated(
+        lambda h: u.prior_squares(), lambda h, d, v: np.sum((v.theta - d.weight * _plus(d)) ** 2)
     ),
     "huber": Stated(lambda h: u.huber(h.delta), _huber),
     "gaussian_evidence": Stated(lambda h: u.gaussian_evidence(h.share), _evidence),

@@ -1,0 +1,275 @@
+"""Claims about methods on activities of factors, and about the baselines beside them.
+
+The other side is built from definitions: activities cell by cell, a ridge as rows that are added to
+a least-squares problem, and what an edge explains by fitting again without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unigrn.methods import get
+from unigrn.verify.claims import Claim
+from unigrn.verify.claims.common import Search, apart, claimed, defined, placed, prior_of
+from unigrn.verify.instances import described
+from unigrn.verify.search import Finding
+
+if TYPE_CHECKING:
+    from unigrn.solution import Solution
+
+NO_THEOREM = "what a program does from units to table: a definition, no theorem"
+GENES = 8
+FACTORS = ("g0", "g1", "g2", "u0", "u1")  # the last two are not measured
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Cells, genes and a signed prior of factors, measured or not, some without any target.
+
+    Parameters
+    ----------
+    seed
+        Of the random numbers.
+    cells
+        Number of cells: more than factors, fewer, or one.
+    odd
+        What is odd: nothing, one gene is constant, or one repeats another.
+    bare
+        So many measured factors, from the first, have no target but themselves.
+    weighted
+        Cells have weights.
+    offset
+        Mean of the genes.
+    strength
+        A positive hyperparameter.
+    """
+
+    seed: int = 0
+    cells: int = 12
+    odd: str = "plain"
+    bare: int = 1
+    weighted: bool = False
+    offset: float = 0.0
+    strength: float = 1.0
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    def rng(self, salt: int) -> np.random.Generator:
+        """Random numbers of this example."""
+        return np.random.default_rng((self.seed, salt))
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """Expression, (cells, genes)."""
+        rng = self.rng(1)
+        out = rng.normal(size=(self.cells, 3)) @ rng.normal(size=(3, GENES))
+        out = (out + 0.5 * rng.normal(size=out.shape)) * rng.uniform(0.5, 2, GENES) + self.offset
+        if self.odd == "constant":
+            out[:, 4] = 1.0
+        if self.odd == "repeated":
+            out[:, 5] = out[:, 2]
+        return out
+
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """Weights of the cells."""
+        return self.rng(2).uniform(0.5, 2, self.cells) if self.weighted else np.ones(self.cells)
+
+    @cached_property
+    def prior(self) -> np.ndarray:
+        """Signed weights, (factors, genes); every measured factor names itself."""
+        rng = self.rng(3)
+        size = rng.uniform(0.5, 1.5, (len(FACTORS), GENES)) * rng.choice([-1, 1], (5, GENES))
+        known = rng.random(size.shape) < 0.4
+        known[:, 3:] |= np.eye(len(FACTORS), dtype=bool)  # each has one target of its own
+        known[: self.bare] = False
+        known[np.arange(3), np.arange(3)] = True
+        return np.where(known, size, 0)
+
+
+def _factors():
+    from hypothesis import strategies as st
+
+    return st.builds(
+        Factors,
+        seed=st.integers(0, 2**16),
+        cells=st.sampled_from([12, 4, 1]),
+        odd=st.sampled_from(["plain", "constant", "repeated"]),
+        bare=st.integers(0, 3),
+        weighted=st.booleans(),
+        offset=st.sampled_from([0.0, 5.0]),
+        strength=st.sampled_from([0.1, 1.0, 20.0]),
+    )
+
+
+def _fit(example: Factors, method: str, sources: list[str] | None = None, **hyper: Any) -> Solution:
+    import unigrn
+
+    genes = [f"g{i}" for i in range(GENES)]
+    data = unigrn.Data.from_arrays(
+        example.values, genes, dtype="float64", weights=example.weight if example.weighted else None
+    )
+    spec = get(method).function(prior_of(example.prior, FACTORS, genes), **hyper)
+    return unigrn.fit(spec, data, regulators=sources)
+
+
+def _divided(values: np.ndarray) -> np.ndarray:
+    """Divide by standard deviations over all cells; what does not vary is left."""
+    size = np.abs(values).max(axis=0)
+    varies = np.ptp(values, axis=0) > 1e-9 * np.where(size > 0, size, 1)
+    return values / np.where(varies, values.std(axis=0), 1)
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, alpha: float) -> tuple[np.ndarray, float, float]:
+    """Return coefficients, residual squares and least objective of rows and alpha as rows."""
+    k = x.shape[1]
+    tall, right = np.r_[x, np.sqrt(alpha) * np.eye(k)], np.r_[y, np.zeros(k)]
+    b = np.linalg.lstsq(tall, right, rcond=None)[0]
+    rss = np.sum((y - x @ b) ** 2)
+    return b, rss, rss + alpha * b @ b
+
+
+def _regressors(example: Factors, fallback: bool, selves: bool, zeros: bool) -> dict[str, Any]:
+    """Return activities, cell by cell, and expression of factors without one, by name."""
+    prior = example.prior.copy()
+    if not selves:
+        prior[np.arange(3), np.arange(3)] = 0
+    named = prior.any(axis=1)
+    made = np.stack(
+        [np.linalg.lstsq(prior[named].T, cell, rcond=None)[0] for cell in example.values]
+    )
+    names = np.array(FACTORS)
+    out = {name: made[:, i] for i, name in enumerate(names[named].tolist())}
+    for i, name in enumerate(FACTORS[:3]):
+        if name not in out and fallback:
+            out[name] = 0 * example.values[:, i] if zeros else example.values[:, i]
+    return dict(sorted(out.items()))
+
+
+def _tfa_twin(
+    example: Factors,
+    alpha: float,
+    fallback: bool,
+    selves: bool = False,
+    zeros: bool = False,
+    unit: bool = True,
+    per_cell: bool = False,
+    refit: bool = True,
+    total: bool = False,
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return regulators, coefficients and scores, (regulators, genes)."""
+    made = _regressors(example, fallback, selves, zeros)
+    names, root = list(made), np.sqrt(example.weight)
+    x, y = np.stack(list(made.values()), axis=1), example.values
+    if unit:
+        x, y = _divided(x), _divided(y)
+    x, y = ((v - np.average(v, axis=0, weights=example.weight)) * root[:, None] for v in (x, y))
+    # What rounding leaves of a constant is nothing.
+    x, y = (np.where(np.abs(v).max(axis=0) > 1e-12, v, 0) for v in (x, y))
+    alpha = alpha * (example.weight.sum() if per_cell else 1)
+    theta, score = np.zeros((len(names), GENES)), np.zeros((len(names), GENES))
+    for t in range(GENES):
+        kept = [j for j, name in enumerate(names) if name != f"g{t}"]
+        b, rss, least = _ridge(x[:, kept], y[:, t], alpha)
+        theta[kept, t] = b
+        for i, j in enumerate(kept):
+            if refit:
+                rise = _ridge(x[:, [k for k in kept if k != j]], y[:, t], alpha)[2] - least
+            else:
+                without = np.where(np.arange(len(b)) == i, 0, b)
+                rise = np.sum((y[:, t] - x[:, kept] @ without) ** 2) - rss
+            whole = np.sum(y[:, t] ** 2) if total else rss + rise
+            score[j, t] = max(rise, 0) / whole if whole > 1e-12 else 0
+    return names, theta, score
+
+
+def _tfa(example: Factors, **change: Any) -> list[Finding]:
+    default = example.seed % 2 == 0
+    alpha, fallback = (1.0, True) if default else (example.strength, example.seed % 4 == 1)
+    hyper = {} if default else {"alpha": alpha, "fallback": fallback}
+    found = _fit(example, "tfa_ridge", **hyper)
+    names, theta, score = _tfa_twin(example, alpha, fallback, **change)
+    if found.plan.problem.regulators.tolist() != names:
+        return [Finding("regulators", np.inf)]
+    scores = placed(found, found.statistics["score"])[0]
+    return [apart("minimiser", found.theta[0], theta), apart("score", scores, score)]
+
+
+def _baselines(
+    example: Factors, ranks: bool = False, shrunk: bool = True, positive: bool = False
+) -> list[Finding]:
+    sources, w = list(FACTORS[:3]), example.weight / example.weight.sum()
+    values = _divided(example.values)
+    centred = values - w @ values
+    if ranks:
+        centred = np.argsort(np.argsort(centred, axis=0), axis=0) - (example.cells - 1) / 2
+    joint = (centred.T * w) @ centred
+    own = ~np.eye(3, GENES, dtype=bool)
+    size = np.sqrt(np.diag(joint))
+    product = size[:3, None] * size
+    r = np.where(product > 1e-12, joint[:3] / np.where(product > 1e-12, product, 1), 0)
+    found = _fit(example, "correlation", sources)
+    got = placed(found, found.statistics["score"])[0]
+    out = [apart("correlation", got, np.abs(r) * own)]
+
+    alpha, want = 0.1 if example.seed % 2 else example.strength, np.zeros((3, GENES))
+    for t in range(GENES):
+        kept = [j for j in range(3) if j != t]
+        at = [*kept, t]
+        whole = joint[np.ix_(at, at)] + np.diag([alpha * shrunk] * len(kept) + [0])
+        if joint[t, t] > 1e-12:
+            k = np.linalg.pinv(whole, hermitian=True)
+            want[kept, t] = -k[:-1, -1] / np.sqrt(np.diag(k)[:-1] * k[-1, -1])
+    found = _fit(example, "partial_correlation", sources, alpha=alpha)
+    got = placed(found, found.statistics["partial"])[0]
+    out.append(apart("partial correlation", *defined(got, want)))
+
+    prior = np.abs(example.prior) if positive else example.prior
+    if (example.prior[:3] * own).any():
+        found = _fit(example, "prior_only")
+        named = found.plan.problem.regulators.tolist(), found.plan.problem.targets.tolist()
+        rows = [FACTORS.index(name) for name in named[0]]
+        at = [int(name[1:]) for name in named[1]]
+        apart_from = (prior[:3] * own)[np.ix_(rows, at)]
+        out.append(apart("prior", found.theta[0], apart_from))
+    return out
+
+
+CLAIMS: tuple[Claim, ...] = (
+    claimed(
+        "methods.tfa_ridge",
+        "the fit is a ridge on standardised activities, which are least squares on the prior cell "
+        "by cell, and the score is what the objective rises when an edge is left out",
+        (),
+        Search("tfa_ridge", _tfa, (_factors,), 1e-8).slipped,
+        {
+            "a factor's gene counts among its targets": {"selves": True},
+            "factors without targets have activity 0": {"zeros": True},
+            "activities and genes in their own units": {"unit": False},
+            "alpha relative to the number of cells": {"per_cell": True},
+            "an edge left out without fitting again": {"refit": False},
+            "relative to the total sum of squares": {"total": True},
+        },
+        reason=NO_THEOREM,
+        share=0.5,
+    ),
+    claimed(
+        "methods.baselines",
+        "correlation is Pearson's, partial_correlation that of the inverse of the ridged joint "
+        "covariance, and prior_only the prior with its signs",
+        (),
+        Search("baselines", _baselines, (_factors,), 1e-8).slipped,
+        {
+            "correlation of ranks": {"ranks": True},
+            "no ridge on the covariance": {"shrunk": False},
+            "signs of the prior left out": {"positive": True},
+        },
+        reason=NO_THEOREM,
+        share=0.5,
+    ),
+)
