@@ -1,0 +1,39 @@
+"""Losses: how far the parameters are from the expression data; a family of them a file.
+
+Every loss has an intercept unless told otherwise. For quadratic losses the intercept is eliminated
+exactly by weighted centring; for others it is a parameter block of its own.
+"""
+
+from unigrn.losses.bayesian import (
+    ExpectedGaussian,
+    GaussianEvidence,
+    expected_gaussian,
+    gaussian_evidence,
+)
+from unigrn.losses.plain import FunctionLoss, loss
+from unigrn.losses.robust import Huber, huber
+from unigrn.losses.squares import (
+    ComponentAnalysis,
+    Gaussian,
+    LeastSquares,
+    component_analysis,
+    gaussian,
+    least_squares,
+)
+
+__all__ = [
+    "ComponentAnalysis",
+    "ExpectedGaussian",
+    "FunctionLoss",
+    "Gaussian",
+    "GaussianEvidence",
+    "Huber",
+    "LeastSquares",
+    "component_analysis",
+    "expected_gaussian",
+    "gaussian",
+    "gaussian_evidence",
+    "huber",
+    "least_squares",
+    "loss",
+]
