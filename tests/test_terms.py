@@ -25,6 +25,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
+from scipy import stats
 from scipy.stats import norm
 
 import unigrn
@@ -39,7 +40,11 @@ from unigrn.losses import (
     gaussian_evidence,
     huber,
     least_squares,
+    logistic,
     loss,
+    negative_binomial,
+    poisson,
+    quantile,
 )
 from unigrn.regularizers import (
     L1,
@@ -217,6 +222,17 @@ class Case:
 
     target = property(lambda self: None if self.term.separable is None else 0)
 
+    def seen(self, world: World) -> World:
+        """The world with expression of targets for which the term is defined."""
+        outcome = self.term.outcome
+        if outcome is None:
+            return world
+        out = copy.copy(world)
+        out.x = world.x / (1 + np.abs(world.x).max())  # exponentials stay finite
+        size = np.abs(world.y)
+        out.y = np.rint(np.minimum(size, 60)) if math.isinf(outcome[1]) else size / (1 + size)
+        return out
+
 
 def squares(theta, rows, intercept=True):
     residual = rows.y - rows.x @ theta
@@ -246,6 +262,34 @@ def of_gaussian(theta, rows, prior, blocks, variance=None):
 def of_huber(theta, rows, prior, blocks, delta):
     r = np.abs(rows.y - blocks["intercept"] - rows.x @ theta)
     return rows.weight @ np.where(r <= delta, r**2, 2 * delta * r - delta**2)
+
+
+@definition
+def of_quantile(theta, rows, prior, blocks, level, width):
+    # The Moreau envelope by its definition: the best of many points beside r, on both pieces.
+    r = rows.y - blocks["intercept"] - rows.x @ theta
+    at = np.stack([0 * r, np.maximum(r - width * level, 0), np.minimum(r + width * (1 - level), 0)])
+    check = np.maximum(level * at, (level - 1) * at)
+    return rows.weight @ np.min(check + (at - r) ** 2 / (2 * width), axis=0)
+
+
+@definition
+def of_poisson(theta, rows, prior, blocks):
+    mean = np.exp(blocks["intercept"] + rows.x @ theta)
+    return -rows.weight @ stats.poisson.logpmf(rows.y, mean)
+
+
+@definition
+def of_negative_binomial(theta, rows, prior, blocks, dispersion):
+    mean, r = np.exp(blocks["intercept"] + rows.x @ theta), 1 / dispersion
+    return -rows.weight @ stats.nbinom.logpmf(rows.y, r, r / (r + mean))
+
+
+@definition
+def of_logistic(theta, rows, prior, blocks, threshold):
+    on = rows.y if threshold is None else rows.y > threshold
+    eta = blocks["intercept"] + rows.x @ theta
+    return -rows.weight @ (on * stats.logistic.logcdf(eta) + (1 - on) * stats.logistic.logsf(eta))
 
 
 @definition
@@ -504,6 +548,16 @@ CASES = (
     Case("gaussian, variance estimated", gaussian(), of_gaussian(), BOTH, ROWS),
     Case("huber", huber(0.8), of_huber(0.8)),
     Case("huber, wide", huber(1e4), of_huber(1e4)),
+    Case("quantile", quantile(0.3, 0.7), of_quantile(0.3, 0.7)),
+    Case("poisson", poisson(), of_poisson()),
+    Case("negative_binomial", negative_binomial(0.4), of_negative_binomial(0.4)),
+    Case("logistic", logistic(), of_logistic(None)),
+    Case("logistic, threshold", logistic(0.2), of_logistic(0.2)),
+    Case(
+        "0.5 * poisson + negative_binomial",
+        0.5 * poisson() + negative_binomial(2.0),
+        plus(times(0.5, of_poisson()), of_negative_binomial(2.0)),
+    ),
     Case("gaussian_evidence", gaussian_evidence(0.3), of_evidence(0.3), MOMENTS, ()),
     Case(
         "function loss", loss(smooth_error, weighted=True, convex=True, width=2.0), of_smooth_error
@@ -824,6 +878,7 @@ FACTS = {
     "layer": "test_facts_of_constraints_and_losses",
     "linear": "test_a_sum_is_linear_in_the_blocks_in_which_its_summands_are",
     "needs_prior": "test_facts_of_constraints_and_losses",
+    "outcome": "test_a_loss_says_which_expression_it_takes",
     "on_prior": "test_facts_of_constraints_and_losses",
     "within": "test_facts_of_constraints_and_losses",
 }
@@ -873,6 +928,7 @@ PULLS = ("pull", "l1 + pull + prior_l1 + ridge", "l0 + l1 + pull")
 @EXAMPLES
 @given(world=worlds)
 def test_the_value_is_the_definition(case, kind, world):
+    world = case.seen(world)
     params = world.params(case.term)
     got = seen(case.term, params, world.view(kind, case.target), world.prior(case.target))
     close(got["value"], defined(case, world, params))
@@ -882,7 +938,7 @@ def test_the_value_is_the_definition(case, kind, world):
 @EXAMPLES
 @given(world=worlds)
 def test_padding_changes_nothing(case, kind, world):
-    term, target = case.term, case.target
+    term, target, world = case.term, case.target, case.seen(world)
     prior, view, params = world.prior(target), world.view(kind, target), world.params(term)
 
     def pad(array, names):
@@ -1171,6 +1227,20 @@ def test_every_loss_that_takes_both_forms_takes_a_network():
         assert case.network or case.term.evidence is not None or case.term.noisy
 
 
+def test_a_loss_says_which_expression_it_takes():
+    assert poisson().outcome == negative_binomial().outcome == (0, math.inf)
+    assert logistic().outcome == (0, 1) and logistic(0.0).outcome is None
+    assert (2 * poisson()).outcome == (0, math.inf)
+    assert (poisson() + logistic() + huber()).outcome == (0, 1)
+    assert (huber() + least_squares()).outcome is None
+    data = unigrn.Data.from_arrays(np.array([[1.0, -2], [0, 3], [2, 1]]), ["a", "b"])
+    for term in (poisson(), negative_binomial(), logistic()):
+        with pytest.raises(ValueError, match="needs the expression of targets .*got -2 to 3 for b"):
+            unigrn.fit(Spec(term, ridge(1.0)), data, regulators=["a"], targets=["b"])
+        with pytest.raises(unigrn.PlanError, match="changes the targets"):
+            unigrn.plan(Spec(term, scale="standard"), data, regulators=["a"], targets=["b"])
+
+
 UNWEIGHTED = "function loss"  # this function wants weights
 
 
@@ -1178,6 +1248,7 @@ UNWEIGHTED = "function loss"  # this function wants weights
 @EXAMPLES
 @given(world=worlds)
 def test_no_weights_are_weights_of_1(case, world):
+    world = case.seen(world)
     params, rows, prior = world.params(case.term), world.rows(), world.prior()
     ones = dataclasses.replace(rows, weight=np.ones(CELLS))
     none = dataclasses.replace(rows, weight=None)
@@ -1921,7 +1992,7 @@ def test_the_value_of_a_sum_is_the_sum_of_values(kind):
 
 @each([case for case in EXACT if case.term.kind != "constraint" and "rows" in case.views])
 def test_scaling(case):
-    world, term, of = World(11, 1.0), case.term, case.target
+    world, term, of = case.seen(World(11, 1.0)), case.term, case.target
     params, rows, prior = world.params(term), world.rows(of), world.prior(of)
     want = defined(case, world, params)
     for factor in (0, 1, 3.5):
@@ -2069,6 +2140,15 @@ RIGHT = [
     (huber, (), {}),
     (huber, (0.1,), {}),
     (huber, (np.float32(2),), {}),
+    (quantile, (), {}),
+    (quantile, (0.9, 2), {}),
+    (poisson, (), {}),
+    (poisson, ("depth",), {}),
+    (negative_binomial, (), {}),
+    (negative_binomial, (0.1, "depth"), {}),
+    (negative_binomial, (unigrn.along([1.0, 2.0], "targets"),), {}),
+    (logistic, (), {}),
+    (logistic, (-1,), {}),
     (gaussian_evidence, (), {}),
     (gaussian_evidence, (1e-12, 0, 1), {}),
     (gaussian_evidence, (1e-6, 1e-3, 50.0), {}),
@@ -2131,6 +2211,15 @@ WRONG = [
     (huber, (-1,), "delta"),
     (huber, (None,), "delta"),
     (huber, (math.inf,), "delta"),
+    (quantile, (0,), "level"),
+    (quantile, (1,), "level"),
+    (quantile, (0.5, 0), "width"),
+    (poisson, (3,), "size"),
+    (negative_binomial, (0,), "dispersion"),
+    (negative_binomial, (unigrn.along([1.0, 0.0], "targets"),), "dispersion"),
+    (negative_binomial, (1, 3), "size"),
+    (logistic, (math.nan,), "threshold"),
+    (logistic, ("on",), "threshold"),
     (gaussian_evidence, (-1,), "hyperprior"),
     (gaussian_evidence, (0,), "hyperprior"),
     (gaussian_evidence, (1, -1), "tolerance"),
@@ -2622,6 +2711,8 @@ def test_hyperparameters_are_leaves():
 PAIRS = [
     (gaussian(0.5), gaussian(2)),
     (huber(0.5), huber(3)),
+    (quantile(0.2, 1), quantile(0.5, 2)),
+    (logistic(0.1), logistic(0.9)),
     (ridge(1), ridge(20)),
     (l1(1), l1(0)),
     (elastic_net(1, 2), elastic_net(3, 4)),

@@ -10,8 +10,16 @@ from unigrn.losses.bayesian import (
     expected_gaussian,
     gaussian_evidence,
 )
+from unigrn.losses.counts import (
+    Logistic,
+    NegativeBinomial,
+    Poisson,
+    logistic,
+    negative_binomial,
+    poisson,
+)
 from unigrn.losses.plain import FunctionLoss, loss
-from unigrn.losses.robust import Huber, huber
+from unigrn.losses.robust import Huber, Quantile, huber, quantile
 from unigrn.losses.squares import (
     ComponentAnalysis,
     Gaussian,
@@ -29,11 +37,19 @@ __all__ = [
     "GaussianEvidence",
     "Huber",
     "LeastSquares",
+    "Logistic",
+    "NegativeBinomial",
+    "Poisson",
+    "Quantile",
     "component_analysis",
     "expected_gaussian",
     "gaussian",
     "gaussian_evidence",
     "huber",
     "least_squares",
+    "logistic",
     "loss",
+    "negative_binomial",
+    "poisson",
+    "quantile",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from unigrn.terms import Array, View
+from unigrn.terms import Array, Blocks, View
 
 
 def cell_weights(data: View) -> Array:
@@ -12,10 +12,23 @@ def cell_weights(data: View) -> Array:
     return jnp.ones(data.x.shape[0], data.x.dtype) if data.weight is None else data.weight
 
 
-def centred_squares(data: View, fitted: Array, intercept: bool) -> tuple[Array, Array]:
+def weighted_sum(data: View, value: Array) -> Array:
+    """Sum over cells, and targets, of a value for each; a cell of weight 0 counts for nothing."""
+    weight = cell_weights(data)
+    column = weight if value.ndim == 1 else weight[:, None]
+    return jnp.sum(jnp.where(column > 0, column * value, 0))
+
+
+def fitted(params: Blocks, data: View) -> Array:
+    """Return theta_0 + x theta, like y."""
+    linear = data.x @ params.theta
+    return linear + jnp.broadcast_to(params.intercept, linear.shape)
+
+
+def centred_squares(data: View, linear: Array, intercept: bool) -> tuple[Array, Array]:
     """Weighted sum of squared residuals of each target, and the total weight."""
     weight = cell_weights(data)
-    residual = data.y - fitted
+    residual = data.y - linear
     column = weight if residual.ndim == 1 else weight[:, None]
     count = jnp.sum(weight)
     if intercept:
