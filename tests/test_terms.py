@@ -21,6 +21,7 @@ import hypothesis.extra.numpy as hnp
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,7 +31,19 @@ from scipy.stats import norm
 
 import unigrn
 from unigrn import constraints, filtering, losses, regularizers
-from unigrn.constraints import box, budget, no_self, nonnegative, sign, support
+from unigrn.binding import Names, bind
+from unigrn.constraints import (
+    box,
+    budget,
+    cardinality,
+    linear_equality,
+    no_self,
+    nonnegative,
+    rank,
+    sign,
+    simplex,
+    support,
+)
 from unigrn.filtering import Collaborative, collaborative, collaborative_sketch
 from unigrn.losses import (
     Huber,
@@ -49,21 +62,33 @@ from unigrn.losses import (
 from unigrn.regularizers import (
     L1,
     Ridge,
+    adaptive_l1,
     elastic_net,
     gaussian_prior,
+    graph_laplacian,
+    group_lasso,
     kl_gaussian,
     l0,
     l1,
+    l1_linf,
     laplacian,
+    minimax_concave,
+    nuclear,
+    prior_elastic_net,
     prior_l1,
+    pull,
     regularizer,
     ridge,
+    slope,
+    sparse_group,
+    squared_hinge,
 )
 from unigrn.solvers import columns, optimality
 from unigrn.spec import Spec
 from unigrn.terms import (
     AXES,
     CAPABILITIES,
+    Along,
     Blocks,
     Constraint,
     Loss,
@@ -80,6 +105,7 @@ from unigrn.terms import (
     hard_threshold,
     joint,
     largest,
+    local,
     parts,
     pytree,
     real_rows,
@@ -169,11 +195,18 @@ class World:
 
     def rows(self, target: int | None = 0) -> View:
         key = np.array([0, self.seed], np.uint32)
-        return View(None, self.x, self.y if target is None else self.y[:, target], self.weight, key)
+        y = self.y if target is None else self.y[:, target]
+        return View(None, self.x, y, self.weight, key, **self.place(target))
+
+    def place(self, target: int | None) -> dict[str, np.ndarray]:
+        """Whose entries of arrays a term sees: of one target's candidates."""
+        if target is None:
+            return {}
+        return {"regulators": np.arange(CANDIDATES), "target": np.asarray(target)}
 
     def moments(self, target: int | None = 0) -> View:
         w, y = self.weight, self.y if target is None else self.y[:, target]
-        return View(moments_of(self.x, y, w))
+        return View(moments_of(self.x, y, w), **self.place(target))
 
     def view(self, kind: str, target: int | None = 0) -> View:
         return self.rows(target) if kind == "rows" else self.moments(target)
@@ -441,6 +474,141 @@ of_pull = definition(
 )
 
 
+REGULATORS = [f"r{j:03d}" for j in range(CANDIDATES)]
+NETWORK = pd.DataFrame(
+    np.random.default_rng(4).normal(size=(CANDIDATES, TARGETS)),
+    index=REGULATORS,
+    columns=[f"t{k:03d}" for k in range(TARGETS)],
+)
+GROUPS = {"family": ["r002", "r000"], "other": ["r001", "r003"]}
+MEMBERS = [[0, 2], [1, 3]]
+AMONG_TARGETS = [("t000", "t002", 0.5), ("t002", "t001", -2.0)]
+AMONG_REGULATORS = [("r003", "r000", 0.5), ("r001", "r000", -2.0)]
+EQUATIONS = np.array([[1.0, -2.0, 0.5, 0.0], [0.0, 1.0, 1.0, 3.0]])
+VALUES = np.array([0.5, -1.0])
+
+
+def placed(term: Term) -> Term:
+    """The term with its arrays in the order of the problem."""
+    targets = np.array(NETWORK.columns)
+    names = Names(np.array(REGULATORS), targets, {"regulators": [], "targets": []}, CELLS, False)
+    return bind((term,), names)[0]
+
+
+def at(network, theta):
+    """The given network beside coefficients of the first target, or of all."""
+    return network.to_numpy()[:, 0] if theta.ndim == 1 else network.to_numpy()
+
+
+@definition
+def of_concave(theta, rows, prior, blocks, lam, gamma):
+    # The integral of its slope, by the trapezium rule, which is exact on straight pieces.
+    size = np.abs(theta)
+    inner = np.minimum(size, lam * gamma)
+    return np.sum(inner * (lam + np.maximum(lam - inner / gamma, 0)) / 2)
+
+
+@definition
+def of_slope(theta, rows, prior, blocks, strength, rate):
+    n = int(prior.valid.sum())
+    weights = norm.ppf(1 - np.arange(1, n + 1) * rate / (2 * n)) if n else np.zeros(0)
+    weights = strength * weights / norm.ppf(1 - rate / (2 * max(n, 1)))
+    return weights @ np.sort(np.abs(theta[prior.valid]))[::-1]
+
+
+@definition
+def of_groups(theta, rows, prior, blocks, entry, group):
+    norms = [math.sqrt(prior.valid[g].sum()) * np.linalg.norm(theta[g]) for g in MEMBERS]
+    return entry * np.abs(theta).sum() + group * sum(norms)
+
+
+@definition
+def of_rows(theta, rows, prior, blocks, strength):
+    return strength * sum(max(abs(row)) for row in theta)
+
+
+@definition
+def of_target_graph(theta, rows, prior, blocks, strength):
+    total = 0.0
+    for g, h, a in AMONG_TARGETS:
+        g, h = int(g[1:]), int(h[1:])
+        both = prior.valid[:, g] & prior.valid[:, h]
+        total += abs(a) * np.sum(both * (theta[:, g] - np.sign(a) * theta[:, h]) ** 2)
+    return strength * total
+
+
+@definition
+def of_regulator_graph(theta, rows, prior, blocks, strength):
+    total = 0.0
+    for j, k, a in AMONG_REGULATORS:
+        j, k = int(j[1:]), int(k[1:])
+        if prior.valid[j] and prior.valid[k]:
+            total += abs(a) * (theta[j] - np.sign(a) * theta[k]) ** 2
+    return strength * total
+
+
+@definition
+def of_distance(theta, rows, prior, blocks, strength, power):
+    return strength * np.sum(np.abs(theta - at(NETWORK, theta)) ** power, where=prior.valid)
+
+
+@definition
+def of_hinge(theta, rows, prior, blocks, strength, margin):
+    return strength * sum(
+        max(0, margin - s * t) ** 2 for s, t in zip(prior.sign, theta, strict=True) if s
+    )
+
+
+@definition
+def of_adaptive(theta, rows, prior, blocks, strength, power, floor):
+    first = np.abs(NETWORK.to_numpy()[:, 0]) + floor
+    return strength * np.sum(np.abs(theta) / first**power)
+
+
+def share_linear(prior):
+    return 1 - 0.75 * np.minimum(prior.weight, 1)
+
+
+def share_log(prior):
+    return -np.log(np.clip(prior.layers["atac"], 0.01, 1)) / -np.log(0.01)
+
+
+def share_logistic(prior):
+    return 1 / (1 + np.exp(2 * prior.layers["atac"] - prior.layers["motif"] - 0.3))
+
+
+@definition
+def of_shared(theta, rows, prior, blocks, share, lasso, ridge, contrary=0.0):
+    c = share(prior)
+    against = np.maximum(-prior.sign * theta, 0).sum()
+    return np.sum(c * (lasso * np.abs(theta) + ridge * theta**2)) + lasso * contrary * against
+
+
+@definition
+def of_nuclear(theta, rows, prior, blocks, strength):
+    return strength * np.sqrt(np.maximum(np.linalg.eigvalsh(theta.T @ theta), 0)).sum()
+
+
+@definition
+def of_simplex(theta, rows, prior, blocks, total):
+    return max(np.max(-theta), abs(theta.sum() - total), 0)
+
+
+@definition
+def of_cardinality(theta, rows, prior, blocks, most):
+    return max(np.count_nonzero(theta) - most, 0)
+
+
+@definition
+def of_rank(theta, rows, prior, blocks, most):
+    return np.sort(np.linalg.svd(theta)[1])[::-1][most]
+
+
+def of_equality(theta, rows, prior, blocks):
+    rows = EQUATIONS * prior.valid
+    return np.max(np.abs(rows @ theta - VALUES) / np.linalg.norm(rows, axis=1))
+
+
 def times(factor, value):
     return lambda *args: factor * value(*args)
 
@@ -606,6 +774,50 @@ CASES = (
         "collaborative_sketch", collaborative_sketch(0.7, 3, 0.5), of_filter(sketched(0.7, 3, 0.5))
     ),
     Case("collaborative, arrays", Collaborative(*GIVEN), of_filter(as_given)),
+    Case("minimax_concave", minimax_concave(0.7, 1.5), of_concave(0.7, 1.5)),
+    Case("2 * minimax_concave", 2 * minimax_concave(0.7, 0.4), times(2, of_concave(0.7, 0.4))),
+    Case("slope", slope(0.8, 0.2), of_slope(0.8, 0.2)),
+    Case("group_lasso", placed(group_lasso(0.6, GROUPS)), of_groups(0, 0.6)),
+    Case("sparse_group", placed(sparse_group(0.3, 0.6, GROUPS)), of_groups(0.3, 0.6)),
+    Case("l1_linf", l1_linf(0.6), of_rows(0.6)),
+    Case("graph of targets", placed(graph_laplacian(0.6, AMONG_TARGETS)), of_target_graph(0.6)),
+    Case(
+        "graph of regulators",
+        placed(graph_laplacian(0.6, AMONG_REGULATORS, "regulators")),
+        of_regulator_graph(0.6),
+        BOTH,
+    ),
+    Case("pull to a network", placed(pull(0.6, NETWORK)), of_distance(0.6, 2), BOTH),
+    Case("absolute pull", placed(pull(0.6, NETWORK, absolute=True)), of_distance(0.6, 1)),
+    Case("squared_hinge", squared_hinge(0.6, 0.3), of_hinge(0.6, 0.3)),
+    Case("adaptive_l1", placed(adaptive_l1(0.6, NETWORK, 2, 0.1)), of_adaptive(0.6, 2, 0.1)),
+    Case(
+        "prior_elastic_net",
+        prior_elastic_net(0.6, 0.4, bias=0.25),
+        of_shared(share_linear, 0.6, 0.4),
+    ),
+    Case(
+        "prior_elastic_net, log",
+        prior_elastic_net(0.6, 0.4, "log", floor=0.01, layer="atac", contrary=2),
+        of_shared(share_log, 0.6, 0.4, 2),
+    ),
+    Case(
+        "prior_elastic_net, logistic",
+        prior_elastic_net(0.6, mapping="logistic", slopes={"atac": 2, "motif": -1}, offset=0.3),
+        of_shared(share_logistic, 0.6, 0),
+    ),
+    Case(
+        "ridge by the prior",
+        parts(prior_elastic_net(0.6, 0.4, bias=0.25))[1],
+        of_shared(share_linear, 0, 0.4),
+        BOTH,
+    ),
+    Case("nuclear", nuclear(0.6), of_nuclear(0.6)),
+    Case(
+        "0.5 * nuclear + ridge",
+        0.5 * nuclear(0.6) + ridge(0.3),
+        plus(of_nuclear(0.3), of_ridge(0.3)),
+    ),
     Case("gaussian_prior", gaussian_prior(1.5, 0.2), of_gaussian_prior(1.5, 0.2), BOTH),
     Case("kl_gaussian", kl_gaussian(1.5, 0.2), of_kl(1.5, 0.2)),
     Case("3 * ridge", 3 * ridge(0.7), of_ridge(2.1)),
@@ -653,6 +865,15 @@ CASES = (
         "l1 + function",
         l1(0.6) + regularizer(smooth_price, strength=0.7),
         plus(of_l1(0.6), of_smooth_price),
+    ),
+    Case("simplex", simplex(1.5), of_simplex(1.5), bounds=anything),
+    Case("cardinality", cardinality(2), of_cardinality(2), bounds=anything),
+    Case("rank", rank(2), of_rank(2), bounds=anything),
+    Case(
+        "linear_equality",
+        placed(linear_equality(pd.DataFrame(EQUATIONS, columns=REGULATORS), VALUES)),
+        of_equality,
+        bounds=anything,
     ),
     constraint_case("support", support(), on_support),
     constraint_case("support, layer", support("atac"), on_layer),
@@ -730,14 +951,35 @@ def compiled(function: Callable) -> Callable:
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
+def home(term, params, view):
+    """The term with the entries of its arrays, padded like the points, that are its own."""
+    shape = params.theta.shape[1:]
+    sizes = dict(zip(("regulators", "targets"), shape, strict=False))
+    if view.regulators is not None:  # one empty place at the end of every axis
+        sizes = {"regulators": CANDIDATES + 1, "targets": TARGETS + 1}
+
+    def lay(leaf):
+        if not isinstance(leaf, Along):
+            return leaf
+        width = [
+            (0, sizes.get(a, n) - n) for a, n in zip(leaf.axes, leaf.values.shape, strict=True)
+        ]
+        return Along(jnp.pad(jnp.asarray(leaf.values), width), leaf.axes)
+
+    laid = jax.tree.map(lay, term, is_leaf=lambda leaf: isinstance(leaf, Along))
+    return local((laid,), view)[0]
+
+
 @compiled
 def values(term, params, view, prior):
+    term = home(term, params, view)
     return jax.vmap(lambda p: term(p, view, prior))(params)
 
 
 @compiled
 def bends(term, params, view, prior):
     """Hessians over all blocks at once."""
+    term = home(term, params, view)
 
     def hessian(params):
         flat, back = ravel_pytree(params)
@@ -749,6 +991,7 @@ def bends(term, params, view, prior):
 @compiled
 def seen(term, params, view, prior):
     """Values of a term at a batch of points, and what it offers there; quadratics need moments."""
+    term = home(term, params, view)
     out = {"value": jax.vmap(lambda p: term(p, view, prior))(params)}
     for name in ("absolute", "lipschitz", *(("quadratic",) if view.moments is not None else ())):
         if getattr(term, name) is not None:
@@ -972,6 +1215,9 @@ def test_padding_changes_nothing(case, kind, world):
                 m.mean_y,
             )
         )
+    if target is not None:  # padding has the empty place of arrays
+        place = np.pad(np.arange(CANDIDATES), (0, PAD), constant_values=CANDIDATES)
+        wide_view = wide_view.replace(regulators=place, target=view.target)
     narrow = seen(term, params, view, prior)
     padded = seen(wide_term, wide, wide_view, wide_prior)
     assert set(narrow) == set(padded)
@@ -987,7 +1233,7 @@ def test_padding_changes_nothing(case, kind, world):
         close(padded["lipschitz"], narrow["lipschitz"])
     if "budget" in narrow:
         mask, count = narrow["budget"]
-        np.testing.assert_array_equal(padded["budget"][0], pad(mask, axes("theta", True)))
+        np.testing.assert_array_equal(padded["budget"][0], pad(mask, axes("theta", target is None)))
         close(padded["budget"][1], count)
     for name in (name for name in narrow if name.startswith("squares")):
         close(padded[name][1], narrow[name][1])
@@ -1030,8 +1276,8 @@ def spec_of(term: Term) -> Spec:
 def asked(term: Term, whole: bool) -> dict[str, checks.Result]:
     """What the checks of `check_spec` say of what a term offers, target by target or whole."""
     spec = spec_of(term)
-    shapes, unknown = small.shapes_of(spec, whole)
-    own = small.usual(spec)
+    own = small.fitted_to(spec, whole)
+    shapes, unknown = small.shapes_of(spec, whole, own)
     drawn = small.World(spec, small.instances_for(spec, 3, 0)[0], 0, shapes, whole, own)
     case = small.Case(term, spec, drawn, drawn, whole, unknown)
     made = (checks._made(CHECKS[name], case, case.name) for name in sorted(OFFERS))
@@ -1183,7 +1429,7 @@ def test_a_set_is_its_definition(case, world):
     if "allows" in got:
         assert got["allows"].dtype == bool
         np.testing.assert_array_equal(got["allows"], np.isinf(low))
-    if "budget" in got:
+    if "budget" in got and case.most:
         mask, count = got["budget"]
         assert mask.dtype == bool
         np.testing.assert_array_equal(mask, case.most[0](prior)[0])
@@ -1282,10 +1528,10 @@ def test_evidence(case, world):
     want += 2 * h * (a + lam - np.log(a) - np.log(lam))
     close(got, want, 1e-7)
     one = jax.tree.map(lambda a: a[0], params)
-    close(slope(one, case.term, view, prior).theta, np.zeros(CANDIDATES), 1e-6)
+    close(ascent(one, case.term, view, prior).theta, np.zeros(CANDIDATES), 1e-6)
 
 
-slope = compiled(jax.grad(lambda params, term, view, prior: term(params, view, prior)))
+ascent = compiled(jax.grad(lambda params, term, view, prior: term(params, view, prior)))
 
 
 @compiled
@@ -1518,12 +1764,12 @@ def test_kin_of_targets():
     # Targets 0 and 1 are opposite, 2 goes its own way; constant ones have no kin.
     x = np.random.default_rng(0).normal(size=(31, 2))
     y = np.stack([x[:, 0], 3 - 2 * x[:, 0], x[:, 1], *np.full((3, 31), [[1e5 + 0.1], [7.3], [0]])])
-    for dtype, (pull, signed_) in itertools.product(
+    for dtype, (end, signed_) in itertools.product(
         (np.float32, np.float64), ((1, True), (-1, False))
     ):
         term = prepared(laplacian(2.0, 0.9, signed_), View(y=y.T.astype(dtype)), None)
         want = np.zeros((6, 6))
-        want[:2, :2] = [[1, pull], [pull, 1]]
+        want[:2, :2] = [[1, end], [end, 1]]
         np.testing.assert_allclose(term.matrix, want, atol=1e-6)
 
 
@@ -2184,6 +2430,35 @@ RIGHT = [
     (prior_l1, (1, 0.5, "atac"), {}),
     (regularizer, (smooth_price,), {"strength": 1.0}),
     (regularizer, (ridge(1),), {}),
+    (minimax_concave, (1,), {}),
+    (minimax_concave, (0, 0.1), {}),
+    (slope, (1,), {}),
+    (slope, (1, 0.9), {}),
+    (group_lasso, (1, GROUPS), {}),
+    (group_lasso, (1, pd.Series({"a": "one", "b": "two"})), {}),
+    (sparse_group, (1, 0, GROUPS), {}),
+    (l1_linf, (0,), {}),
+    (graph_laplacian, (1, AMONG_TARGETS), {}),
+    (graph_laplacian, (1, pd.DataFrame({"a": ["x"], "b": ["y"]}), "regulators"), {}),
+    (pull, (1, NETWORK), {}),
+    (pull, (1, NETWORK, True), {}),
+    (pull, (1, pd.DataFrame({"source": ["a"], "target": ["b"], "weight": [2]})), {}),
+    (adaptive_l1, (1, NETWORK), {}),
+    (adaptive_l1, (1, unigrn.along(np.ones((2, 2)), "regulators", "targets"), 2, 1), {}),
+    (squared_hinge, (1,), {}),
+    (squared_hinge, (1, 2), {}),
+    (prior_elastic_net, (1,), {}),
+    (prior_elastic_net, (1, 2, "log"), {"contrary": 0}),
+    (prior_elastic_net, (1, 2, "logistic"), {"slopes": {"atac": -1}, "offset": -2}),
+    (nuclear, (1,), {}),
+    (simplex, (), {}),
+    (simplex, (3,), {}),
+    (cardinality, (0,), {}),
+    (cardinality, (5.0,), {}),
+    (rank, (1,), {}),
+    (linear_equality, ({"a": 1},), {}),
+    (linear_equality, (pd.Series({"a": 1, "b": 2}), 3), {}),
+    (linear_equality, (unigrn.along(np.ones((2, 3)), "equations", "regulators"), [1, 2]), {}),
     (support, (), {}),
     (support, ("atac",), {}),
     (no_self, (), {}),
@@ -2273,6 +2548,54 @@ WRONG = [
     (budget, (1, None), "share"),
     (budget, (1, 0, "old"), "within"),
     (budget, (1, 0, None), "within"),
+    (minimax_concave, (-1,), "strength"),
+    (minimax_concave, (1, 0), "bend"),
+    (slope, (-1,), "strength"),
+    (slope, (1, 1), "rate"),
+    (slope, (1, 0), "rate"),
+    (group_lasso, (-1, GROUPS), "strength"),
+    (group_lasso, (1, [["a"], ["b"]]), "groups"),
+    (group_lasso, (1, {"g": "ab"}), "group 'g'"),
+    (group_lasso, (1, {"g": ["a"], "h": ["a"]}), "'a'"),
+    (group_lasso, (1, {}), "groups"),
+    (sparse_group, (-1, 1, GROUPS), "l1_strength"),
+    (sparse_group, (1, math.nan, GROUPS), "group_strength"),
+    (l1_linf, (-1,), "strength"),
+    (graph_laplacian, (-1, AMONG_TARGETS), "strength"),
+    (graph_laplacian, (1, AMONG_TARGETS, "cells"), "over"),
+    (graph_laplacian, (1, "ab"), "graph"),
+    (graph_laplacian, (1, []), "graph"),
+    (graph_laplacian, (1, [("a",)]), "graph"),
+    (graph_laplacian, (1, [("a", "a")]), "itself"),
+    (graph_laplacian, (1, [("a", "b"), ("b", "a")]), "before"),
+    (graph_laplacian, (1, [("a", "b", math.nan)]), "weight"),
+    (pull, (-1, NETWORK), "strength"),
+    (pull, (1, np.ones((2, 2))), "network"),
+    (pull, (1, NETWORK * math.nan), "finite"),
+    (
+        pull,
+        (1, pd.DataFrame({"source": "a", "target": "b", "weight": 1.0, "group": ["x", "y"]})),
+        "one group",
+    ),
+    (adaptive_l1, (-1, NETWORK), "strength"),
+    (adaptive_l1, (1, NETWORK, 0), "power"),
+    (adaptive_l1, (1, NETWORK, 1, 0), "floor"),
+    (squared_hinge, (-1,), "strength"),
+    (squared_hinge, (1, -1), "margin"),
+    (prior_elastic_net, (-1,), "l1_strength"),
+    (prior_elastic_net, (1, -1), "ridge_strength"),
+    (prior_elastic_net, (1, 1, "power"), "mapping"),
+    (prior_elastic_net, (1, 1, "logistic"), "slopes"),
+    (nuclear, (-1,), "strength"),
+    (simplex, (0,), "total"),
+    (cardinality, (-1,), "count"),
+    (cardinality, (1.5,), "count"),
+    (rank, (0,), "count"),
+    (linear_equality, ([1, 2],), "coefficients"),
+    (linear_equality, ({},), "coefficients"),
+    (linear_equality, ({"a": math.nan},), "coefficients"),
+    (linear_equality, ({"a": 1}, [1, 2]), "value"),
+    (linear_equality, ({"a": 1}, math.inf), "value"),
     (ridge, (-1,), "alpha"),
     (ridge, ("a",), "alpha"),
     (ridge, (None,), "alpha"),
@@ -2650,7 +2973,7 @@ def leaf_names(term: Term) -> list[str]:
     return [
         f.name
         for f in dataclasses.fields(term)
-        if isinstance(getattr(term, f.name), float | np.ndarray)
+        if isinstance(getattr(term, f.name), float | np.ndarray | Along)
     ]
 
 
@@ -2725,6 +3048,13 @@ PAIRS = [
     (expected_gaussian(0.5), expected_gaussian(2)),
     (ridge(1, "A"), ridge(2, "A")),
     (l0(1), l0(2)),
+    (minimax_concave(1, 1), minimax_concave(2, 3)),
+    (slope(1, 0.1), slope(2, 0.5)),
+    (squared_hinge(1, 1), squared_hinge(2, 3)),
+    (placed(pull(1, NETWORK)), placed(pull(2, -NETWORK))),
+    (nuclear(1), nuclear(2)),
+    (prior_elastic_net(1, 1), prior_elastic_net(2, 3, bias=0.1)),
+    (cardinality(1), cardinality(0)),
     (laplacian(1, 0.2), laplacian(1, 0.9)),
     (budget(1), budget(0, 0.3)),
     (collaborative((2, 3), 1), collaborative((3, 4), 2)),

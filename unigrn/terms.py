@@ -372,7 +372,8 @@ CAPABILITIES: dict[str, Capability] = {
     ),
     "on_prior": Capability("True where the mask lies within the prior's support", joined=_any_true),
     "budget": Capability(
-        "function (prior) -> (mask, K): at most K entries within the mask are not 0"
+        "function (prior) -> (mask, K): at most K entries within the mask are not 0, of the whole "
+        "network where K is a number, of each target where it is (targets,)"
     ),
     "within": Capability("what the mask of a budget takes: all, prior or new"),
     "evidence": Capability(

@@ -3,7 +3,8 @@
 Called as a function, a constraint gives the largest violation: 0 where the point is feasible.
 """
 
-from unigrn.constraints.counts import Budget, budget
+from unigrn.constraints.counts import Budget, Cardinality, Rank, budget, cardinality, rank
+from unigrn.constraints.equalities import LinearEquality, Simplex, linear_equality, simplex
 from unigrn.constraints.intervals import (
     Box,
     Nonnegative,
@@ -20,14 +21,22 @@ from unigrn.constraints.intervals import (
 __all__ = [
     "Box",
     "Budget",
+    "Cardinality",
+    "LinearEquality",
     "NoSelf",
     "Nonnegative",
+    "Rank",
     "Sign",
+    "Simplex",
     "Support",
     "box",
     "budget",
+    "cardinality",
+    "linear_equality",
     "no_self",
     "nonnegative",
+    "rank",
     "sign",
+    "simplex",
     "support",
 ]
