@@ -1194,7 +1194,11 @@ def test_padding_changes_nothing(case, kind, world):
     assert not wide_prior.valid[-PAD:].any()
     wide = Blocks(**{b: pad(params[b], axes_of(b)) for b in params})
     # What is given edge by edge is padded with 0, as its documentation asks.
-    wide_term = jax.tree.map(lambda a: pad(a, axes("theta", True)) if np.ndim(a) == 2 else a, term)
+    wide_term = jax.tree.map(
+        lambda a: pad(a, axes("theta", True)) if np.ndim(a) == 2 else a,
+        term,
+        is_leaf=lambda a: isinstance(a, Along),  # `home` pads these
+    )
     if kind == "rows":
         wide_view = View(
             None,

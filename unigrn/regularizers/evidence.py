@@ -200,12 +200,14 @@ class _Shared(Regularizer):
     separable = "entries"
     convex = True
 
+    layers = property(lambda self: self.share.layers)
+
     def _price(self, prior: PriorView) -> Array:
         return self.strength * self.share(prior)
 
     def check(self, prior: PriorView) -> None:
         """Refuse layers that the prior does not have."""
-        lacking = [name for name in self.share.layers if name not in prior.layers]
+        lacking = [name for name in self.layers if name not in prior.layers]
         if lacking:
             raise ValueError(
                 f"{self.formula} asks for the prior layers {listed(lacking)}, got "
@@ -232,7 +234,9 @@ class SharedL1(_Shared):
         if self.contrary is None:
             return price, price
         more = self.strength * self.contrary
-        return price + more * (prior.sign < 0), price + more * (prior.sign > 0)
+        return price + jnp.where(prior.sign < 0, more, 0), price + jnp.where(
+            prior.sign > 0, more, 0
+        )
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate."""

@@ -182,6 +182,7 @@ def prior_of(instance: Instance, number: int, spec: Spec) -> PriorView:
     v = instance.prior
     named = [
         *(getattr(t, "layer", None) for t in spec.terms),
+        *(n for t in spec.terms for n in getattr(getattr(t, "term", t), "layers", ())),
         *(() if spec.prior is None else spec.prior.layers),
     ]
     names = [n for n in dict.fromkeys(named) if n] or list(v.layers)
