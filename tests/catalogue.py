@@ -9,6 +9,7 @@ the same NumPy function, is better.
     python tests/catalogue.py 300           # draw 300 combinations and print what became of them
     python tests/catalogue.py 300 WRONG     # and every one that was WRONG (or crash, honest, ...)
     python tests/catalogue.py --only 17     # one of them, with its numbers
+    python tests/catalogue.py 300 --later   # of the terms that came last, each more often
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from scipy.special import gammaln
+from scipy.stats import norm
 
 import unigrn
 from unigrn.terms import Constraint, Regularizer, pytree
@@ -404,7 +407,7 @@ FLAVOURS = ("plain", "constant regulator", "collinear", "units", "constant targe
 PRIORS = ("partial", "full", "sparse", "none")
 
 
-def make_world(rng, shape, flavour, kind) -> World:
+def make_world(rng, shape, flavour, kind, counts=False) -> World:
     n, q, p = shape
     own = min(2, p - 1)  # regulators that are targets too
     x = rng.normal(size=(n, q)) + 0.7 * rng.normal(size=(n, 1))
@@ -423,6 +426,9 @@ def make_world(rng, shape, flavour, kind) -> World:
         x[:, q - 2] *= 1e-3
     if flavour == "constant target":
         y[:, p - 1] = 2.0
+    if counts:  # of small means, so that the regulators among the targets are small too
+        y = np.rint(np.minimum(np.abs(y), 9))
+        x[:, :own] = np.rint(np.minimum(np.abs(x[:, :own]), 9))
     regulators = [f"r{j}" for j in range(q)]
     targets = regulators[:own] + [f"y{t}" for t in range(own, p)]
     y[:, :own] = x[:, :own]
@@ -604,7 +610,83 @@ def losses(rng, w):
         plus=fixed(n / 2 * np.log(2 * np.pi * v)),
     )
     half = squares("0.5 least_squares", lambda: 0.5 * unigrn.least_squares(), factor=fixed(0.5))
-    return {
+    r = 1 / d
+    level, cut = float(rng.choice([0.2, 0.5, 0.9])), float(np.median(w.y))
+
+    def on(y):
+        return (y > cut).astype(float)
+
+    def check(cp_, y, e, positive):
+        """The rounded check function as two Huber functions of the parts of the residual."""
+        up, down = positive(y - e), positive(e - y)
+        return (cp_(up, c * level) + cp_(down, c * (1 - level))) / (2 * c)
+
+    def npy_huber(p, m):
+        return np.where(p <= m, p**2, 2 * m * p - m**2)
+
+    counted = {
+        "counts poisson": [
+            LossPiece(
+                "poisson",
+                unigrn.poisson,
+                (),
+                "block",
+                lambda y, e: np.exp(e) - y * e + gammaln(y + 1),
+                lambda y, e: np.exp(e) - y,
+                lambda y, e: float(np.exp(np.clip(e, None, 50)).max()),
+                lambda y, e: cp.sum(cp.exp(e) - cp.multiply(y, e)) + gammaln(y + 1).sum(),
+            )
+        ],
+        "counts negative binomial": [
+            LossPiece(
+                "negative_binomial",
+                lambda: unigrn.negative_binomial(d),
+                (d,),
+                "block",
+                lambda y, e: (
+                    (y + r) * _softplus(e - np.log(r))
+                    - y * (e - np.log(r))
+                    + gammaln(r)
+                    + gammaln(y + 1)
+                    - gammaln(y + r)
+                ),
+                lambda y, e: (y + r) * _sigmoid(e - np.log(r)) - y,
+                lambda y, e: 0.25 * float((y + r).max()),
+                lambda y, e: (
+                    cp.sum(
+                        cp.multiply(y + r, cp.logistic(e - np.log(r)))
+                        - cp.multiply(y, e - np.log(r))
+                    )
+                    + np.sum(gammaln(r) + gammaln(y + 1) - gammaln(y + r))
+                ),
+            )
+        ],
+        "logistic of a threshold": [
+            LossPiece(
+                "logistic(threshold)",
+                lambda: unigrn.logistic(cut),
+                (cut,),
+                "block",
+                lambda y, e: _softplus(e) - on(y) * e,
+                lambda y, e: _sigmoid(e) - on(y),
+                lambda y, e: 0.25,
+                lambda y, e: cp.sum(cp.logistic(e) - cp.multiply(on(y), e)),
+            )
+        ],
+        "quantile": [
+            LossPiece(
+                "quantile",
+                lambda: unigrn.quantile(level, c),
+                (level, c),
+                "block",
+                lambda y, e: check(npy_huber, y, e, lambda v: np.maximum(v, 0)),
+                lambda y, e: -np.clip((y - e) / c, level - 1, level),
+                lambda y, e: 1 / c,
+                lambda y, e: cp.sum(check(cp.huber, y, e, cp.pos)),
+            )
+        ],
+    }
+    return counted | {
         "ls": [squares("least_squares", unigrn.least_squares)],
         "ls through 0": [
             squares(
@@ -763,7 +845,213 @@ def regularizers(rng, w, size):
     def spread(w):
         return w.x.var(axis=0)
 
+    # What came later draws later, so that the numbers above stay as they are.
+    mm, so, gl, s1, s3, ro, gt, gr, ps, pa, hi, ad, p1, p2, nn = (
+        some(u)
+        for u in (
+            *(slope, slope, slope, slope, slope, slope, bend, bend),
+            *(bend, slope, bend, slope, slope, bend, slope),
+        )
+    )
+    turn, rate, margin = float(rng.choice([0.5, 2.0, 20.0]) / bend), 0.3, slope / bend
+    given = rng.normal(size=(q, p)) * (slope / bend) * (rng.random((q, p)) < 0.5)
+    network = pd.DataFrame(given, index=w.regulators, columns=w.targets)
+    halves = [np.arange(0, q, 2), np.arange(1, q, 2)]
+    groups = {f"g{i}": [w.regulators[j] for j in half] for i, half in enumerate(halves)}
+
+    def chained(names):
+        return [
+            (a, b, weight)
+            for (a, b), weight in zip(
+                itertools.pairwise(names), itertools.cycle((1.0, -0.5)), strict=False
+            )
+        ]
+
+    def along_targets(w):
+        for g, (_, _, weight) in enumerate(chained(w.targets)):
+            for j in np.flatnonzero(w.allowed[:, g] & w.allowed[:, g + 1]):
+                yield (j, g), (j, g + 1), weight
+
+    def along_regulators(w):
+        for j, (_, _, weight) in enumerate(chained(w.regulators)):
+            for t in np.flatnonzero(w.allowed[j] & w.allowed[j + 1]):
+                yield (j, t), (j + 1, t), weight
+
+    def differences_of(edges, w):
+        rows = list(edges(w))
+        out = np.zeros((max(len(rows), 1), q * p))
+        for row, (a, b, weight) in zip(out, rows, strict=False):
+            row[a[1] * q + a[0]] += np.sqrt(abs(weight))
+            row[b[1] * q + b[0]] -= np.sign(weight) * np.sqrt(abs(weight))
+        return out
+
+    def graph(name, strength, edges, term, **facts):
+        def value(T, b, w):
+            found = [
+                (a[1], strength * abs(v) * (T[a] - np.sign(v) * T[b]) ** 2) for a, b, v in edges(w)
+            ]
+            return np.full(p, sum(v for _, v in found) / p) if facts else by_target(found)
+
+        def cvx(T, b, w):
+            return strength * cp.sum_squares(differences_of(edges, w) @ cp.vec(T, order="F"))
+
+        return Piece(name, term, (strength,), value, cvx, **facts)
+
+    def roots(w, t):
+        return [(half, np.sqrt(w.allowed[half, t].sum())) for half in halves]
+
+    def grouped(name, entry, group, term):
+        return Piece(
+            name,
+            term,
+            (entry, group),
+            lambda T, b, w: np.array(
+                [
+                    entry * np.abs(T[:, t]).sum()
+                    + group * sum(n * np.linalg.norm(T[half, t]) for half, n in roots(w, t))
+                    for t in range(p)
+                ]
+            ),
+            lambda T, b, w: (
+                entry * cp.norm1(T)
+                + group
+                * sum(n * cp.norm(T[half, t], 2) for t in range(p) for half, n in roots(w, t))
+            ),
+        )
+
+    def ranks(w, t):
+        n = max(int(w.allowed[:, t].sum()), 1)
+        weights = norm.ppf(1 - np.arange(1, n + 1) * rate / (2 * n))
+        return so * weights / weights[0]
+
+    def sorted_cvx(T, b, w):
+        out = 0
+        for t in range(p):
+            steps = -np.diff(np.r_[ranks(w, t), 0])
+            own = np.flatnonzero(w.allowed[:, t])
+            for k, step in enumerate(steps[: len(own)], 1):
+                out = out + step * cp.sum_largest(cp.abs(T[own, t]), k)
+        return out
+
+    def sorted_value(T, b, w):
+        sizes = [np.sort(np.abs(T[w.allowed[:, t], t]))[::-1] for t in range(p)]
+        return np.array([ranks(w, t)[: len(u)] @ u for t, u in enumerate(sizes)])
+
+    def bent(T):
+        t = np.minimum(np.abs(T), turn * mm)
+        return np.sum(mm * t - t**2 / (2 * turn), axis=0)
+
+    def apart(T, w):
+        return np.where(w.allowed, T - given, 0)
+
+    def apart_cvx(T, w):
+        return cp.multiply(w.allowed.astype(float), T - given)
+
+    def dear(w):
+        return np.log(np.clip(w.weight, 0.1, 1)) / np.log(0.1)
+
+    first = ad * (slope / bend) / (np.abs(given) + 0.3 * slope / bend)
+    later = [
+        Piece(
+            "minimax_concave",
+            lambda: unigrn.minimax_concave(mm, turn),
+            (mm, turn),
+            lambda T, b, w: bent(T),
+            convex=False,
+            slope=lambda at: -np.sign(at) * np.minimum(np.abs(at) / turn, mm),
+            strength=mm,
+        ),
+        Piece("slope", lambda: unigrn.slope(so, rate), (so, rate), sorted_value, sorted_cvx),
+        grouped("group_lasso", 0.0, gl, lambda: unigrn.group_lasso(gl, groups)),
+        grouped("sparse_group", s1, s3, lambda: unigrn.sparse_group(s1, s3, groups)),
+        Piece(
+            "l1_linf",
+            lambda: unigrn.l1_linf(ro),
+            (ro,),
+            lambda T, b, w: np.full(p, ro * np.abs(T).max(axis=1).sum() / p),
+            lambda T, b, w: ro * cp.sum(cp.max(cp.abs(T), axis=1)),
+            coupled=True,
+        ),
+        graph(
+            "graph of targets",
+            gt,
+            along_targets,
+            lambda: unigrn.graph_laplacian(gt, chained(w.targets)),
+            coupled=True,
+        ),
+        graph(
+            "graph of regulators",
+            gr,
+            along_regulators,
+            lambda: unigrn.graph_laplacian(gr, chained(w.regulators), "regulators"),
+        ),
+        Piece(
+            "pull to a network",
+            lambda: unigrn.pull(ps, network),
+            (ps,),
+            lambda T, b, w: ps * np.sum(apart(T, w) ** 2, axis=0),
+            lambda T, b, w: ps * cp.sum_squares(apart_cvx(T, w)),
+        ),
+        Piece(
+            "absolute pull",
+            lambda: unigrn.pull(pa, network, absolute=True),
+            (pa,),
+            lambda T, b, w: pa * np.sum(np.abs(apart(T, w)), axis=0),
+            lambda T, b, w: pa * cp.sum(cp.abs(apart_cvx(T, w))),
+        ),
+        Piece(
+            "squared_hinge",
+            lambda: unigrn.squared_hinge(hi, margin),
+            (hi, margin),
+            lambda T, b, w: (
+                hi
+                * np.sum(
+                    (w.allowed & (w.sign != 0)) * np.maximum(margin - w.sign * T, 0) ** 2, axis=0
+                )
+            ),
+            lambda T, b, w: (
+                hi
+                * cp.sum_squares(
+                    cp.multiply(
+                        (w.allowed & (w.sign != 0)).astype(float),
+                        cp.pos(margin - cp.multiply(w.sign.astype(float), T)),
+                    )
+                )
+            ),
+            needs_prior=True,
+        ),
+        Piece(
+            "adaptive_l1",
+            lambda: unigrn.adaptive_l1(ad * slope / bend, network, 1.0, 0.3 * slope / bend),
+            (ad,),
+            lambda T, b, w: np.sum(first * np.abs(T), axis=0),
+            lambda T, b, w: cp.sum(cp.multiply(first, cp.abs(T))),
+        ),
+        Piece(
+            "prior_elastic_net",
+            lambda: unigrn.prior_elastic_net(p1, p2, "log", floor=0.1, contrary=2.0),
+            (p1, p2),
+            lambda T, b, w: np.sum(
+                dear(w) * (p1 * np.abs(T) + p2 * T**2) + 2 * p1 * np.maximum(-w.sign * T, 0), axis=0
+            ),
+            lambda T, b, w: cp.sum(
+                cp.multiply(p1 * dear(w), cp.abs(T))
+                + cp.multiply(p2 * dear(w), cp.square(T))
+                + 2 * p1 * cp.pos(cp.multiply(-w.sign.astype(float), T))
+            ),
+            needs_prior=True,
+        ),
+        Piece(
+            "nuclear",
+            lambda: unigrn.nuclear(nn),
+            (nn,),
+            lambda T, b, w: np.full(p, nn * np.linalg.svd(T, compute_uv=False).sum() / p),
+            lambda T, b, w: nn * cp.normNuc(T),
+            coupled=True,
+        ),
+    ]
     every = [
+        *later,
         simple("ridge", a, lambda: unigrn.ridge(a), lambda u: u @ u, cp.sum_squares),
         simple("l1", s, lambda: unigrn.l1(s), lambda u: np.abs(u).sum(), lambda T: cp.norm1(T)),
         Piece(
@@ -1002,6 +1290,19 @@ def constraints(rng, w, size):
             size=total,
         )
 
+    sums = rng.choice([-2.0, -1.0, 0.5, 1.0], size=q)
+    at = float(unit * rng.choice([0.0, 0.5, -1.0]))
+
+    def equal(T, w):
+        rows = sums[:, None] * w.allowed
+        length = np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
+        return np.where(w.allowed.any(axis=0), (rows * T).sum(axis=0) - at, 0) / length
+
+    def plane(T, w):
+        rows = sums[:, None] * w.allowed
+        length = np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
+        return T - rows / length * equal(T, w)
+
     def sized(T, count):
         keep = np.argsort(-np.abs(T), kind="stable")[:count]
         out = np.zeros_like(T)
@@ -1037,6 +1338,27 @@ def constraints(rng, w, size):
             convex=False,
             needs_prior=True,
             cap=few,
+        ),
+        simplex("simplex", unigrn.simplex),
+        SetPiece(
+            "cardinality",
+            lambda: unigrn.cardinality(most),
+            (most,),
+            violation=lambda T, w: np.where(np.count_nonzero(T, axis=0) > most, np.inf, 0.0),
+            nearest=lambda T, w: np.stack([sized(T[:, t], most) for t in range(p)], axis=1),
+            convex=False,
+            cap=most,
+        ),
+        SetPiece(
+            "linear_equality",
+            lambda: unigrn.linear_equality(dict(zip(w.regulators, sums, strict=True)), at),
+            (at,),
+            violation=lambda T, w: np.abs(equal(T, w)),
+            nearest=plane,
+            cvx=lambda T, w: [
+                sums[w.allowed[:, t]] @ T[np.flatnonzero(w.allowed[:, t]), t] == at for t in live(w)
+            ],
+            size=abs(at),
         ),
         simplex("Simplex", Simplex),
         simplex("NaiveSimplex", NaiveSimplex),
@@ -1120,16 +1442,30 @@ LOSSES = (
     *("ls", "ls through 0", "ls mean", "half ls", "gaussian", "gaussian own", "huber"),
     *("huber + half ls", "gaussian + huber", "squared", "squared weighted", "squared plain"),
     *("logistic", "logcosh", "logcosh weighted", "poisson", "ls", "ls", "huber"),
+    *("counts poisson", "counts negative binomial", "logistic of a threshold", "quantile"),
 )
 REGULARIZERS = (
     *("ridge", "l1", "elastic_net", "prior_l1", "l0", "laplacian", "gaussian_prior", "0.5 l1"),
     *("Group", "3 Group", "Pairs", "SparseGroup", "Nuclear", "Largest", "RowLargest"),
     *("smooth_fused", "kinked_fused", "pull", "plain_ridge", "plain_abs", "variance_ridge"),
     *("Concave", "ridge", "l1"),
+    *("minimax_concave", "slope", "group_lasso", "sparse_group", "l1_linf", "graph of targets"),
+    *("graph of regulators", "pull to a network", "absolute pull", "squared_hinge"),
+    *("adaptive_l1", "prior_elastic_net", "nuclear"),
 )
 CONSTRAINTS = (
     *("support", "no_self", "nonnegative", "sign", "box", "budget", "Simplex", "NaiveSimplex"),
     *("TopK", "Ball", "Cube", "SumTo", "support", "no_self"),
+    *("simplex", "cardinality", "linear_equality"),
+)
+
+
+DECKS = (LOSSES, REGULARIZERS, CONSTRAINTS)
+# Those that came last, each more often, beside a few that all meet.
+LATER = (
+    (*LOSSES[-4:], "ls", "ls", "ls mean", "huber"),
+    (*REGULARIZERS[-13:], "ridge", "l1"),
+    (*CONSTRAINTS[-3:], "support", "no_self", "nonnegative", "sign", "box"),
 )
 
 
@@ -1139,14 +1475,14 @@ def _card(names, index, salt):
     return names[np.random.default_rng([salt, lap]).permutation(len(names))[place]]
 
 
-def _names(structure):
+def _names(structure, decks=DECKS):
     """Which terms a structure has: the first of each slot is dealt, the others are drawn."""
     rng = np.random.default_rng([7, structure])
-    loss = _card(LOSSES, structure, 1)
+    loss = _card(decks[0], structure, 1)
     slots = []
     for names, salt, share in (
-        (REGULARIZERS, 2, [0.12, 0.48, 0.3, 0.1]),
-        (CONSTRAINTS, 3, [0.28, 0.44, 0.2, 0.08]),
+        (decks[1], 2, [0.12, 0.48, 0.3, 0.1]),
+        (decks[2], 3, [0.28, 0.44, 0.2, 0.08]),
     ):
         count = int(rng.choice(4, p=share))
         more = [str(n) for n in rng.choice(names, 3)]
@@ -1167,18 +1503,20 @@ def _sizes(world, loss):
     return (max(float(slope), 1e-3), max(float(bend), 1e-3))
 
 
-def draw(number: int) -> Combination:
+def draw(number: int, decks=DECKS) -> Combination:
     """The combination with this number: the same whatever else is drawn."""
     structure, variant = divmod(number, VARIANTS)
-    names = _names(structure)
+    names = _names(structure, decks)
     rng = np.random.default_rng([11, structure, variant])
     shape = SHAPES[structure % len(SHAPES)]
     flavour = str(rng.choice(FLAVOURS))
     kind = str(rng.choice(PRIORS[:3], p=[0.6, 0.2, 0.2]))
     needs = {"support", "sign", "budget", "prior_l1", "gaussian_prior"}
+    needs |= {"squared_hinge", "prior_elastic_net"}
     if structure % 5 == 4 and not needs & {*names[1], *names[2]}:
         kind = "none"
-    return assemble(number, make_world(rng, shape, flavour, kind), names, rng)
+    counts = names[0].startswith("counts")
+    return assemble(number, make_world(rng, shape, flavour, kind, counts), names, rng)
 
 
 def assemble(number, world, names, rng) -> Combination:
@@ -1554,13 +1892,13 @@ def _above(combination, T, b):
 # --------------------------------------------------------------------------------------- run
 
 
-def run(count: int, best: int = 6, each=None) -> list[Report]:
+def run(count: int, best: int = 6, each=None, decks=DECKS) -> list[Report]:
     """Judge the first ``count`` combinations; of ``best`` nonconvex ones the global optimum too."""
     reports = []
     for number in range(count):
         if number % 80 == 79:
             jax.clear_caches()  # programs of structures that do not come again
-        report = judge(draw(number), best=best > 0)
+        report = judge(draw(number, decks), best=best > 0)
         best -= report.above is not None
         reports.append(report)
         if each is not None:
@@ -1594,12 +1932,15 @@ def summary(reports: list[Report]) -> str:
 def main(arguments):
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
+    decks = LATER if "--later" in arguments else DECKS
+    arguments = [a for a in arguments if a != "--later"]
     if arguments[:1] == ["--only"]:
-        print(judge(draw(int(arguments[1])), best=True))
+        print(judge(draw(int(arguments[1]), decks), best=True))
         return
     count = int(arguments[0]) if arguments else int(os.environ.get("UNIGRN_CATALOGUE", "300"))
     shown = set(arguments[1:])
-    reports = run(count, each=lambda r: print(r, flush=True) if r.verdict in shown else None)
+    show = lambda r: print(r, flush=True) if r.verdict in shown else None  # noqa: E731
+    reports = run(count, each=show, decks=decks)
     print(summary(reports))
 
 

@@ -197,14 +197,14 @@ PLANTED = [
     ),
     Change(
         "ridge times the prior's weight",
-        "regularizers.py",
+        "regularizers/shrinkage.py",
         "terms.values",
         "return Quadratic(None, jnp.full_like(weight, 1) * self.alpha, zero)",
         "return Quadratic(None, weight * self.alpha, zero)",
     ),
     Change(
         "l1 times the prior's weight",
-        "regularizers.py",
+        "regularizers/shrinkage.py",
         "terms.values",
         "return jnp.full_like(prior.weight, 1) * self.strength",
         "return prior.weight * self.strength",
@@ -225,7 +225,7 @@ PLANTED = [
     ),
     Change(
         "bias of the prior's l1 the other way round",
-        "regularizers.py",
+        "regularizers/evidence.py",
         "terms.values",
         "return self.strength * (1 - (1 - self.bias) * jnp.minimum(weight, 1))",
         "return self.strength * (1 - self.bias * jnp.minimum(weight, 1))",
@@ -239,14 +239,14 @@ PLANTED = [
     ),
     Change(
         "edges to themselves allowed",
-        "constraints.py",
+        "constraints/intervals.py",
         "terms.values",
         "return jnp.logical_not(prior.self_edge)",
         "return jnp.ones_like(prior.self_edge)",
     ),
     Change(
         "signs the other way round",
-        "constraints.py",
+        "constraints/intervals.py",
         "terms.values",
         "low = jnp.where(prior.sign > 0, 0, -jnp.inf).astype(dtype)\n"
         "        high = jnp.where(prior.sign < 0, 0, jnp.inf)",
@@ -255,14 +255,14 @@ PLANTED = [
     ),
     Change(
         "huber without its 2",
-        "losses.py",
+        "losses/robust.py",
         "terms.values",
         "value = inner * (2 * r - inner)",
         "value = inner * (r - 0.5 * inner)",
     ),
     Change(
         "variance of the target with the denominator n - 1",
-        "losses.py",
+        "losses/squares.py",
         "terms.values",
         "return jnp.where(square > 0, square / jnp.maximum(count, 1e-30), 1)",
         "return jnp.where(square > 0, square / jnp.maximum(count - 1, 1e-30), 1)",
@@ -325,7 +325,7 @@ PLANTED = [
     ),
     Change(
         "budgets rounded together",
-        "constraints.py",
+        "constraints/counts.py",
         "terms.values",
         "return mask, self.count + jnp.round(self.share * edges) - jnp.round(self.less * edges)",
         "return mask, self.count + jnp.round((self.share - self.less) * edges)",
@@ -341,7 +341,7 @@ PLANTED = [
     ),
     Change(
         "likelihood divided by the cells",
-        "losses.py",
+        "losses/squares.py",
         "terms.values",
         "            1 / (2 * variance), jnp.zeros_like(m.mean_x),",
         "            1 / (2 * variance * m.count), jnp.zeros_like(m.mean_x),",
@@ -351,21 +351,21 @@ PLANTED = [
 FURTHER = [
     Change(
         "mean over cells in place of weights",
-        "losses.py",
+        "losses/squares.py",
         "terms.values",
         "return rss / count if self.mean else rss",
         "return rss / data.y.shape[0] if self.mean else rss",
     ),
     Change(
         "linear part without intercept not weighted",
-        "losses.py",
+        "losses/squares.py",
         "terms.values",
         "m.count * m.mean_y**2, m.count * m.mean_y * m.mean_x, outer)",
         "m.count * m.mean_y**2, m.mean_y * m.mean_x, outer)",
     ),
     Change(
         "Gaussian constant without its 2",
-        "losses.py",
+        "losses/squares.py",
         "terms.values",
         "    def _constant(self, variance: Array, count: Array) -> Array:\n"
         "        return 0.5 * count * jnp.log(2 * math.pi * variance)",
@@ -374,49 +374,49 @@ FURTHER = [
     ),
     Change(
         "expected squares of regulators that are not centred",
-        "losses.py",
+        "losses/bayesian.py",
         "terms.values",
         "gram = weight @ (data.x - mean[None, :]) ** 2",
         "gram = weight @ data.x**2",
     ),
     Change(
         "huber of one target without weights",
-        "losses.py",
+        "losses/robust.py",
         "terms.values",
         "jnp.sum(weight * value if value.ndim == 1 else weight[:, None] * value)",
         "jnp.sum(value if value.ndim == 1 else weight[:, None] * value)",
     ),
     Change(
         "sign of the prior's log width in the divergence",
-        "regularizers.py",
+        "regularizers/densities.py",
         "terms.values",
         "/ t2 - 1 - s + jnp.log(t2))",
         "/ t2 - 1 - s - jnp.log(t2))",
     ),
     Change(
         "prox of the Gaussian prior twice as strong",
-        "regularizers.py",
+        "regularizers/densities.py",
         "terms.prox",
         "return v / (1 + step / self.variance(prior))",
         "return v / (1 + 2 * step / self.variance(prior))",
     ),
     Change(
         "the layer of the prior's l1 ignored",
-        "regularizers.py",
+        "regularizers/evidence.py",
         "terms.values",
         "weight = prior.weight if self.layer is None else prior.layers[self.layer]",
         "weight = prior.weight",
     ),
     Change(
         "kin by positive correlation only",
-        "regularizers.py",
+        "regularizers/graphs.py",
         "terms.values",
         "kin = jnp.abs(alike) > self.threshold",
         "kin = alike > self.threshold",
     ),
     Change(
         "correlation of targets without the cells' weights",
-        "regularizers.py",
+        "regularizers/graphs.py",
         "terms.values",
         "        centred = centred * jnp.sqrt(weight)\n",
         "",
@@ -424,7 +424,7 @@ FURTHER = [
     # The same result: theta is 0 at padding.
     Change(
         "padding counted as new edges",
-        "constraints.py",
+        "constraints/counts.py",
         "",
         '"new": prior.valid & jnp.logical_not(prior.support),',
         '"new": jnp.logical_not(prior.support),',

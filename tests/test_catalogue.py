@@ -74,7 +74,10 @@ def test_the_judge_sees_what_is_wrong():
     assert ridge_at(0.0, TopK=True) == "WRONG"  # more entries than it allows
 
 
-@pytest.mark.parametrize("name", ["squared", "logistic", "logcosh", "poisson", "huber"])
+@pytest.mark.parametrize(
+    "name",
+    ["squared", "logistic", "logcosh", "poisson", "huber", "quantile", "logistic of a threshold"],
+)
 def test_the_oracle_is_stationary(name):
     rng = np.random.default_rng(1)
     world = c.make_world(rng, (24, 5, 3), "plain", "none")
@@ -117,11 +120,14 @@ def test_value_and_expression_are_the_same_function():
 class Steady:
     """Draws that are always the same: 1 where there is a choice, else the first."""
 
-    def choice(self, values, count=None, p=None):
-        return 1.0 if p is not None else values[0] if count is None else np.ones(count)
+    def choice(self, values, size=None, p=None):
+        return 1.0 if p is not None else values[0] if size is None else np.ones(size)
 
-    def random(self):
-        return 0.0
+    def random(self, size=None):
+        return 0.0 if size is None else np.zeros(size)
+
+    def normal(self, size):
+        return np.ones(size)
 
 
 def exact(world, name, strength):

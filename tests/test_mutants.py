@@ -70,7 +70,7 @@ TRIAL = """
 import mutants
 mutants.CACHE = mutants.Path({folder!r})
 mutants.ready()
-changes = mutants.mutants("unigrn.regularizers")
+changes = mutants.mutants("unigrn.regularizers.sparse")
 (wrong,) = [m for m in changes if {before!r} == m.before and {after!r} == m.after]
 names = ["claim l0_prox", "tests/test_mutants.py::test_what_runs"]
 evidence = {{n: (1.0, {{}}) for n in names}}

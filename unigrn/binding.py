@@ -140,13 +140,17 @@ def _placed(leaf: Along, names: Names, label: str) -> Along:
             if len(labels) != shape[place]:
                 raise ValueError(f"{label} has {len(labels)} names for {shape[place]} {axis}")
             at = {name: i for i, name in enumerate(labels)}
-            lacking = [n for n in getattr(names, axis).tolist() if n not in at]
-            if lacking:
+            wanted = getattr(names, axis).tolist()
+            lacking = [n for n in wanted if n not in at]
+            if lacking and leaf.fill is not None and len(lacking) < len(wanted):
+                width = [(0, int(k == place)) for k in range(values.ndim)]
+                values = np.pad(values, width, constant_values=leaf.fill)
+            elif lacking:
                 raise ValueError(
                     f"{label} has no value for {len(lacking)} {axis}, e.g. "
                     f"{', '.join(lacking[:3])}; give one for every one of them"
                 )
-            values = np.take(values, [at[n] for n in getattr(names, axis).tolist()], axis=place)
+            values = np.take(values, [at.get(n, -1) for n in wanted], axis=place)
         elif shape[place] != size:
             raise ValueError(
                 f"{label} has length {shape[place]} along its {axis} axis, and there are {size}; "

@@ -231,8 +231,11 @@ def largest(size: Array, count: Array) -> Array:
     The threshold is found by bisection over the bit patterns of the floats, which order as they
     do: one pass over the entries a bit, no sort, until exactly ``count`` entries lie above. Double
     precision starts with the upper half of the bits, which nearly always tells them apart. Entries
-    of size 0 are never chosen.
+    of size 0 are never chosen. With a count for each column (targets,) it is so within every
+    column.
     """
+    if jnp.ndim(count):
+        return jax.vmap(largest, (1, 0), 1)(size, count)
     bits = jnp.finfo(size.dtype).bits
     whole = {32: jnp.int32, 64: jnp.int64}[bits]
     # Behind a barrier: worked out anew for each use, the sizes could be rounded differently.
@@ -309,6 +312,63 @@ def places(values: Array, mask: Array) -> Array:
 
     found = jax.lax.cond(entry[-1] <= room, of(room), of(size), values)
     return jnp.where(mask, found, 0).reshape(shape)
+
+
+def onto_simplex(v: Array, total: Array) -> Array:
+    """Project columns onto {u >= 0, sum u = total}, entries of -inf kept at 0.
+
+    By sorting: u = max(v - c, 0), c the mean of the k largest entries less total / k, for the
+    largest k whose k-th entry is above it. Source: Held, Wolfe and Crowder, Math. Program. 6 (1974)
+    62, doi:10.1007/BF01580223.
+    """
+    falling = -jnp.sort(-v, axis=0)
+    known = jnp.isfinite(falling)
+    rank = jnp.arange(1, v.shape[0] + 1, dtype=v.dtype).reshape((-1,) + (1,) * (v.ndim - 1))
+    cut = (jnp.cumsum(jnp.where(known, falling, 0), axis=0) - total) / rank
+    last = jnp.sum(known & (falling > cut), axis=0, keepdims=True)
+    cut = jnp.take_along_axis(cut, jnp.maximum(last - 1, 0), axis=0)
+    return jnp.where(jnp.isfinite(v), jnp.maximum(v - cut, 0), 0)
+
+
+def onto_l1_ball(v: Array, radius: Array) -> Array:
+    """Project columns onto {sum |u| <= radius}."""
+    inside = jnp.sum(jnp.abs(v), axis=0, keepdims=True) <= radius
+    return jnp.where(inside, v, jnp.sign(v) * onto_simplex(jnp.abs(v), radius))
+
+
+def falling(z: Array) -> Array:
+    """Return the nearest sequence (k,) that never rises, by pooling adjacent violators.
+
+    A stack of blocks with falling means: an entry is pushed, or the two last blocks are pooled, 2 k
+    moves at most whatever the values, so that many sequences are pooled at once. Source: Barlow,
+    Bartholomew, Bremner and Brunk, Statistical Inference under Order Restrictions (1972).
+    """
+    k = z.shape[0]
+    places = jnp.arange(k, dtype=jnp.int32)
+
+    def move(_, state):
+        total, size, top, following = state  # the blocks are 0..top - 1
+        last, before = jnp.maximum(top - 1, 0), jnp.maximum(top - 2, 0)
+        pool = (top > 1) & (total[last] * size[before] > total[before] * size[last])
+        push = jnp.logical_not(pool) & (following < k)
+        at = jnp.where(pool, before, jnp.where(push, jnp.minimum(top, k - 1), k))
+        new = z[jnp.minimum(following, k - 1)]
+        sums = jnp.where(pool, total[before] + total[last], new)
+        sizes = jnp.where(pool, size[before] + size[last], 1).astype(z.dtype)
+        here = places == at
+        return (
+            jnp.where(here, sums, total),
+            jnp.where(here, sizes, size),
+            top + push.astype(jnp.int32) - pool.astype(jnp.int32),
+            following + push.astype(jnp.int32),
+        )
+
+    zero = jnp.zeros((), jnp.int32)
+    start = (jnp.zeros_like(z), jnp.ones_like(z), zero, zero)
+    total, size, top, _ = jax.lax.fori_loop(0, 2 * k, move, start)
+    ends = jnp.cumsum(jnp.where(places < top, size, 0)).astype(jnp.int32)
+    block = jnp.minimum(jnp.searchsorted(ends, places, side="right"), k - 1)
+    return (total / size)[block]
 
 
 def soft_threshold(v: Array, amount: Array) -> Array:

@@ -35,7 +35,8 @@ class Profile(Traced):
     def filling(self) -> str:
         """Which prox or projection fills entries that are no candidates; empty where none does."""
         for term in self.terms:
-            if outside(term) and (term.prox or term.project) and not self._keeps_zeros(term):
+            asked = outside(term) or term.separable is None
+            if asked and (term.prox or term.project) and not self._keeps_zeros(term):
                 return f"{term.kind} {term.formula}"
         return ""
 

@@ -74,8 +74,18 @@ def _moments_do(profile: Profile) -> list[str]:
     ]
 
 
+def _unscaled(profile: Profile) -> list[str]:
+    bound = [t for t in parts(profile.spec.loss) if t.outcome is not None]
+    if bound and profile.spec.scale not in (None, "regulators"):
+        return [
+            f"scale {profile.spec.scale!r} changes the targets, and {bound[0].formula} takes them "
+            'as they are (scale="regulators" leaves them)'
+        ]
+    return []
+
+
 def _rows_do(profile: Profile) -> list[str]:
-    return [
+    return _unscaled(profile) + [
         f"{t.kind} {t.formula} reads moments"
         for t in profile.spec.terms
         if profile.reading(t).moments

@@ -142,6 +142,7 @@ class Term:
     weighted: Any = None
     noisy: Any = None
     intercept: Any = None
+    outcome: Any = None
     layer: Any = None
     needs_prior: Any = False
     kink: Any = property(
@@ -325,6 +326,11 @@ def _any_true(total: Sum, inner: list[Any]) -> Any:
     return True if any(inner) else None
 
 
+def _both(total: Sum, inner: list[Any]) -> Any:
+    ends = [pair for pair in inner if pair is not None]
+    return (max(e[0] for e in ends), min(e[1] for e in ends)) if ends else None
+
+
 def _squares(total: Sum, inner: list[Any]) -> Any:
     if not total.linear:
         return None
@@ -408,7 +414,8 @@ CAPABILITIES: dict[str, Capability] = {
     ),
     "on_prior": Capability("True where the mask lies within the prior's support", joined=_any_true),
     "budget": Capability(
-        "function (prior) -> (mask, K): at most K entries within the mask are not 0"
+        "function (prior) -> (mask, K): at most K entries within the mask are not 0, of the whole "
+        "network where K is a number, of each target where it is (targets,)"
     ),
     "within": Capability("what the mask of a budget takes: all, prior or new"),
     "evidence": Capability(
@@ -452,6 +459,10 @@ CAPABILITIES: dict[str, Capability] = {
     "noisy": Capability("True where a loss draws noise from data.key", joined=_any_true),
     "intercept": Capability(
         "False where a quadratic loss has no intercept", joined=lambda total, inner: None
+    ),
+    "outcome": Capability(
+        "(lowest, highest): the values of a target's expression for which a loss is defined",
+        joined=_both,
     ),
     "blocks": Capability(
         "names of all parameter blocks that the term uses",

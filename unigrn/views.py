@@ -194,9 +194,10 @@ class Along:
     values: Array
     axes: tuple[str, ...] = static(default=())
     names: tuple[Any, ...] = static(default=())
+    fill: float | None = static(default=None)
 
 
-def along(values: Any, *axes: str, names: Any = None) -> Along:
+def along(values: Any, *axes: str, names: Any = None, fill: float | None = None) -> Along:
     """Say what the axes of an array are, so that it follows its regulators, targets or cells.
 
     A hyperparameter that is an array goes through deletion, sorting and padding with what it is
@@ -212,6 +213,8 @@ def along(values: Any, *axes: str, names: Any = None) -> Along:
     names
         Names along the regulators and targets axes: one list, or one for each such axis. Without
         them the order is that of `Data.genes`, taken only where no other order can be meant.
+    fill
+        Value of regulators and targets that the names lack; without it they are refused.
 
     Raises
     ------
@@ -245,7 +248,7 @@ def along(values: Any, *axes: str, names: Any = None) -> Along:
     if labels and axes and len(labels) != named:
         raise ValueError(f"along() got {len(labels)} lists of names for {named} named axes")
     axes = axes or (UNKNOWN if labels else (WHOLE,)) * array.ndim
-    return Along(array, tuple(axes), labels)
+    return Along(array, tuple(axes), labels, fill)
 
 
 def numbers(hyper: Mapping[str, Any]) -> dict[str, Any]:

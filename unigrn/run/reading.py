@@ -12,6 +12,7 @@ from unigrn.data import Block, aligned
 from unigrn.moments import gather
 from unigrn.replicates import STRETCH
 from unigrn.run.state import Grid, State
+from unigrn.terms import parts
 
 
 def read(state: State, feed: Callable[[Block], None]) -> None:
@@ -40,7 +41,26 @@ def read(state: State, feed: Callable[[Block], None]) -> None:
             f"{len(names)} genes hold NaN or infinite values, e.g. "
             f"{', '.join(names[:3])}; remove or impute them first"
         )
+    _check_outcomes(state, overall)
     state.overall, state.by_group = overall, by_group
+
+
+def _check_outcomes(state: State, overall: Any) -> None:
+    """Refuse a loss that is not defined for the expression of some target."""
+    for term in parts(state.spec.loss):
+        if term.outcome is None:
+            continue
+        low, high = term.outcome
+        least, most = overall.minimum[state.y], overall.maximum[state.y]
+        wrong = (least < low) | (most > high)
+        if wrong.any():
+            names = state.genes[state.y[wrong]]
+            needed = f"between {low:g} and {high:g}" if np.isfinite(high) else f">= {low:g}"
+            raise ValueError(
+                f"loss {term.formula} needs the expression of targets {needed}, got "
+                f"{least[wrong].min():g} to {most[wrong].max():g} for {', '.join(names[:3])}; give "
+                "the layer of the data that holds such values, or another loss"
+            )
 
 
 def regressors(state: State) -> list[Callable[[np.ndarray], np.ndarray]]:

@@ -119,6 +119,7 @@ class World:
         weighted = coupled or uses_weights(spec)
         self.keys, self.fresh = jax.random.split(jax.random.key(seed), (2, self.count))
         x, y, w = (np.stack([getattr(i, n) for i in instances]) for n in ("x", "y", "weight"))
+        y = _within(y, spec.loss.outcome)
         extra = jax.tree.map(
             lambda leaf: Along(np.repeat(leaf.values[None], self.count, 0), leaf.axes),
             fitted.extra_of(self.cells),
@@ -166,11 +167,22 @@ class World:
         )
 
 
+def _within(y: np.ndarray, outcome: tuple[float, float] | None) -> np.ndarray:
+    """Move expression to where a loss is defined: whole numbers of a count, shares of a bound."""
+    if outcome is None:
+        return y
+    low, high = outcome
+    if np.isfinite(high):
+        return low + (high - low) / (1 + np.exp(-y / (1 + np.abs(y).max())))
+    return low + np.rint(np.minimum(np.abs(y), 50))
+
+
 def prior_of(instance: Instance, number: int, spec: Spec) -> PriorView:
     """Give the prior of an instance, with the layers that the spec asks for and some self-edges."""
     v = instance.prior
     named = [
         *(getattr(t, "layer", None) for t in spec.terms),
+        *(n for t in spec.terms for n in getattr(getattr(t, "term", t), "layers", ())),
         *(() if spec.prior is None else spec.prior.layers),
     ]
     names = [n for n in dict.fromkeys(named) if n] or list(v.layers)

@@ -18,10 +18,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import gammaln, ndtri
 
 import unigrn as u
+from unigrn.binding import laid
 from unigrn.filtering import collaborative, collaborative_sketch
-from unigrn.terms import Blocks, PriorView, View, joint
+from unigrn.terms import Along, Blocks, PriorView, View, joint, local
 from unigrn.verify.claims import Claim
 from unigrn.verify.claims.common import Search, claimed
 from unigrn.verify.formulations import jit
@@ -91,6 +93,106 @@ def _huber(h: Names, d: Names, v: Any, half: float = 1.0) -> float:
     r = np.abs(d.y - d.x @ v.theta - v.intercept)
     far = 2 * h.delta * r - h.delta**2
     return half * np.sum(d.w @ np.where(r <= h.delta, r**2, far))
+
+
+def _eta(d: Names, v: Any) -> np.ndarray:
+    return v.intercept + d.x @ v.theta
+
+
+def _quantile(h: Names, d: Names, v: Any) -> float:
+    """Return a square near 0, and far out the line less what its rounding takes off."""
+    r, k, t = d.y - _eta(d, v), h.delta, h.share
+    far = np.where(r > 0, t * r - k * t**2 / 2, (t - 1) * r - k * (1 - t) ** 2 / 2)
+    inner = (k * (t - 1) <= r) & (r <= k * t)
+    return np.sum(d.w @ np.where(inner, r**2 / (2 * k), far))
+
+
+def _poisson(h: Names, d: Names, v: Any) -> float:
+    mean = np.exp(_eta(d, v))
+    return np.sum(d.w @ (mean - d.y * np.log(mean) + gammaln(d.y + 1)))
+
+
+def _negative_binomial(h: Names, d: Names, v: Any) -> float:
+    r, mean = 1 / h.share, np.exp(_eta(d, v))
+    hit, miss = np.log(mean / (mean + r)), np.log(r / (mean + r))
+    ways = gammaln(d.y + r) - gammaln(r) - gammaln(d.y + 1)
+    return -np.sum(d.w @ (ways + r * miss + d.y * hit))
+
+
+def _logistic(h: Names, d: Names, v: Any) -> float:
+    on, eta = d.y > 0, _eta(d, v)
+    return np.sum(d.w @ np.logaddexp(0, np.where(on, -eta, eta)))
+
+
+def _concave(h: Names, d: Names, v: Any) -> float:
+    size = np.abs(v.theta)
+    near = h.strength * size - size**2 / (2 * h.on)
+    return np.sum(np.where(size <= h.on * h.strength, near, h.on * h.strength**2 / 2))
+
+
+def _sorted(h: Names, d: Names, v: Any, largest: bool = True) -> float:
+    n = len(v.theta)
+    weights = ndtri(1 - np.arange(1, n + 1) * h.share / (2 * n))
+    sizes = np.sort(np.abs(v.theta), axis=0)
+    return h.strength * np.sum(weights / weights[0] @ (sizes[::-1] if largest else sizes))
+
+
+def _halves(h: Names) -> list[np.ndarray]:
+    return [np.arange(0, len(h.network), 2), np.arange(1, len(h.network), 2)]
+
+
+def _by_name(h: Names) -> dict[str, list[str]]:
+    return {f"g{len(half)}{half[:1]}": [f"r{j}" for j in half] for half in _halves(h) if len(half)}
+
+
+def _codes(h: Names, term: Any) -> Any:
+    """Return a term of groups with its regulators in the order of the network."""
+    codes = np.arange(len(h.network)) % 2
+    return replace(term, codes=Along(codes.astype(float), ("regulators",)))
+
+
+def _norms(h: Names, d: Names, v: Any, l1: float = 0.0, rooted: bool = True) -> float:
+    total = l1 * np.sum(np.abs(v.theta))
+    for half in _halves(h):
+        size = np.sqrt(len(half)) if rooted else 1.0
+        total += h.strength * size * np.sum(np.linalg.norm(v.theta[half], axis=0))
+    return total
+
+
+def _chain(count: int) -> list[tuple[str, str, float]]:
+    return [(f"n{i}", f"n{i + 1}", 0.5 if i % 2 else -2.0) for i in range(count - 1)]
+
+
+def _linked(h: Names, d: Names, v: Any, axis: int, signed: bool = True) -> float:
+    theta = np.moveaxis(v.theta, axis, 0)
+    total = 0.0
+    for i, (_, _, a) in enumerate(_chain(len(theta))):
+        total += abs(a) * np.sum((theta[i] - (np.sign(a) if signed else 1) * theta[i + 1]) ** 2)
+    return h.strength * total
+
+
+def _given(h: Names, d: Names) -> np.ndarray:
+    return h.network[:, : d.y.shape[1]]
+
+
+def _named(h: Names) -> Along:
+    return Along(h.network, ("regulators", "targets"))
+
+
+def _wrong_sides(h: Names, d: Names, v: Any) -> float:
+    return np.sum(np.where(d.sign != 0, np.maximum(h.share - d.sign * v.theta, 0), 0) ** 2)
+
+
+def _log_share(d: Names) -> np.ndarray:
+    return np.log(np.clip(d.weight, 0.05, 1)) / np.log(0.05)
+
+
+def _priced(h: Names, d: Names, v: Any) -> float:
+    c = _log_share(d)
+    return np.sum(
+        c * (h.strength * np.abs(v.theta) + h.share * v.theta**2)
+        + h.strength * h.on * np.maximum(-d.sign * v.theta, 0)
+    )
 
 
 def _evidence(h: Names, d: Names, v: Any) -> float:
@@ -188,6 +290,8 @@ def _only(allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _within(d: Names, within: str) -> np.ndarray:
+    if within.startswith("target"):
+        return np.broadcast_to(np.arange(d.y.shape[1]) == int(within[6:]), d.support.shape)
     return {"all": d.support | ~d.support, "prior": d.support, "new": ~d.support}[within]
 
 
@@ -248,6 +352,8 @@ STATED: dict[str, Stated] = {
         lambda h: u.prior_squares(), lambda h, d, v: np.sum((v.theta - d.weight * _plus(d)) ** 2)
     ),
     "huber": Stated(lambda h: u.huber(h.delta), _huber),
+    "quantile": Stated(lambda h: u.quantile(h.share, h.delta), _quantile),
+    "logistic": Stated(lambda h: u.logistic(0.0), _logistic),
     "gaussian_evidence": Stated(lambda h: u.gaussian_evidence(h.share), _evidence),
     "component_analysis": Stated(
         lambda h: h.strength * u.component_analysis(),
@@ -268,6 +374,50 @@ STATED: dict[str, Stated] = {
     ),
     "prior_l1": Stated(lambda h: u.prior_l1(h.strength, h.share), _prior_l1),
     "l0": Stated(lambda h: u.l0(h.strength), lambda h, d, v: h.strength * np.sum(v.theta != 0)),
+    "minimax_concave": Stated(lambda h: u.minimax_concave(h.strength, h.on), _concave),
+    "slope": Stated(lambda h: u.slope(h.strength, h.share), _sorted),
+    "group_lasso": Stated(
+        lambda h: _codes(h, u.group_lasso(h.strength, _by_name(h))), _norms
+    ),
+    "sparse_group": Stated(
+        lambda h: _codes(h, u.sparse_group(0.7, h.strength, _by_name(h))), partial(_norms, l1=0.7)
+    ),
+    "l1_linf": Stated(
+        lambda h: u.l1_linf(h.strength),
+        lambda h, d, v: h.strength * np.sum(np.abs(v.theta).max(axis=1)),
+    ),
+    "graph_laplacian": Stated(
+        lambda h: u.graph_laplacian(h.strength, _chain(h.network.shape[1])),
+        partial(_linked, axis=1),
+    ),
+    "graph_laplacian over regulators": Stated(
+        lambda h: u.graph_laplacian(h.strength, _chain(len(h.network)), "regulators"),
+        partial(_linked, axis=0),
+    ),
+    "pull": Stated(
+        lambda h: u.pull(h.strength, _named(h)),
+        lambda h, d, v: h.strength * np.sum((v.theta - _given(h, d)) ** 2),
+    ),
+    "pull, absolute": Stated(
+        lambda h: u.pull(h.strength, _named(h), absolute=True),
+        lambda h, d, v: h.strength * np.sum(np.abs(v.theta - _given(h, d))),
+    ),
+    "squared_hinge": Stated(
+        lambda h: u.squared_hinge(h.strength, h.share),
+        lambda h, d, v: h.strength * _wrong_sides(h, d, v),
+    ),
+    "adaptive_l1": Stated(
+        lambda h: u.adaptive_l1(h.strength, _named(h), 2.0, h.off),
+        lambda h, d, v: h.strength * np.sum(np.abs(v.theta) / (np.abs(_given(h, d)) + h.off) ** 2),
+    ),
+    "prior_elastic_net": Stated(
+        lambda h: u.prior_elastic_net(h.strength, h.share, "log", floor=0.05, contrary=h.on),
+        _priced,
+    ),
+    "nuclear": Stated(
+        lambda h: u.nuclear(h.strength),
+        lambda h, d, v: h.strength * np.linalg.norm(v.theta, "nuc"),
+    ),
     "laplacian": Stated(lambda h: u.laplacian(h.strength, h.threshold), _kin),
     "laplacian without signs": Stated(
         lambda h: u.laplacian(h.strength, h.threshold, signed=False), partial(_kin, signed=False)
@@ -292,6 +442,24 @@ STATED: dict[str, Stated] = {
         lambda h: u.box(-h.delta, h.strength),
         lambda h, d, v: _outside(h, d, v, -h.delta, h.strength),
     ),
+    "simplex": Stated(
+        lambda h: u.simplex(h.on),
+        lambda h, d, v: max(np.max(-v.theta), np.max(np.abs(v.theta.sum(axis=0) - h.on)), 0),
+    ),
+    "cardinality": Stated(
+        lambda h: u.cardinality(2),
+        lambda h, d, v: max(np.max(np.count_nonzero(v.theta, axis=0)) - 2, 0),
+    ),
+    "rank": Stated(
+        lambda h: u.rank(2), lambda h, d, v: np.linalg.svd(v.theta)[1][2:].max(initial=0)
+    ),
+    "linear_equality": Stated(
+        lambda h: u.linear_equality(Along(h.network.T, ("equations", "regulators")), h.on),
+        lambda h, d, v: np.max(
+            np.abs(h.network.T @ v.theta - h.on)
+            / np.linalg.norm(h.network, axis=0)[:, None]
+        ),
+    ),
     "budget": Stated(lambda h: u.budget(5), lambda h, d, v: _over(h, d, v, 5, 0, "all")),
     "budget on the prior": Stated(
         lambda h: u.budget(1, 0.3, "prior"), lambda h, d, v: _over(h, d, v, 1, 0.3, "prior")
@@ -310,6 +478,13 @@ LAYERED: dict[str, Stated] = {
         lambda h: u.support("layer0"),
         lambda h, d, v: _outside(h, d, v, *_only(d.layers["layer0"] > 0)),
     ),
+    "prior_elastic_net of a layer": Stated(
+        lambda h: u.prior_elastic_net(
+            h.strength, mapping="logistic", slopes={"layer0": h.on}, offset=h.off
+        ),
+        lambda h, d, v: h.strength
+        * np.sum(np.abs(v.theta) / (1 + np.exp(h.on * d.layers["layer0"] - h.off))),
+    ),
     "collaborative": Stated(
         lambda h: collaborative(EVIDENCE, h.strength, h.on, h.off), _filtered
     ),
@@ -321,6 +496,11 @@ LAYERED: dict[str, Stated] = {
         partial(_filtered, kept=2, released=True),
     ),
 }  # fmt: skip
+# Those of counts: small regulators, or exponentials leave all bounds.
+COUNTED: dict[str, Stated] = {
+    "poisson": Stated(lambda h: u.poisson(), _poisson),
+    "negative_binomial": Stated(lambda h: u.negative_binomial(h.share), _negative_binomial),
+}  # fmt: skip
 
 # Those of genes by genes, on networks whose regulators are their targets.
 SQUARE: dict[str, Stated] = {
@@ -331,6 +511,14 @@ SQUARE: dict[str, Stated] = {
 
 
 # ------------------------------------------------------------------ data, points, hyperparameters
+
+
+def _counted_data(d: Names, at: list[Blocks]) -> tuple[Names, list[Blocks]]:
+    """Return counts in place of expression, and points at which their means are moderate."""
+    reach = 1 + max(np.abs(d.x).max() * np.abs(v.theta).sum(axis=0).max() for v in at)
+    few = [v.replace(intercept=np.clip(v.intercept, -3, 3)) for v in at]
+    y = np.rint(np.minimum(np.abs(d.y), 40))
+    return Names(**vars(d) | {"x": 2 * d.x / reach, "y": y}), few
 
 
 def _data(instance: Instance, layers: int) -> Names:
@@ -362,6 +550,7 @@ def _hyper(instance: Instance) -> Names:
         off=rng.uniform(0.05, 0.5),
         delta=float(rng.choice([0.3, 2.0])) * instance.scale,
         threshold=rng.uniform(0.2, 0.8),
+        network=rng.normal(size=(instance.regulators, instance.targets)),
     )
 
 
@@ -418,13 +607,18 @@ def _shaped(shape: str, instance: Instance, d: Names, at: list[Blocks], layered:
         np.ones(d.weight.shape, bool),
         d.layers if layered else {},
     ).map(lambda v: longer(flat(v)))
+    place = {}
+    if shape != "network":  # padding has the empty place of arrays
+        q = len(d.weight)
+        regulators = np.r_[np.arange(q), np.full(pad, q)].astype(np.int32)
+        place = {"regulators": regulators, "target": np.zeros((), np.int32)}
     if shape == "moments":
         m = instance.moments(0)
         assert m.moments is not None
         own = {name: longer(getattr(m.moments, name)) for name in ("cross", "mean_x")}
-        view = View(replace(m.moments, gram=np.pad(m.moments.gram, (0, pad)), **own))
+        view = View(replace(m.moments, gram=np.pad(m.moments.gram, (0, pad)), **own), **place)
     else:
-        view = View(None, longer(d.x, 1), flat(d.y), d.w)
+        view = View(None, longer(d.x, 1), flat(d.y), d.w, **place)
     ends = {"theta": 0, "log_variance": 0, "A": 0, "V": 1}
     stacked = jax.tree.map(lambda *v: np.stack(v), *at)
     made = {b: v if shape == "network" else v[..., 0] for b, v in stacked.items()}
@@ -474,8 +668,11 @@ def _readings(term: Any, view: View, prior: PriorView) -> dict[str, Callable[[Bl
         out["allows"] = lambda v: jnp.max(jnp.where(allowed, 0, jnp.abs(v.theta)))
     if term.budget is not None:
         mask, most = term.budget(prior)
-        out["budget"] = lambda v: jnp.maximum(
-            jnp.sum((mask & (v.theta != 0)).astype(v.theta.dtype)) - most, 0
+        along = 0 if jnp.ndim(most) else None  # of each target, or of the network
+        out["budget"] = lambda v: jnp.max(
+            jnp.maximum(
+                jnp.sum((mask & (v.theta != 0)).astype(v.theta.dtype), axis=along) - most, 0
+            )
         )
     return out
 
@@ -485,7 +682,7 @@ def _offered(terms, at, view, prior):
     """Read every term at all points; prices, squares and bounds at the first."""
     first, second = (jax.tree.map(lambda v, k=k: v[k], at) for k in (0, 1))
     out = []
-    for term in terms:
+    for term in local(terms, view):
         ready = term.prepare(view, prior)
         found = {k: jax.vmap(f)(at) for k, f in _readings(ready, view, prior).items()}
         if ready.price is not None:
@@ -525,11 +722,15 @@ def _valued(
     """Compare every term on every shape; ``wrong`` holds formulas with a slip."""
     d, h, at = _data(instance, layers), _hyper(instance), _blocks(instance, point)
     out: list[Finding] = []
-    for shape, stated in (*((shape, STATED) for shape in SHAPES), ("network", LAYERED)):
+    every = (*((shape, STATED) for shape in SHAPES), ("network", LAYERED))
+    for shape, stated in (*every, ("network", COUNTED), ("target", COUNTED)):
         terms = _asked(stated, h, shape)
-        own, seen = (d, at) if shape == "network" else _cut(d, at)
+        own, seen = _counted_data(d, at) if stated is COUNTED else (d, at)
+        own, seen = (own, seen) if shape == "network" else _cut(own, seen)
         shaped = _shaped(shape, instance, own, seen, stated is LAYERED)
-        got = jax.tree.map(np.asarray, _offered(tuple(terms.values()), *shaped))
+        ends = (PAD, 0) if shape == "network" else (1, 1)
+        placed = _laid(tuple(terms.values()), h, *ends)
+        got = jax.tree.map(np.asarray, _offered(placed, *shaped))
         for name, found in zip(terms, got, strict=True):
             if "U" in terms[name].blocks and stated is LAYERED and not _trusted(h, d):
                 continue  # refused: no prior edge is trusted more than a missing one
@@ -542,6 +743,13 @@ def _valued(
         formula = partial(wrong.get(name, SQUARE[name].formula), h, own)
         out += _one(name, found, formula, seen, terms[name])
     return out
+
+
+def _laid(terms: Any, h: Names, regulators: int, targets: int) -> Any:
+    """Terms with so many more places in their arrays."""
+    q, p = h.network.shape
+    sizes = {"regulators": q + regulators, "targets": p + targets}
+    return laid(terms, sizes, None, 0, "float64")
 
 
 def _trusted(h: Names, d: Names) -> bool:
@@ -623,6 +831,14 @@ def _values_claim() -> Claim:
                 "a penalty on pairs that both directions name": {
                     "pair_l1": partial(_pairs, join=np.minimum)
                 },
+                "norms of groups without the roots of their sizes": {
+                    "group_lasso": partial(_norms, rooted=False)
+                },
+                "the largest coefficient the cheapest": {"slope": partial(_sorted, largest=False)},
+                "neighbours of opposite sign pulled together": {
+                    "graph_laplacian": partial(_linked, axis=1, signed=False)
+                },
+                "Poisson counts in place of the negative binomial": {"negative_binomial": _poisson},
                 "targets of opposite expression pulled together": {
                     "laplacian": partial(_kin, signed=False)
                 },
@@ -663,6 +879,18 @@ PIECES = {
     "gaussian_prior": Piece(
         lambda h: u.gaussian_prior(h.on, h.off), lambda h, d: {"q": 0.5 / _widths(h, d)}
     ),
+    "adaptive_l1": Piece(
+        lambda h: u.adaptive_l1(h.strength, _named(h), 1.0, h.on),
+        lambda h, d: {"c": h.strength / (np.abs(h.network) + h.on)},
+    ),
+    "prior_elastic_net": Piece(
+        lambda h: u.prior_elastic_net(h.strength, h.share, "log", floor=0.05),
+        lambda h, d: {"c": h.strength * _log_share(d), "q": h.share * _log_share(d)},
+    ),
+    "cardinality": Piece(
+        lambda h: u.cardinality(2),
+        lambda h, d: {"spent": [(f"target {k}", 2) for k in range(d.y.shape[1])]},
+    ),
     "l0": Piece(lambda h: u.l0(h.strength), lambda h, d: {"price": h.strength}),
     "sign": Piece(lambda h: u.sign(), lambda h, d: _bounds(_signs(d))),
     "nonnegative": Piece(lambda h: u.nonnegative(), lambda h, d: _bounds((0.0, np.inf))),
@@ -690,6 +918,7 @@ JOINS = (
     ("prior_l1", "gaussian_prior", "sign"),
     ("l1", "sign and box"),
     ("l0", "l1", "ridge", "box"),
+    ("adaptive_l1", "ridge", "cardinality", "sign"),
     ("nonnegative", "box"),
     ("support", "sign"),
     ("budget on the prior", "budget of new edges", "box"),
@@ -752,6 +981,7 @@ def _nearest(
     step = float(0.5 * point.size ** rng.choice([0, 1, 2]) / np.sqrt(instance.strength))
     steps = step * rng.uniform(0.3, 2, v.shape)
     joins = tuple(tuple(PIECES[name].term(h) for name in names) for names in JOINS)
+    joins = local(_laid(joins, h, PAD, 0), View())
     view = _shaped("network", instance, d, [Blocks(theta=w) for w in (v, steps)], False)
     padded, _, prior = view
     lengths = np.where(prior.valid, padded.theta[1], step)
@@ -793,6 +1023,11 @@ def _prox_claim() -> Claim:
                     "gaussian_prior": lambda h, d: {"q": 1 / _widths(h, d)}
                 },
                 "an absolute value in place of a price": {"l0": lambda h, d: {"c": h.strength}},
+                "one more regulator a target": {
+                    "cardinality": lambda h, d: {
+                        "spent": [(f"target {k}", 3) for k in range(d.y.shape[1])]
+                    }
+                },
                 "signs not asked for": {"sign and box": lambda h, d: _bounds((-h.on, h.off))},
                 "one edge more than the budget has": {
                     "budget": lambda h, d: {"spent": [("all", 5)]}
