@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
     [
         ["netrex_cf.py", "--size", "tiny"],
         ["l1_path.py", "--size", "tiny", "--share", "1"],
+        ["known_targets.py"],
         ["run.py", "--case", "B", "--quick", "--repeats", "1"],
     ],
     ids=lambda c: c[0],

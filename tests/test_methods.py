@@ -72,6 +72,15 @@ DEFAULTS = {
         count=60,
         length=1e-5,
     ),
+    "known_targets": dict(
+        together=None,
+        strength=(0.1, 0.3, 1.0, 3.0),
+        width=1.0,
+        even=(0.0, 0.5),
+        trust=None,
+        layer=None,
+        graded=False,
+    ),
     "linear_gaussian": dict(
         noise_variance=None, on=1.0, off=0.01, mask="soft", form="variational", draws=0
     ),

@@ -61,6 +61,7 @@ from unigrn.losses import (
     prior_squares,
     quantile,
 )
+from unigrn.neighbours import alike, known_edges
 from unigrn.regularizers import (
     L1,
     Ridge,
@@ -401,6 +402,28 @@ def of_laplacian(theta, rows, prior, blocks, strength, threshold, signed=True):
         if abs(w) > threshold:
             total += abs(w) * np.sum((theta[:, g] - same * theta[:, h]) ** 2)
     return strength * total
+
+
+@definition
+def of_known(theta, rows, prior, blocks, layer=None, graded=False):
+    weight = prior.weight if layer is None else prior.layers[layer]
+    known = np.where(prior.valid, weight if graded else weight > 0, 0)
+    apart = np.where(prior.valid, theta - known, 0) ** 2
+    return np.sum(apart[:, known.any(axis=0)]) if theta.ndim == 2 else known.any() * apart.sum()
+
+
+@definition
+def of_alike(theta, rows, prior, blocks, strength, width, even=0.0):
+    y = rows.y - rows.weight @ rows.y / rows.weight.sum()
+    y = y * np.sqrt(rows.weight)[:, None]
+    u, s, v = np.linalg.svd(y / np.linalg.norm(y, axis=0), full_matrices=False)
+    y = (s ** (1 - even))[:, None] * v
+    y = y / np.linalg.norm(y, axis=0)
+    apart = 1 - y.T @ y
+    middle = np.median(apart[np.triu_indices(len(apart), 1)])
+    near = (1 - 1e-4) * np.exp(-apart / (width * middle))
+    np.fill_diagonal(near, 1)
+    return strength * np.trace(theta @ np.linalg.inv(near) @ theta.T)
 
 
 @definition
@@ -894,6 +917,11 @@ CASES = (
         of_equality,
         bounds=anything,
     ),
+    Case("known edges", known_edges(), of_known(), BOTH, BOTH),
+    Case("known edges, graded", known_edges(layer="atac", graded=True), of_known("atac", True)),
+    Case("2 known edges", 2.0 * known_edges(), times(2.0, of_known())),
+    Case("alike", alike(0.7, 2.0), of_alike(0.7, 2.0)),
+    Case("2 alike, evened", 2.0 * alike(0.7, 2.0, 0.5), times(2.0, of_alike(0.7, 2.0, 0.5))),
     constraint_case("support", support(), on_support),
     constraint_case("support, layer", support("atac"), on_layer),
     constraint_case("no_self", no_self(), off_self),

@@ -66,7 +66,7 @@ class KnownEdges(Loss):
         """Residuals theta - P, weighted by target."""
         values = self._values(prior)
         unit = jnp.eye(values.shape[0], dtype=values.dtype)
-        return Squares(unit, values, jnp.where(prior.valid, self._counted(prior)[None], 0))
+        return Squares(unit, values, jnp.where(prior.valid, self._counted(prior)[None, :], 0))
 
     def lipschitz(self, data: View, prior: PriorView) -> Array:
         """Return 2."""
@@ -138,9 +138,9 @@ class Alike(Regularizer):
         kept = value > 1e3 * jnp.finfo(y.dtype).eps * jnp.max(value, initial=0)
         safe = jnp.where(kept, value, 1)
         power = (0 if wide else 1) - even
-        profiles = (turn * jnp.where(kept, safe ** (power / 2), 0)).T
+        profiles = (turn * jnp.where(kept, safe ** (power / 2), 0)[None, :]).T
         profiles, lost = _unit(profiles @ unit if wide else profiles, jnp.ones_like(unit[0]))
-        return jnp.where(flat, 0, profiles), flat | lost
+        return jnp.where(flat[None, :], 0, profiles), flat | lost
 
     def kernel(self, data: View, prior: PriorView, rows: Any = None, kind: Any = 0) -> Kernel:
         """Return K for one pair of width and even, some of its rows or all."""
@@ -187,7 +187,8 @@ def _unit(values: Array, square: Array) -> tuple[Array, Array]:
     """Give columns length 1, or 0 where rounding of ``square`` is all they are, and say which."""
     length = jnp.sqrt(jnp.sum(values**2, axis=0))
     flat = length <= 1e3 * jnp.finfo(values.dtype).eps * jnp.sqrt(square)
-    return jnp.where(flat, 0, values / jnp.where(flat, 1, length)), flat
+    safe = jnp.where(flat, 1, length)
+    return jnp.where(flat[None, :], 0, values / safe[None, :]), flat
 
 
 def alike(strength: Any = 0.1, width: Any = 1.0, even: Any = 0.0) -> Alike:

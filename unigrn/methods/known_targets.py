@@ -137,7 +137,11 @@ class Evidence:
         odds = logistic(features, (values > 0).astype(values.dtype), shown)
         if self.trust is not None:
             total = jnp.sum((params.part >= 0).astype(known.dtype))
-            odds = odds - jnp.log((known + 1) / (total + 2)) + self.trust * (values > 0)
+            odds = (
+                odds
+                - jnp.log((known + 1) / (total + 2))
+                + self.trust * (values > 0).astype(odds.dtype)
+            )
         columns = {
             "score": jax.nn.sigmoid(odds),
             "regulon": regulon,
@@ -168,7 +172,7 @@ def drop_one(edges: Array, y: Array, count: Array) -> Array:
     activity = jnp.linalg.solve(edges @ edges.T + unit, edges @ y.T)
     inverse = jnp.linalg.inv(activity @ activity.T + 0.01 * count * unit)
     b = inverse @ (activity @ y)
-    rest = jnp.sum((y - activity.T @ b) ** 2, axis=0)
+    rest = jnp.sum((y - activity.T @ b) ** 2, axis=0, keepdims=True)
     drop = b**2 / jnp.diagonal(inverse)[:, None]
     return drop / jnp.maximum(rest + drop, jnp.finfo(y.dtype).tiny)
 
@@ -198,7 +202,7 @@ def likelihood(correlation: Array, real: Array) -> Array:
     size = jnp.where(real, jnp.abs(correlation), 0)
 
     def z(axis):
-        count = jnp.maximum(jnp.sum(real, axis=axis, keepdims=True), 1)
+        count = jnp.maximum(jnp.sum(real.astype(size.dtype), axis=axis, keepdims=True), 1)
         mean = jnp.sum(size, axis=axis, keepdims=True) / count
         apart = jnp.where(real, size - mean, 0)
         spread = jnp.sqrt(jnp.sum(apart**2, axis=axis, keepdims=True) / count)
@@ -215,8 +219,9 @@ def logistic(features: Array, edges: Array, shown: Array, ridge: float = 1.0) ->
     """
     on = shown.astype(features.dtype)
     count = jnp.maximum(jnp.sum(on), 1)
-    mean = jnp.sum(features * on, axis=(1, 2), keepdims=True) / count
-    spread = jnp.sqrt(jnp.sum((features - mean) ** 2 * on, axis=(1, 2), keepdims=True) / count)
+    over = on[None, :, :]
+    mean = jnp.sum(features * over, axis=(1, 2), keepdims=True) / count
+    spread = jnp.sqrt(jnp.sum((features - mean) ** 2 * over, axis=(1, 2), keepdims=True) / count)
     design = (features - mean) / jnp.where(spread > 0, spread, 1)
     design = jnp.concatenate([design, jnp.ones_like(design[:1])])
     penalty = jnp.full(len(design), ridge, design.dtype).at[-1].set(1e-6)
@@ -224,7 +229,7 @@ def logistic(features: Array, edges: Array, shown: Array, ridge: float = 1.0) ->
     def step(_, b):
         share = jax.nn.sigmoid(jnp.einsum("k,kqp->qp", b, design))
         slope = jnp.einsum("kqp,qp->k", design, (edges - share) * on) - penalty * b
-        bend = jnp.einsum("kqp,lqp->kl", design * (share * (1 - share) * on), design)
+        bend = jnp.einsum("kqp,lqp->kl", design * (share * (1 - share) * on)[None], design)
         move = jnp.linalg.solve(bend + jnp.diag(penalty), slope)
         return b + move * jnp.minimum(1, 3 / jnp.maximum(jnp.max(jnp.abs(move)), 1e-30))
 

@@ -90,12 +90,14 @@ def system(
     lower = jnp.linalg.cholesky(jnp.where(both, kernel, 0) + jnp.diag(own))
     inverse = solve_triangular(lower, jnp.eye(len(own), dtype=kernel.dtype), lower=True)
     inverse = inverse.T @ inverse
-    dual = jnp.where(real[None], values, 0) @ inverse
+    dual = jnp.where(real[None, :], values, 0) @ inverse
 
     def without(place):
         there = place >= 0
         block = inverse[place][:, place]
-        block = jnp.where(there[:, None] & there[None, :], block, jnp.eye(len(place)))
+        block = jnp.where(
+            there[:, None] & there[None, :], block, jnp.eye(len(place), dtype=block.dtype)
+        )
         turned = jnp.linalg.solve(block, jnp.where(there[:, None], dual.T[place], 0))
         return values.T[place] - turned
 
@@ -108,12 +110,12 @@ def system(
 @jax.jit
 def precision(scores: Array, values: Array, weight: Array) -> Array:
     """Average precision of scores, with the known edges of observed targets as positives."""
-    score = jnp.where(weight[None] > 0, scores, -jnp.inf).reshape(-1)
+    score = jnp.where(weight[None, :] > 0, scores, -jnp.inf).reshape(-1)
     order = jnp.argsort(-score)
-    hit = (jnp.where(weight[None] > 0, values, 0) > 0).reshape(-1)[order]
+    hit = (jnp.where(weight[None, :] > 0, values, 0) > 0).reshape(-1)[order]
     hits = jnp.cumsum(hit)
-    share = hits / (1 + jnp.arange(hit.size))
-    return jnp.sum(jnp.where(hit, share, 0)) / jnp.maximum(hits[-1], 1)
+    share = hits.astype(scores.dtype) / jnp.arange(1, hit.size + 1, dtype=scores.dtype)
+    return jnp.sum(jnp.where(hit, share, 0)) / jnp.maximum(hits[-1], 1).astype(scores.dtype)
 
 
 @jax.jit
@@ -127,8 +129,9 @@ def finish(
     theta = dual @ near
     weight = jnp.where(place < theta.shape[1], seen.weight[place], 0)
     values = seen.values[:, place]
-    apart = jnp.where(weight > 0, weight * (theta[:, place] - values) + strength * dual, 0)
-    size = jnp.max(jnp.abs(weight * values), initial=0)
+    weighted = weight[None, :] * (theta[:, place] - values) + strength * dual
+    apart = jnp.where(weight[None, :] > 0, weighted, 0)
+    size = jnp.max(jnp.abs(weight[None, :] * values), initial=0)
     residual = jnp.max(jnp.abs(apart), initial=0) / jnp.where(size > 0, size, 1)
     fit = jnp.sum(weight * jnp.sum((theta[:, place] - values) ** 2, axis=0))
     value = fit + strength * jnp.sum(dual * (dual @ columns))

@@ -110,6 +110,45 @@ def price(case: Case) -> str:
     return ""
 
 
+def observed(case: Case) -> str:
+    """Check that the term is the squares of theta beside the observed columns."""
+    _claims(case, "observed")
+    found, theta = case.offer("observed"), _theta(case)
+    if (found.weight < 0).any():
+        raise Fault(
+            f"observed of {case.name} has the weight {found.weight.min():.6g}: they are >= 0"
+        )
+    apart = np.sum((theta - found.values[:, None]) ** 2, axis=2)
+    want = sum_all(found.weight[:, None] * apart)
+    agree(
+        case,
+        want,
+        case.values,
+        "observed of {term} says that the squares are {b} where the term is {a}",
+    )
+    return ""
+
+
+def kernel(case: Case) -> str:
+    """Check that the term is strength tr(theta K^-1 theta'), and K positive definite."""
+    _claims(case, "kernel")
+    found, theta = case.offer("kernel"), _theta(case)
+    if found.strengths.shape[-1] != 1 or found.settings.shape[-2] != 1:
+        raise Skip("is a choice among several kernels, no number")
+    least = np.linalg.eigvalsh(found.matrix)
+    if (least <= 0).any():
+        raise Fault(f"the kernel of {case.name} has the eigenvalue {least.min():.6g}: needed > 0")
+    half = np.linalg.solve(found.matrix[:, None], np.swapaxes(theta, -1, -2))
+    want = found.strengths * sum_all(np.swapaxes(theta, -1, -2) * half)
+    agree(
+        case,
+        want,
+        case.values,
+        "kernel of {term} says strength tr(theta K^-1 theta') = {b} where the term is {a}",
+    )
+    return ""
+
+
 def interval(case: Case) -> str:
     """Check that the constraint is lower <= theta <= upper."""
     _claims(case, "interval")
@@ -449,6 +488,8 @@ CHECKS = (
     quadratic,
     absolute,
     price,
+    observed,
+    kernel,
     interval,
     allows,
     budget,
