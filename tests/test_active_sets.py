@@ -71,10 +71,12 @@ def test_every_penalty_of_a_path_is_solved_exactly(kind):
     found = solve(spec, x, y)
     assert found.plan.solver.name == NAME
     assert set(found.status.ravel()) <= {Status.CONVERGED, Status.CONSTANT_TARGET}
-    for value in values:
+    edges = []
+    for value in np.sort(values):
         theta = found.statistics[f"weight[{value:g}]"].reshape(TARGETS, REGULATORS).T
         assert off(x, y, theta, value) < 1e-8, value
-    assert (theta != 0).sum() > 0 or value > values.min()
+        edges.append(int((theta != 0).sum()))
+    assert edges[0] > 10 and edges[-1] <= 1  # at the largest slope itself rounding decides
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,9 @@ def fits(solver, shape, inner, wants, terms, source, members: Members, options) 
             params=params,
         )
     numbers = {"objective": fit.value, "residual": fit.residual}
+    whole = isinstance(source, Moments) and set(params) == {"theta"}
     for name, held in wants:
-        if isinstance(source, Moments) and Slots(shape, terms).loss.quadratic is not None:
+        if whole and Slots(shape, terms).loss.quadratic is not None:
             numbers[name] = batching.losses(shape, terms, source, members, params.theta, held)
             continue
         numbers[name] = look(
