@@ -68,6 +68,8 @@ _HOME = {
     "collaborative_sketch": "filtering",
     "gaussian_prior": "regularizers",
     "kl_gaussian": "regularizers",
+    "acyclic": "cycles",
+    "acyclicity": "cycles",
     "gaussian_graph": "precision",
     "pair_l1": "precision",
     "positive_definite": "precision",
