@@ -20,7 +20,7 @@ LEVELS = [
     ["kernels", "names"],
     ["joint"],
     ["terms"],
-    ["losses", "regularizers", "filtering", "neighbours", "constraints", "precision"],
+    ["losses", "regularizers", "filtering", "neighbours", "constraints", "precision", "cycles"],
     ["data", "prior", "bootstrap", "rates"],
     ["moments", "replicates", "stages"],
     ["spec", "binding", "columns"],

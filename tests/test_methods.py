@@ -62,6 +62,7 @@ DEFAULTS = {
         absolute=None,
         scale="range",
     ),
+    "dagma": dict(strength=0.05, bias=0.5, mask=False, scale="standard"),
     "graphical_lasso": dict(strength=0.1, bias=0.5),
     # the program: lam = .035, gamma = .335, 60 steps of length 1e-5
     "otter": dict(

@@ -14,6 +14,8 @@ from unigrn import (
     Prior,
     Spec,
     Sweeps,
+    acyclic,
+    acyclicity,
     gaussian_graph,
     l1,
     least_squares,
@@ -258,11 +260,11 @@ def test_released_otter_says_that_it_ended_by_its_own_number_of_steps():
     assert not fewer.converged.any()
 
 
-def test_a_flat_prior_with_shrinkage_is_not_called_converged_at_0():
+def test_a_network_that_shrinks_to_0_is_not_called_converged():
     _, prior = motifs()
-    spec = get("otter").function(prior, steps="stationary")  # the identity divided by 3
+    spec = get("otter").function(prior, shrinkage=1.0, steps="stationary")
     found = unigrn.fit(spec, data_of(expression()), targets=TARGETS)
-    assert np.abs(found.theta).max() < 1e-6 or found.converged.all()
+    assert np.abs(found.theta).max() < 1e-3 and not found.converged.any()
 
 
 @pytest.mark.parametrize(
@@ -289,3 +291,130 @@ def test_steps_of_adam_are_declared_alone():
         unigrn.plan(spec.replace(regularizer=l1(0.1)), data_of(expression()), targets=TARGETS)
     assert "declared steps of Adam" in unigrn.plan(spec, data_of(expression())).explain()
     assert "corrections 1 late" in str(spec.sweeps.steps[0])
+
+
+# ------------------------------------------------------------------ acyclic networks
+
+
+def cascade(genes=8, cells=400, seed=0):
+    """Expression of a random cascade whose genes stand in no order, and its edges."""
+    rng = np.random.default_rng(seed)
+    edges = np.triu(rng.uniform(0.6, 1.4, (genes, genes)) * (rng.random((genes, genes)) < 0.3), 1)
+    place = rng.permutation(genes)
+    edges = edges[np.ix_(place, place)] * rng.choice([-1, 1], (genes, genes))
+    return edges, rng.normal(size=(cells, genes)) @ np.linalg.inv(np.eye(genes) - edges)
+
+
+def reach(edges):
+    """Which genes a path of edges leads to."""
+    out = edges != 0
+    for _ in range(len(edges)):
+        out = out | ((out.astype(int) @ out.astype(int)) > 0)
+    return out
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_cascade_is_found_and_certified(seed):
+    edges, values = cascade(seed=seed)
+    found = unigrn.fit(get("dagma").function(None, 0.05, scale=None), data_of(values))
+    theta = found.theta[0]
+    assert found.converged.all() and "central path" in found.plan.solver.name
+    assert not np.diagonal(reach(theta)).any()
+    h = -np.linalg.slogdet(np.eye(8) - theta**2)[1]
+    assert abs(h) <= 1e-8
+    assert ((np.abs(theta) > 0.3) == (edges != 0)).all()
+    # Where no path leads back, the conditions of the lasso hold.
+    x = values - values.mean(axis=0)
+    slope = x.T @ (x @ theta - x) / len(x)
+    on = np.abs(slope + 0.05 * np.sign(theta))
+    miss = np.where(theta != 0, on, np.maximum(np.abs(slope) - 0.05, 0))
+    may = ~reach(theta).T & ~np.eye(8, dtype=bool)
+    assert miss[may].max() < 1e-7
+
+
+def test_a_mask_and_a_prior_are_kept():
+    edges, values = cascade()
+    i, j = np.nonzero(edges)
+    some = pd.DataFrame({"source": [GENES[k] for k in i], "target": [GENES[k] for k in j]})
+    prior = Prior.from_edges(some.iloc[:-1])
+    found = unigrn.fit(
+        get("dagma").function(prior, 0.02, mask=True), data_of(values), regulators=GENES[:8]
+    )
+    assert found.converged.all()
+    assert not found.theta[0][(edges == 0)].any() and not found.theta[0][i[-1], j[-1]]
+    cyclic = Prior.from_edges(
+        pd.concat([some, some.rename(columns={"source": "target", "target": "source"})])
+    )
+    both = unigrn.fit(
+        get("dagma").function(cyclic, 0.02, mask=True), data_of(values), regulators=GENES[:8]
+    )
+    assert both.converged.all() and not np.diagonal(reach(both.theta[0])).any()
+
+
+def test_acyclicity_as_a_penalty_makes_cycles_weak():
+    _, values = cascade()
+    data = data_of(values)
+    loss = 0.5 * least_squares(mean=True)
+    still = []
+    for strength in (0.0, 1.0, 100.0):
+        spec = Spec(loss, l1(0.05) + acyclicity(strength, "trace"), no_self(), scale="standard")
+        found = unigrn.fit(spec, data)
+        theta = found.theta[0]
+        still.append(np.trace(np.linalg.matrix_power(np.abs(theta), 2)))
+    assert still[0] > still[1] > still[2] and still[2] < 0.5 * still[0]
+
+
+@pytest.mark.parametrize("form", ["log det", "trace"])
+def test_the_measures_of_cycles_are_their_formulas(form):
+    rng = np.random.default_rng(3)
+    theta = 0.3 * rng.normal(size=(5, 5))
+    term = acyclicity(0.7, form, 1.3)
+    yes = np.ones((5, 5), bool)
+    prior = PriorView(yes, yes * 1.0, yes * 1, np.eye(5, dtype=bool), yes)
+    got = float(term(Blocks(theta=theta), View(), prior))
+    squares = theta**2
+    if form == "trace":
+        want, power = 0.0, np.eye(5)
+        for k in range(1, 30):
+            power = power @ squares / k
+            want += np.trace(power)
+    else:
+        want = 5 * np.log(1.3) - np.log(np.linalg.det(1.3 * np.eye(5) - squares))
+        assert np.isnan(float(term(Blocks(theta=9 * theta), View(), prior)))
+    assert got == pytest.approx(0.7 * want, rel=1e-4)
+    upper = np.triu(9 * theta, 1)
+    assert abs(float(term(Blocks(theta=upper), View(), prior))) < 1e-3
+
+
+def test_the_distance_from_acyclic_networks_is_the_strongest_cycle():
+    theta = np.zeros((4, 4))
+    theta[0, 1], theta[1, 2], theta[2, 0], theta[2, 3] = 3, -0.5, 2, 9
+    value = lambda t: float(acyclic()(Blocks(theta=t), View(), None))  # noqa: E731
+    assert value(theta) == 0.5
+    theta[1, 0] = 1.0
+    assert value(theta) == 1.0
+    assert value(np.triu(np.ones((4, 4)), 1)) == 0 and value(np.eye(4)) == 1
+
+
+@pytest.mark.parametrize(
+    "change, lacks",
+    [
+        ({"loss": unigrn.huber()}, "acyclic networks of a quadratic loss"),
+        ({"loss": unigrn.gaussian()}, "acyclic networks of a quadratic loss"),
+        ({"constraint": acyclic() + unigrn.budget(3)}, "not that of acyclic networks"),
+    ],
+)
+def test_other_acyclic_problems_are_refused(change, lacks):
+    spec = get("dagma").function(None).replace(**change)
+    with pytest.raises(PlanError) as refusal:
+        unigrn.plan(spec, data_of(expression()))
+    ladder = refusal.value.ladder["central path to an acyclic network"]
+    assert any(lacks in line for line in ladder)
+
+
+def test_acyclic_terms_pass_the_checks():
+    assert check_spec(get("dagma").function(some_prior()), examples=6)
+    soft = Spec(0.5 * least_squares(mean=True), acyclicity(0.1, "trace"), no_self())
+    assert check_spec(soft, examples=6)
+    with pytest.raises(ValueError, match="no prior"):
+        get("dagma").function(None, mask=True)

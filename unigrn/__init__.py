@@ -91,6 +91,8 @@ _HOME = {
     "alike": "neighbours",
     "gaussian_prior": "regularizers",
     "kl_gaussian": "regularizers",
+    "acyclic": "cycles",
+    "acyclicity": "cycles",
     "gaussian_graph": "precision",
     "pair_l1": "precision",
     "positive_definite": "precision",

@@ -34,16 +34,19 @@ from unigrn.requirements import (
     couples_groups,
     draws_noise,
     each,
+    free_prox,
     has_evidence,
     lines_and_bounds,
     plain_reading,
     sweeps_help,
     swept,
+    without_cycles,
 )
 from unigrn.solvers import (
     across,
     active_sets,
     adam,
+    central_path,
     closed_form,
     evidence,
     gradient,
@@ -211,6 +214,22 @@ LADDER = (
             *ALL_CELLS,
         ),
         double=True,
+    ),
+    # A log det that is infinite at cycles leads to an order of the genes, a convex problem.
+    Solver(
+        "central path to an acyclic network",
+        "network",
+        central_path.solve,
+        (
+            ALONE,
+            ONLY_THETA,
+            Requirement("acyclic networks of a quadratic loss", without_cycles),
+            Requirement("penalties have a joint prox", free_prox),
+            STARTED,
+            *NETWORK,
+            *ALL_CELLS,
+        ),
+        double=True,  # cycles that are left are small
     ),
     # So many steps of Adam as a method declares, whether they end near a minimum or not.
     Solver(

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import jax
+import jax.numpy as jnp
+
 from unigrn.probes import Profile
 from unigrn.replicates import Over
 from unigrn.solvers import optimality, palm
 from unigrn.solvers.solver import Requirement
-from unigrn.terms import AXES, joint, parts
+from unigrn.terms import AXES, Moments, View, joint, parts
 
 NUISANCE = ("intercept", "theta")
 
@@ -161,6 +164,33 @@ def adam_steps(profile: Profile) -> list[str]:
     out = [f"there is also the block {b}" for b in spec.blocks if b != spec.steps[0].block]
     rules = (spec.sweeps.relative, spec.sweeps.absolute)
     return out + ["steps of Adam end by their number"] * any(r is not None for r in rules)
+
+
+def without_cycles(profile: Profile) -> list[str]:
+    """Ask for one set, that of acyclic networks, and moments of the whole network."""
+    spec = profile.spec
+    sets = [t for t in parts(spec.constraint) if t.allows is None]
+    out = [f"constraint {t.formula} is not that of acyclic networks" for t in sets if not t.acyclic]
+    out += [] if any(t.acyclic for t in sets) else ["no constraint asks for an acyclic network"]
+    size = jax.ShapeDtypeStruct
+    for t in parts(spec.loss):
+        if t.quadratic is None:
+            out.append(f"loss {t.formula} has no quadratic")
+            continue
+        try:
+            kind = jnp.zeros(()).dtype
+            square, row, one = (size(shape, kind) for shape in ((3, 3), (3,), ()))
+            view = View(Moments(square, square, row, one, row, row))
+            jax.eval_shape(lambda view, t=t: t.quadratic(view, None), view)
+        except TypeError as error:
+            out.append(f"loss {t.formula}: {error}")
+    return out
+
+
+def free_prox(profile: Profile) -> list[str]:
+    """Ask for a joint prox of the penalties, whatever the constraint."""
+    why = optimality.objective(profile.spec.replace(constraint=None)).why
+    return [why] if why else []
 
 
 def _joint_prox(profile: Profile) -> list[str]:

@@ -128,6 +128,7 @@ class Term:
     kernel: Any = None
     log_det: Any = None
     definite: Any = None
+    acyclic: Any = None
     interval: Any = None
     allows: Any = None
     on_prior: Any = None
@@ -400,6 +401,9 @@ CAPABILITIES: dict[str, Capability] = {
         "True where the constraint is that theta is symmetric and positive semidefinite, which a "
         "log det meets of its own",
         joined=_all_true,
+    ),
+    "acyclic": Capability(
+        "True where the constraint is that theta, from regulators to targets, has no directed cycle"
     ),
     "interval": Capability(
         "function (prior) -> (lower, upper): the constraint is lower <= theta <= upper",

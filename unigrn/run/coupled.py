@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from unigrn import progress
 from unigrn.backend import over_starts
@@ -132,9 +133,12 @@ def one_kind(
                 plan.shape, terms, view, prior, keys[stretch], state.options, length, report
             )
         else:
-            fit = compiled(
-                plan.solver, plan.shape, terms, view, prior, keys[stretch], state.options
-            )
+            # LAPACK's own threads would only wait for those of the compiled program.
+            with threadpool_limits(1, "blas"):
+                fit = compiled(
+                    plan.solver, plan.shape, terms, view, prior, keys[stretch], state.options
+                )
+                fit = jax.block_until_ready(fit)
         # Numbers of the sweeps' rules are no part of this program.
         params, columns, numbers = read_off(
             replace(plan.shape, rules=None), terms, fit.params, view, prior, keys[stretch], held

@@ -6,13 +6,14 @@ original in NumPy that shares nothing with it.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
 from unigrn.methods import get
 from unigrn.verify.claims import Claim
-from unigrn.verify.claims.common import Search, apart, claimed, fit, placed
+from unigrn.verify.claims.common import Search, apart, claimed, fit, placed, prior_of
 from unigrn.verify.instances import Instance, instances
 from unigrn.verify.search import Finding
 from unigrn.views import along
@@ -211,4 +212,86 @@ def _matched_claim() -> Claim:
     )
 
 
-CLAIMS = (_graphical_claim(), _matched_claim())
+# ------------------------------------------------------------------ methods.dagma
+
+
+def _acyclic_costs(
+    S: np.ndarray, price: np.ndarray, allowed: np.ndarray
+) -> dict[tuple[int, ...], float]:
+    """Least cost of every order of the genes: a lasso of each on those before it."""
+    out = {}
+    for order in itertools.permutations(range(len(S))):
+        total = 0.0
+        for k, j in enumerate(order):
+            before = [i for i in order[:k] if allowed[i, j] and S[i, i] > 1e-12]
+            b, gram = np.zeros(len(before)), S[np.ix_(before, before)]
+            if before:
+                b = _coordinate(gram, S[before, j], price[before, j], b)
+            total += (
+                S[j, j] / 2 - S[before, j] @ b + b @ gram @ b / 2 + price[before, j] @ np.abs(b)
+            )
+        out[order] = total
+    return out
+
+
+def _acyclic(
+    instance: Instance,
+    alone: bool = False,
+    turned: bool = False,
+    whole: bool = False,
+    unit: bool = True,
+    free: bool = False,
+) -> list[Finding]:
+    """Compare with the best of all orders that the edges of the fit allow, and of all orders."""
+    names, values, weight = (v[..., :4] if k else v[:4] for k, v in enumerate(_measured(instance)))
+    weight = weight[:4].copy()
+    weight[0, 1] = max(weight[0, 1], 1)
+    strength, bias = instance.rng(22).uniform(0.02, 0.3), (0.3, 0.5)[instance.seed % 2]
+    mask = instance.seed % 3 == 0
+    spec = get("dagma").function(prior_of(weight, names, names), strength, bias, mask)
+    found = fit(spec, values, names, names, weight, weights=instance.weight, tolerance=1e-10)
+    w, theta = instance.weight, found.theta[0]
+    x = _in_units(values, w) if unit else values - w @ values / w.sum()
+    S = (x.T * w) @ x / w.sum()
+    evidence = np.minimum(weight.T if alone else weight, 1)
+    price = strength * (1 - (1 - bias) * (1 - evidence if turned else evidence))
+    price = price / 2 if whole else price
+    allowed = (weight > 0) & (not free) if mask else np.ones(theta.shape, bool)
+    costs = _acyclic_costs(S, price, allowed | free)
+    edges = list(zip(*np.nonzero(theta), strict=True))
+    along = [c for o, c in costs.items() if all(o.index(i) < o.index(j) for i, j in edges)]
+    rest = np.eye(4) - theta
+    cost = np.trace(rest.T @ S @ rest) / 2 + np.sum(price * np.abs(theta))
+    if not along:
+        return [Finding("cycles", np.inf)]
+    size = 1 + abs(min(along))
+    return [
+        Finding("converged", 0.0 if found.converged.all() else np.inf),
+        Finding("minimum", abs(cost - min(along)) / size),
+        Finding("objective", abs(np.nanmax(found.targets["objective"]) - cost) / size),
+        Finding("bound", max(min(costs.values()) - cost, 0.0) / size),
+        Finding("forbidden", float(np.abs(theta[~(allowed | free)]).max(initial=0))),
+    ]
+
+
+def _acyclic_claim() -> Claim:
+    return claimed(
+        "methods.dagma",
+        "the fit has no cycle, and no network without cycles that has all its edges has a lower "
+        "cost, of all orders of the genes",
+        (),
+        Search("dagma", _acyclic, (_cells,), 1e-8).slipped,
+        {
+            "evidence of the reversed edge": {"alone": True},
+            "edges of the prior dearer": {"turned": True},
+            "half the penalty": {"whole": True},
+            "genes in their own units": {"unit": False},
+            "no mask": {"free": True},
+        },
+        "brute force",
+        reason=NO_THEOREM,
+        share=0.34,
+    )
+
+
+CLAIMS = (_graphical_claim(), _matched_claim(), _acyclic_claim())
