@@ -30,7 +30,7 @@ LEVELS = [
     ["solvers"],
     ["requirements"],
     ["ladder"],
-    ["planner", "ways"],
+    ["planner", "ways", "implicit"],
     ["edges"],
     ["files"],
     ["network"],

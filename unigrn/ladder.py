@@ -298,14 +298,16 @@ class Choice:
     refused: tuple[tuple[Solver, list[str]], ...]
 
 
-def select(profile: Profile | Spec, solver: Solver | str | None = None) -> Choice:
+def select(
+    profile: Profile | Spec, solver: Solver | str | None = None, ladder: tuple[Solver, ...] = LADDER
+) -> Choice:
     """Return the first solver that takes the spec, or check the one that was asked for."""
     if isinstance(profile, Spec):
         profile = Profile(profile, profile.terms, sizes=implied_sizes(profile.terms))
     spec = profile.spec
     if solver is not None:
         if isinstance(solver, str):
-            known = {s.name: s for s in LADDER}
+            known = {s.name: s for s in ladder}
             if solver not in known:
                 raise ValueError(
                     f"there is no solver {solver!r}; the solvers are: {', '.join(known)}"
@@ -321,16 +323,16 @@ def select(profile: Profile | Spec, solver: Solver | str | None = None) -> Choic
             )
         return Choice(solver, ())
     refused = []
-    for rung in LADDER:
+    for rung in ladder:
         lacking = rung.lacking(profile)
         if not lacking:
             return Choice(rung, tuple(refused))
         refused.append((rung, lacking))
 
-    ladder = {rung.name: what for rung, what in refused}
+    lacks = {rung.name: what for rung, what in refused}
     if not STARTED.lacking(profile) and (faults := TRACED.lacking(profile)):
         why = "; ".join(faults)
-        raise PlanError(f"{spec.name!r} ({spec}) cannot be solved: {why}", why, ladder)
+        raise PlanError(f"{spec.name!r} ({spec}) cannot be solved: {why}", why, lacks)
 
     def far(pair):
         """Count what is lacking; then come those that pass by declared sweeps, or that couple."""
@@ -349,5 +351,5 @@ def select(profile: Profile | Spec, solver: Solver | str | None = None) -> Choic
         f"no solver takes {spec.name!r} ({spec}); nearest is {near.name}; lacking for it: {why} "
         "(the error's .ladder says what each solver lacks)",
         why,
-        ladder,
+        lacks,
     )
