@@ -298,9 +298,10 @@ def _exact(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
     if terms.regularizer is not None:
         q = q + terms.regularizer.quadratic(view, prior)
     both = prior.valid[:, None] & prior.valid[None, :]
-    matrix = q.scale * m.gram if q.matrix is None else q.scale * m.gram + q.matrix
+    scale = jnp.zeros_like(m.count) if q.scale is None else q.scale
+    matrix = scale * m.gram if q.matrix is None else scale * m.gram + q.matrix
     matrix = jnp.where(both, matrix, 0) + jnp.diag(jnp.where(prior.valid, q.diagonal, 1))
-    right = q.scale * m.cross if q.linear is None else q.scale * m.cross + q.linear
+    right = scale * m.cross if q.linear is None else scale * m.cross + q.linear
     right = jnp.where(prior.valid, right, 0)
     factor = jnp.linalg.cholesky(matrix)
     theta = jax.scipy.linalg.cho_solve((factor, True), right)
