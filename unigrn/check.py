@@ -18,8 +18,8 @@ def check_number(name: str, value: Any, *, low: float = 0.0, strict: bool = Fals
             raise TypeError
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        if hasattr(value, "aval") and value.shape == ():  # traced by JAX: it stands for any number
-            return value
+        if getattr(getattr(value, "aval", None), "shape", None) == ():
+            return value  # pyright: ignore[reportReturnType]  # traced: it stands for any number
         raise ValueError(f"{name} must be {bound}, got {value!r}") from None
     if not math.isfinite(number) or number < low or (strict and number == low):
         raise ValueError(f"{name} must be {bound}, got {value!r}")

@@ -184,6 +184,7 @@ def _candidates(spec: Spec, data: View, prior: PriorView | None) -> PriorView:
 def moments(x: Array, y: Array, weight: Array | None = None) -> Moments:
     """Weighted, centred sums over the cells: x (cells, regulators), y (cells,) or more targets."""
     weight = jnp.ones(x.shape[0], x.dtype) if weight is None else weight
+    assert weight is not None
     count = jnp.sum(weight)
     mean_x, mean_y = weight @ x / count, weight @ y / count
     dx, dy = x - mean_x[None], y - mean_y[None]
@@ -203,7 +204,7 @@ def _chosen(spec: Spec, data: View, prior: PriorView, solver: Solver | str | Non
     known = spec.replace(**slots)
     extra = jax.tree.map(lambda v: jax.ShapeDtypeStruct(jnp.shape(v), v.dtype), data.extra)
     shape = prior.weight.shape
-    sizes = dict(zip(("regulators", "targets"), shape, strict=False))
+    sizes: dict[str, int] = dict(zip(("regulators", "targets"), shape, strict=False))  # pyright: ignore
     if data.x is not None:
         sizes["cells"] = data.x.shape[0]
     with jax.ensure_compile_time_eval():

@@ -207,7 +207,7 @@ def _adjacency(graph: Any, axis: str) -> Along:
             "a graph is a table, or a list of tuples, of two names and perhaps a weight, got "
             f"{type(graph).__name__}" + ("" if rows is None else f" with {len(rows)} such rows")
         )
-    ends = [(str(row[0]), str(row[1])) for row in rows]
+    ends = [(str(row[0]), str(row[1])) for row in rows]  # pyright: ignore[reportGeneralTypeIssues]
     weights = [_finite(row[2]) if len(row) > 2 else 1.0 for row in rows]
     names = sorted({name for pair in ends for name in pair})
     place = {name: i for i, name in enumerate(names)}

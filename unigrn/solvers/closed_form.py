@@ -45,6 +45,7 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         theta = jnp.where(live, _right(q, small) / jnp.where(live, q.diagonal, 1), 0)
         found = linear.Solved(theta, jnp.all(jnp.isfinite(theta), axis=1))
     elif q.matrix is None and q.linear is None:
+        assert q.scale is not None
         # (G + D / s) theta = c; without data (s = 0) the minimum is at 0.
         live = q.scale[:, None] > 0
         found = linear.solve_gathered(

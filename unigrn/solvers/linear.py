@@ -507,7 +507,7 @@ def _check_gathered(gram, cross, index, valid, system, target, ridge):
             "need gram (S, q, q), cross (S, q, p), index (N, k), valid (N, k) or (N,), system and "
             f"target (N,), ridge (), (k,) or (N, k); got {got}"
         )
-    if max(systems * (q + 1) ** 2, systems * q * (1 if right else shape["cross"][2])) >= 2**31:
+    if max(systems * (q + 1) ** 2, systems * q * (1 if right else shape["cross"][-1])) >= 2**31:
         raise ValueError(
             f"positions in gram {shape['gram']} and cross {shape['cross']} exceed 32 bits; "
             "solve fewer groups or bags at a time"

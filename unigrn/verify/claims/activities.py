@@ -203,7 +203,8 @@ def _tfa(example: Factors, **change: Any) -> list[Finding]:
 def _baselines(
     example: Factors, ranks: bool = False, shrunk: bool = True, positive: bool = False
 ) -> list[Finding]:
-    sources, w = list(FACTORS[:3]), example.weight / example.weight.sum()
+    sources: list[str] = list(FACTORS[:3])
+    w = example.weight / example.weight.sum()
     values = _divided(example.values)
     centred = values - w @ values
     if ranks:
