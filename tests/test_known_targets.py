@@ -290,11 +290,9 @@ def test_columns_are_what_they_say(world):
     own_gene = world.genes[rows][:, None] == world.genes[None, :]
     y, known = standard(world.y), world.known[rows]
     explained = explained_without(y, known, np.zeros(len(part), bool))
-    listed = np.tile(known.sum(axis=1)[:, None], (1, len(part)))
     for number in range(part.max() + 1):
         own = part == number
         explained[:, own] = explained_without(y, known, own)[:, own]
-        listed[:, own] = (known & ~own).sum(axis=1)[:, None]
     for name in ("score", "regulon", "explained", "context"):
         assert np.array_equal(np.isnan(table(name)), own_gene)
     near = ~own_gene
@@ -313,7 +311,7 @@ def test_columns_are_what_they_say(world):
 
     # The weights, by a minimiser of another kind.
     features = [left_out, np.log(np.clip(left_out, 1e-3, 1)), np.sqrt(explained)]
-    features += [np.log(explained + 1e-4), context, np.log1p(listed)]
+    features += [np.log(explained + 1e-4), context]
     shown = near & (part >= 0)[None, :]
     f = np.array([(v - v[shown].mean()) / v[shown].std() for v in map(np.asarray, features)])
     f, label = np.concatenate([f, np.ones((1, *near.shape))]), known[shown]

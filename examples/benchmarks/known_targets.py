@@ -227,7 +227,7 @@ def shown(case: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         table[f"known_targets against {other}"] = pair
         print(
             f"  known_targets above {other} for {pair['above']}, below for {pair['below']} of "
-            f"{pair['regulators']} regulators, paired Wilcoxon p {pair['p']:.1e}"
+            f"{pair['regulators']} regulators (the others tie), paired Wilcoxon p {pair['p']:.1e}"
         )
     print(f"  strength, width, even: {', '.join(str(r['chosen']) for r in rows)}", flush=True)
     return table

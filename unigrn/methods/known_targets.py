@@ -37,11 +37,11 @@ def known_targets(
     expression says of each edge, weighted by a logistic regression on the targets with known edges,
     each seen only through fits from which it was left out::
 
-        logit score = b0 + b1 k + b2 log k + b3 sqrt(v) + b4 log v + b5 c + b6 log(1 + m)
+        logit score = b0 + b1 k + b2 log k + b3 sqrt(v) + b4 log v + b5 c
 
     k the prediction of theta without the target, v the variance of the target that the activity of
     the regulator explains (drop-one, the activity made without the target), c the context
-    likelihood of their correlation, m the number of known targets of the regulator.
+    likelihood of their correlation.
 
     Parameters
     ----------
@@ -130,7 +130,6 @@ class Evidence:
                 jnp.sqrt(explained),
                 jnp.log(explained + 1e-4),
                 context,
-                jnp.log1p(known),
             ]
         )
         shown = real & (params.part >= 0)[None, :]
