@@ -15,7 +15,11 @@ FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
-    [["netrex_cf.py", "--size", "tiny"], ["run.py", "--case", "B", "--quick", "--repeats", "1"]],
+    [
+        ["netrex_cf.py", "--size", "tiny"],
+        ["run.py", "--case", "B", "--quick", "--repeats", "1"],
+        ["inferelator.py", "--size", "tiny"],
+    ],
     ids=lambda c: c[0],
 )
 def test_a_benchmark_runs_and_its_contestants_agree(command, tmp_path):

@@ -27,6 +27,7 @@ from unigrn.requirements import (
     UNSTARTED,
     WEIGHTS,
     WHOLE,
+    chooses_subsets,
     copies_differ,
     couples_groups,
     draws_noise,
@@ -36,7 +37,16 @@ from unigrn.requirements import (
     sweeps_help,
     swept,
 )
-from unigrn.solvers import across, closed_form, evidence, gradient, palm, proximal, stochastic
+from unigrn.solvers import (
+    across,
+    closed_form,
+    evidence,
+    gradient,
+    palm,
+    proximal,
+    stochastic,
+    subsets,
+)
 from unigrn.solvers.solver import Requirement, Solver
 from unigrn.spec import Spec
 from unigrn.tracing import implied_sizes
@@ -94,6 +104,14 @@ LADDER = (
         evidence.solve,
         (*TARGETS, Requirement("the loss is an evidence", has_evidence), *EXACT),
         double=True,  # the residual variance is a small difference of large sums
+    ),
+    # A criterion of which regulators are in use: every subset of a few candidates is tried.
+    Solver(
+        "enumeration of subsets",
+        "moments",
+        subsets.solve,
+        (*TARGETS, Requirement("the loss is a criterion of subsets", chooses_subsets), *EXACT),
+        double=True,  # subsets are told apart by small differences of large sums
     ),
     # A quadratic loss with a penalty or set that has a prox: cost independent of the cells.
     Solver(

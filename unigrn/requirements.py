@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from unigrn.losses import SubsetBic
 from unigrn.probes import Profile
 from unigrn.replicates import Over
 from unigrn.solvers import optimality, palm
@@ -224,6 +225,17 @@ def has_evidence(profile: Profile) -> list[str]:
         for t in terms + parts(spec.regularizer)
         if t.evidence is None
     ] or ["an evidence loss stands alone"]
+
+
+def chooses_subsets(profile: Profile) -> list[str]:
+    """Ask for a criterion of subsets that stands alone."""
+    spec = profile.spec
+    terms = parts(spec.loss) + parts(spec.regularizer)
+    others = [t for t in terms if not isinstance(t, SubsetBic)]
+    if others or len(terms) > 1:
+        odd = (others or terms)[0]
+        return [f"{odd.kind} {odd.formula} is no criterion of subsets, which stands alone"]
+    return []
 
 
 def _traceable(profile: Profile) -> list[str]:
