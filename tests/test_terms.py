@@ -1041,7 +1041,7 @@ def test_what_a_term_offers_is_what_it_says(case, whole):
     skipped = {name for name, r in found.items() if r.skipped}
     # Moments may be those of one target only; squares are asked of whole networks.
     told = {"quadratic"} if whole else {"squares"}
-    if term.noisy or term.evidence is not None:
+    if term.noisy or case.views == MOMENTS:
         told |= {"weighted", "separable"}
     assert skipped <= told, found
     assert not term.linear or set(term.linear) <= set(term.blocks)

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ EDGES += [("g2", "g4", 0.5, 1), ("H", "g4", 1, 0), ("H", "g5", 1, 0), ("g6", "g6
 def drawn():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(40, 9)) @ rng.normal(size=(9, 9)) + 3
-    edges = pd.DataFrame(EDGES, columns=["source", "target", "weight", "sign"])
+    edges = pd.DataFrame(EDGES, columns=pd.Index(["source", "target", "weight", "sign"]))
     return values, Prior.from_edges(edges)
 
 
@@ -157,7 +158,7 @@ def test_columns_of_least_squares_are_those_of_scipy():
     spec = Spec(least_squares(), columns=(columns.t_statistic(), columns.partial_correlation()))
     data = Data.from_arrays(values, ["a", "b"], dtype="float64")
     edge = fitted(spec, data, regulators=["a"], targets=["b"]).network().edges.iloc[0]
-    want = scipy.stats.linregress(*values.T)
+    want: Any = scipy.stats.linregress(values[:, 0], values[:, 1])
     assert edge["t"] == pytest.approx(want.slope / want.stderr, rel=1e-9)
     assert edge["partial"] == pytest.approx(want.rvalue, rel=1e-9)
 
@@ -214,9 +215,10 @@ def test_other_numbers_do_not_compile_again(drawn):
 
     values, prior = drawn
     unigrn.fit(tfa_ridge(prior), data_of(values))
-    before = fits._cache_size()
+    compiled: Any = fits
+    before = compiled._cache_size()
     unigrn.fit(tfa_ridge(prior, alpha=7.0), data_of(values[::-1] + 1))
-    assert fits._cache_size() == before
+    assert compiled._cache_size() == before
 
 
 # ------------------------------------------------------------------ baselines
