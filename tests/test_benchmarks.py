@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
         ["l1_path.py", "--size", "tiny", "--share", "1"],
         ["known_targets.py"],
         ["run.py", "--case", "B", "--quick", "--repeats", "1"],
+        ["inferelator.py", "--size", "tiny"],
     ],
     ids=lambda c: c[0],
 )

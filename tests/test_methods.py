@@ -32,6 +32,8 @@ DEFAULTS = {
     "correlation": {},
     "partial_correlation": dict(alpha=0.1),
     "tfa_ridge": dict(alpha=1.0, fallback=True),
+    # the Inferelator: nS = 10 and both weights 1
+    "inferelator_bbsr": dict(candidates=10, weight=1.0, other=1.0, fallback=True),
     "netrex_cf": dict(
         NETREX_CF,
         evidence=(1.0, 60.0, 90.0),

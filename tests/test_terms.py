@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 from scipy import stats
+from scipy.special import digamma
 from scipy.stats import norm
 
 import unigrn
@@ -60,6 +61,7 @@ from unigrn.losses import (
     poisson,
     prior_squares,
     quantile,
+    subset_bic,
 )
 from unigrn.neighbours import alike, known_edges
 from unigrn.regularizers import (
@@ -300,6 +302,17 @@ def of_marginal(theta, rows, prior, blocks):
         squares(theta[j : j + 1], rows.replace(x=rows.x[:, j : j + 1]))
         for j in np.flatnonzero(prior.valid)
     )
+
+
+@definition
+def of_subset(theta, rows, prior, blocks, on, off):
+    n, used = rows.weight.sum(), np.flatnonzero(theta)
+    root = np.sqrt(rows.weight)
+    x, y = ((v - rows.weight @ v / n).T * root for v in (rows.x, rows.y))
+    b = np.linalg.lstsq(x.T[:, used], y, rcond=None)[0]
+    b = b / np.sqrt(1 + np.where(prior.support, on, off)[used])
+    s = (squares(theta, rows) + np.sum((x.T[:, used] @ b) ** 2)) / 2
+    return n * (math.log(s) - digamma(n / 2)) + len(used) * math.log(n)
 
 
 @definition
@@ -755,6 +768,7 @@ CASES = (
     Case("gaussian, variance estimated", gaussian(), of_gaussian(), BOTH, ROWS),
     Case("marginal_squares", marginal_squares(), of_marginal(), BOTH, BOTH),
     Case("0.5 * marginal_squares", 0.5 * marginal_squares(), times(0.5, of_marginal()), BOTH, BOTH),
+    Case("subset_bic", subset_bic(3, 2.0, 0.5), of_subset(2.0, 0.5), MOMENTS, MOMENTS),
     Case("prior_squares", prior_squares(), of_prior(), BOTH, BOTH),
     Case("huber", huber(0.8), of_huber(0.8)),
     Case("huber, wide", huber(1e4), of_huber(1e4)),
@@ -1366,7 +1380,7 @@ def test_what_a_term_offers_is_what_it_says(case, whole):
     skipped = {name for name, r in found.items() if r.skipped}
     # Moments may be those of one target only; squares are asked of whole networks.
     told = {"quadratic"} if whole else {"squares"}
-    if term.noisy or term.evidence is not None:
+    if term.noisy or case.views == MOMENTS:
         told |= {"weighted", "separable"}
     assert skipped <= told, found
     assert not term.linear or set(term.linear) <= set(term.blocks)
@@ -2437,6 +2451,10 @@ RIGHT = [
     (expected_gaussian, (), {}),
     (expected_gaussian, (2, 3), {}),
     (expected_gaussian, (), {"draws": 5.0}),
+    (marginal_squares, (), {}),
+    (prior_squares, (), {}),
+    (subset_bic, (), {}),
+    (subset_bic, (12, 0, 3.5), {}),
     (huber, (), {}),
     (huber, (0.1,), {}),
     (huber, (np.float32(2),), {}),
@@ -2536,6 +2554,10 @@ WRONG = [
     (gaussian, ("a",), "variance"),
     (gaussian, (math.nan,), "variance"),
     (gaussian, (math.inf,), "variance"),
+    (subset_bic, (0,), "candidates"),
+    (subset_bic, (13,), "candidates"),
+    (subset_bic, (3, -1), "on"),
+    (subset_bic, (3, 1, math.nan), "off"),
     (huber, (0,), "delta"),
     (huber, (-1,), "delta"),
     (huber, (None,), "delta"),

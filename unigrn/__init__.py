@@ -69,6 +69,7 @@ _HOME = {
     "component_analysis": "losses",
     "marginal_squares": "losses",
     "prior_squares": "losses",
+    "subset_bic": "losses",
     "expected_gaussian": "losses",
     "regularizer": "regularizers",
     "ridge": "regularizers",

@@ -24,7 +24,7 @@ class Quadratic:
     s = ``square``. ``scale``, ``matrix`` (M) and ``linear`` are None where they vanish.
     """
 
-    scale: Array | None
+    scale: Array  # or None
     diagonal: Array
     constant: Array
     linear: Array | None = None

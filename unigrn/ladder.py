@@ -30,6 +30,7 @@ from unigrn.requirements import (
     WEIGHTS,
     WHOLE,
     adam_steps,
+    chooses_subsets,
     copies_differ,
     couples_groups,
     draws_noise,
@@ -55,6 +56,7 @@ from unigrn.solvers import (
     proximal,
     representer,
     stochastic,
+    subsets,
 )
 from unigrn.solvers.solver import Requirement, Solver
 from unigrn.spec import Spec
@@ -132,6 +134,14 @@ LADDER = (
         ),
         batch=active_sets.solve,
         in_turn=True,
+    ),
+    # A criterion of which regulators are in use: every subset of a few candidates is tried.
+    Solver(
+        "enumeration of subsets",
+        "moments",
+        subsets.solve,
+        (*TARGETS, Requirement("the loss is a criterion of subsets", chooses_subsets), *EXACT),
+        double=True,  # subsets are told apart by small differences of large sums
     ),
     # A quadratic loss with a penalty or set that has a prox: cost independent of the cells.
     Solver(

@@ -10,6 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from unigrn.losses.subsets import SubsetBic
 from unigrn.probes import Profile
 from unigrn.replicates import Over
 from unigrn.solvers import optimality, palm
@@ -307,6 +308,17 @@ def lines_and_bounds(profile: Profile) -> list[str]:
         if term.allows is None and term.interval is None:
             out.append(f"constraint {term.formula} is no interval")
     return out
+
+
+def chooses_subsets(profile: Profile) -> list[str]:
+    """Ask for a criterion of subsets that stands alone."""
+    spec = profile.spec
+    terms = parts(spec.loss) + parts(spec.regularizer)
+    others = [t for t in terms if not isinstance(t, SubsetBic)]
+    if others or len(terms) > 1:
+        odd = (others or terms)[0]
+        return [f"{odd.kind} {odd.formula} is no criterion of subsets, which stands alone"]
+    return []
 
 
 def _traceable(profile: Profile) -> list[str]:

@@ -29,6 +29,7 @@ from unigrn.losses.squares import (
     gaussian,
     least_squares,
 )
+from unigrn.losses.subsets import SubsetBic, subset_bic
 
 __all__ = [
     "ComponentAnalysis",
@@ -44,6 +45,7 @@ __all__ = [
     "Poisson",
     "PriorSquares",
     "Quantile",
+    "SubsetBic",
     "component_analysis",
     "expected_gaussian",
     "gaussian",
@@ -57,4 +59,5 @@ __all__ = [
     "poisson",
     "prior_squares",
     "quantile",
+    "subset_bic",
 ]

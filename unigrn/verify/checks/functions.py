@@ -395,8 +395,8 @@ def weighted(case: Case) -> str:
     term = case.term
     if term.kind != "loss" or not term.weighted:
         raise Absent
-    if term.evidence is not None or term.noisy:
-        raise Skip("weights enter by the moments" if term.evidence is not None else "it is noisy")
+    if case.on_moments or term.noisy:
+        raise Skip("weights enter by the moments" if case.on_moments else "it is noisy")
     cells = case.world.cells
     counts = np.array([2, 2, 2] + [1] * (cells - 4) + [0])
     rows = np.repeat(np.arange(cells), counts)  # two more than there are cells

@@ -299,7 +299,7 @@ def _compared(whole: Whole, solution: Any, begun: Any) -> None:
                 continue
             for t in range(world.targets):
                 _, view, prior = world.of(t)
-                view = moments_of(world, t) if case.term.evidence is not None else view
+                view = moments_of(world, t) if case.on_moments else view
                 own = jax.tree.map(lambda v, t=t: v[..., t], points)
                 out = out + np.asarray(look(case.bound, own, view, prior, False)[0])[0]
         return out

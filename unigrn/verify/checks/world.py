@@ -515,9 +515,14 @@ class Case:
         if self.coupled:
             return world.points, world.view, world.prior
         points, view, prior = world.of(target)
-        if self.term.evidence is not None:
+        if self.on_moments:
             view = moments_of(world, target)
         return points, view, prior
+
+    @cached_property
+    def on_moments(self) -> bool:
+        """Whether the term is worked out on moments of one target, and on nothing else."""
+        return self.term.evidence is not None or self.profile.reading(self.term).moments
 
     @cached_property
     def noisy(self) -> bool:
