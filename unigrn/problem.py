@@ -181,7 +181,7 @@ def build(
     )
 
 
-def _genes(spec: Spec, data: Data, regulators: Any, targets: Any) -> Sequence[str]:
+def _genes(spec: Spec, data: Data, regulators: Any, targets: Any) -> Any:
     """Return the genes of a network of genes by genes: those asked for, else all of them."""
     term = next(t for t in spec.terms if t.square)
     if spec.stages:

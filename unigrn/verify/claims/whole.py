@@ -243,8 +243,8 @@ def _acyclic(
     free: bool = False,
 ) -> list[Finding]:
     """Compare with the best of all orders that the edges of the fit allow, and of all orders."""
-    names, values, weight = (v[..., :4] if k else v[:4] for k, v in enumerate(_measured(instance)))
-    weight = weight[:4].copy()
+    names, values, weight = _measured(instance)
+    names, values, weight = names[:4], values[:, :4], weight[:4, :4].copy()
     weight[0, 1] = max(weight[0, 1], 1)
     strength, bias = instance.rng(22).uniform(0.02, 0.3), (0.3, 0.5)[instance.seed % 2]
     mask = instance.seed % 3 == 0
