@@ -1170,7 +1170,11 @@ def test_every_class_that_is_scaled_or_summed_is_reached():
 
 
 # Plain facts, each tested below by name; what a term offers is checked by the checks of unigrn.
-FACTS = {
+# What takes networks of genes by genes, as no view here is; tests/test_whole.py has the terms.
+SQUARE = dict.fromkeys(
+    ("acyclic", "definite", "log_det", "square"), "test_facts_of_networks_of_genes_by_genes"
+)
+FACTS = SQUARE | {
     "across": "test_facts_of_constraints_and_losses",
     "axes": "test_axes_of_blocks_are_those_that_a_term_brings",
     "block": "test_facts_of_constraints_and_losses",
@@ -1194,7 +1198,34 @@ def test_every_capability_is_claimed_and_tested():
     assert all(test in globals() for test in FACTS.values())
     for name in CAPABILITIES:
         assert hasattr(Term, name)
-        assert claimants(name) or name == "across", name  # it sees all groups: no view here does
+        # Across sees all groups: no view here does.
+        assert claimants(name) or name in ("across", *SQUARE), name
+
+
+def test_facts_of_networks_of_genes_by_genes():
+    graph, pairs = unigrn.gaussian_graph(), unigrn.pair_l1(1)
+    definite, order = unigrn.positive_definite(), unigrn.acyclic()
+    square = (graph, pairs, definite, order, unigrn.acyclicity(1))
+    assert all(t.square and t.separable is None for t in square)
+    assert (pairs + l1(1)).square and (2 * pairs).square and not l1(1).square
+    assert definite.definite and unigrn.positive_definite(0.1).definite is None
+    assert (definite + definite).definite and (definite + no_self()).definite is None
+    assert order.acyclic and (order + no_self()).acyclic is None and definite.acyclic is None
+    rng = np.random.default_rng(0)
+    root, mask = rng.normal(size=(4, 4)), np.ones((4, 4), bool)
+    theta = jnp.asarray(root @ root.T + np.eye(4))
+    prior = PriorView(mask, mask * 1.0, mask * 1, np.eye(4, dtype=bool), mask)
+    view = View(x=jnp.asarray(rng.normal(size=(9, 4))))
+    for term in (graph, 3 * graph, graph + 2 * graph):
+        found = term.log_det(view, prior)
+        assert float(found.value(theta)) == pytest.approx(
+            float(term(Blocks(theta=theta), view, prior)), rel=1e-5
+        )
+        size = float(found.weight)
+        S = np.cov(np.asarray(view.x).T, bias=True)
+        want = size * (np.sum(S * np.asarray(theta)) - np.linalg.slogdet(np.asarray(theta))[1])
+        assert float(found.value(theta)) == pytest.approx(want, rel=1e-4)
+    assert (graph + least_squares()).log_det is None
 
 
 def test_every_capability_is_described():
