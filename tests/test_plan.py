@@ -177,7 +177,7 @@ TABLE = [
     (Spec(unigrn.loss(absolute, coupled=True, weighted=True), None, mask()), SMOOTH),
     (unigrn.folds(Spec(unigrn.loss(absolute, coupled=True, weighted=True)), 3), SMOOTH),
     (unigrn.path(Spec(least_squares(), ridge(1.0)), "Ridge.alpha", [1, 2]), CLOSED),
-    (unigrn.jackknife(Spec(least_squares(), l1(1.0)), 3), MOMENTS),
+    (unigrn.jackknife(Spec(least_squares(), l1(1.0)), 3), ACTIVE),
     (unigrn.stability(Spec(huber(), l1(1.0)), 3), ROWS),
     (Spec(huber(), COUPLING + ridge(1.0)), SMOOTH),
 ]
@@ -302,8 +302,8 @@ def test_explain_says_what_why_and_how_much():
     text = unigrn.plan(spec, small()).explain()
     lines = text.splitlines()
     assert lines[0] == f"mine: {spec}"
-    assert f"solver: {MOMENTS}" in lines
-    for need in LADDER[NAMES.index(MOMENTS)].needs:
+    assert f"solver: {ACTIVE}" in lines
+    for need in LADDER[NAMES.index(ACTIVE)].needs:
         assert f"  holds: {need.text}" in lines
     assert any(
         line.startswith(
@@ -358,7 +358,7 @@ def test_provenance_tells_how_to_run_it_again():
     told = plan.provenance(5)
     assert told["method"] == "mine" and told["formula"] == str(plan.spec)
     assert told["hyperparameters"] == {"strength": 1.0}
-    assert (told["seed"], told["dtype"], told["solver"]) == (5, "float64", MOMENTS)
+    assert (told["seed"], told["dtype"], told["solver"]) == (5, "float64", ACTIVE)
     assert told["tolerance"] == 1e-9
     assert told["data"]["cells"] == 30 and told["data"]["genes"] == 4
     assert told["data"]["groups"] == {"u": 20, "v": 10}
@@ -596,7 +596,8 @@ def test_batches_hold_every_target_with_candidates_once(sizes):
     genes = [f"r{j:02d}" for j in range(12)] + ["y0", "y1", "y2"]
     prior = Prior.from_dict({f"y{t}": genes[:n] for t, n in enumerate(sizes) if n})
     data = Data.from_arrays(np.zeros((2, 15)), genes)
-    plan = unigrn.plan(Spec(least_squares(), l1(1.0), support(), prior), data)
+    spec = Spec(least_squares(), l1(1.0), support(), prior)
+    plan = unigrn.plan(spec, data, solver=MOMENTS)
     batches = plan.batches()
     seen = np.concatenate([b.targets for b in batches])
     assert sorted(seen) == np.flatnonzero(plan.problem.sizes).tolist()
