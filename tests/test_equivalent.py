@@ -4,6 +4,8 @@ them."""
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ from unigrn.constraints import box, budget, nonnegative, sign
 from unigrn.losses import gaussian
 from unigrn.regularizers import laplacian, prior_l1
 from unigrn.terms import Regularizer, pytree, soft_threshold
-from unigrn.verify import Formulation, equivalent, instances
+from unigrn.verify import Equivalence, Formulation, equivalent, instances
 
 SQUARES = least_squares()
 
@@ -140,6 +142,99 @@ def test_what_differs_is_never_said_to_hold(pair, swapped):
     report = equivalent(first, second)
     assert report.refuted, report
     assert report.counterexample is not None
+
+
+LIMIT = 90
+
+
+def beyond(count, limit=None):
+    return count > (limit or LIMIT)
+
+
+def where(condition):
+    """Ridge where a Python condition on the shapes holds, and nothing elsewhere."""
+    return penalty(lambda t, d, p: float(condition(t, d)) * jnp.sum(t**2))
+
+
+class Above:
+    """A condition as an object, with its number in an attribute."""
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def __call__(self, theta, data):
+        return theta.shape[0] > self.limit
+
+
+@pytree
+class Large(Regularizer):
+    """A class of its own, whose value changes at a number of cells."""
+
+    separable = "entries"
+
+    def __call__(self, params, data, prior):
+        return jnp.sum(params.theta**2) * float(data.x.shape[0] in (30, 70))
+
+
+ASIDE = {  # by what a plain ridge has beside it: no example that is drawn meets it
+    "cells above 100": where(lambda t, d: d.x.shape[0] > 100),
+    "seven cells": where(lambda t, d: d.x.shape[0] == 7),
+    "ten regulators": where(lambda t, d: t.shape[0] == 10),
+    "regulators above 60": where(lambda t, d: t.shape[0] > 60),
+    "targets above 50": where(lambda t, d: t.shape[-1] > 50),
+    "a number of the module": where(lambda t, d: beyond(d.x.shape[0])),
+    "a number that is passed on": where(functools.partial(lambda n, t, d: t.shape[0] > n, 80)),
+    "a number of an object": where(Above(45)),
+    "a class of its own": Large(),
+    "a sum of weights": penalty(
+        lambda t, d, p: jnp.where(jnp.sum(d.weight) > 123.5, jnp.sum(t**2), 0.0)
+    ),
+    "weights within bounds": penalty(
+        lambda t, d, p: jnp.sum(jnp.where((p.weight > 10.0) & (p.weight < 11.0), t**2, 0.0))
+    ),
+    "coefficients of exactly a half": penalty(lambda t, d, p: jnp.sum(jnp.where(t == 0.5, 1, 0.0))),
+    "coefficients of exactly -3.7": penalty(lambda t, d, p: jnp.sum(jnp.where(t == -3.7, 1, 0.0))),
+}
+
+
+@pytest.mark.parametrize("pair", ASIDE)
+def test_a_condition_on_sizes_and_numbers_is_met(pair):
+    report = equivalent(spec(ridge(1.0), ASIDE[pair]), spec(ridge(1.0)), examples=5)
+    assert report.refuted and report.counterexample is not None, report
+
+
+def test_a_condition_on_many_targets_is_not_shown():
+    coupled = penalty(lambda t, d, p: float(t.shape[1] > 50) * jnp.sum(t**2), coupled=True)
+    report = equivalent(spec(ridge(1.0), coupled), spec(ridge(1.0)), examples=5)
+    assert not report and report.counterexample[0].targets == 51
+
+
+def test_one_that_says_it_separates_is_compared_on_the_whole_too():
+    wide = penalty(lambda t, d, p: jnp.sum(t[:, -1] ** 2) * float(t.shape[0] < t.shape[1]))
+    report = equivalent(spec(ridge(1.0), wide), spec(ridge(1.0)))
+    assert report.refuted and report.counterexample[0].targets == 41
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (box(-1e9, 1e9), None),
+        (box(-1e-9, 1e-9), box(-2e-9, 2e-9)),
+        (box(-1e-9, 1e-9), box(-1e-9, 1.0001e-9)),
+    ],
+)
+def test_far_and_tiny_sets_are_told_apart(one, other):
+    pair = [spec(ridge(1.0), constraint=s) for s in (one, other)]
+    assert equivalent(*pair, examples=20).refuted
+    assert equivalent(*pair[::-1], examples=20).refuted
+    assert equivalent(pair[0], pair[0], examples=20)
+
+
+def test_a_verdict_says_at_what_sizes_it_is():
+    even = where(lambda t, d: d.x.shape[0] > 50 and d.x.shape[0] != 51 and t.shape[0] > 123456)
+    report = equivalent(spec(ridge(1.0), even), spec(ridge(1.0)), examples=5)
+    assert report.holds and "compared only at 1, 2, 4, 6, 43, 49, 50, 51 or 52 regul" in str(report)
+    assert "not compared: sizes of networks near 123456" in str(report)
 
 
 @pytree
@@ -333,3 +428,32 @@ def test_stages_are_part_of_what_differs_before_the_problem():
     with pytest.raises(TypeError, match="stages: None and"):
         equivalent(plain, staged, examples=1)
     assert equivalent(staged, staged, examples=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"tolerance": np.nan}, ValueError, "tolerance must be a finite number > 0, got nan"),
+        ({"tolerance": np.inf}, ValueError, "tolerance must be a finite number > 0, got inf"),
+        ({"tolerance": "a"}, ValueError, "tolerance must be a finite number > 0, got 'a'"),
+        ({"tolerance": 1e9}, ValueError, "tolerance must be < 1"),
+        ({"scale": "a"}, ValueError, "scale must be a finite number"),
+        ({"scale": np.inf}, ValueError, "scale must be a finite number"),
+        ({"shift": np.nan}, ValueError, "shift must be a finite number"),
+        ({"kinds": ()}, ValueError, "kinds are .*; got none"),
+        ({"kinds": None}, ValueError, "kinds are .*; got none"),
+        ({"to": None}, TypeError, "to must be a function, got NoneType"),
+        ({"data": 3}, TypeError, "data must be a function, got int"),
+        ({"points": 3}, TypeError, "points must be a Hypothesis strategy, got int"),
+        ({"instances": [1]}, TypeError, "instances must be a Hypothesis strategy, got list"),
+    ],
+)
+def test_arguments_that_are_none_are_refused_in_one_line(given, error, words):
+    with pytest.raises(error, match=words) as raised:
+        equivalent(spec(ridge(1.0)), spec(ridge(2.0)), examples=1, **given)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_equivalence_of_no_formulations_is_refused():
+    with pytest.raises(TypeError, match="joins Formulations, got int"):
+        equivalent(Equivalence(1, 2))

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from unigrn.check import check_whole, counted
+from unigrn.check import check_number, check_whole, counted
 from unigrn.spec import Spec
 from unigrn.terms import outside
-from unigrn.verify.formulations import Formulation, constants, formulation, of_spec, takes
+from unigrn.verify.aims import Shape, aimed, constants, counts, sizes_near, told
+from unigrn.verify.formulations import Formulation, formulation, of_spec, takes
 from unigrn.verify.instances import TARGETS, Instance, Point
 from unigrn.verify.search import KINDS, Finding, Report, dot, largest, search
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Equivalence", "Formulation", "equivalent", "of_spec"]
 ROUNDING = 1e-3  # of the tolerance, relative to the size of what an objective sums
+TINY = 1e-6  # how far a point is from a set is relative to this + the size of the point
 
 
 def _same(instance: Instance, u: Any) -> Any:
@@ -91,7 +93,8 @@ class Equivalence:
 
         def note(kind, deviation, size=0.0, trivial=False):
             if kind in kinds:
-                out.append(Finding(kind, float(deviation) / (1 + abs(float(size))), trivial))
+                least = TINY if kind == "feasibility" else 1.0
+                out.append(Finding(kind, float(deviation) / (least + abs(float(size))), trivial))
 
         found = None in (scale, shift)
         values = [
@@ -198,6 +201,7 @@ class Equivalence:
                 return False
         return True
 
+    @np.errstate(invalid="ignore")  # infinite values are compared as such
     def _related(self, values, scale, shift) -> tuple[np.ndarray, bool, list[float | None]]:
         """Give the scale, whether it is exact, and how far each point is from the relation.
 
@@ -259,7 +263,7 @@ class Equivalence:
 
 def _value(f: Formulation, at: Any, w: Any) -> np.ndarray | None:
     """Objective at a point; None where that is not feasible, or the objective is infinite."""
-    most = 1e-12 * (1 + largest(w))
+    most = 1e-12 * (1e-3 + largest(w))
     if f.violation is not None and not float(f.violation(at, w)) <= most:
         return None
     value = np.asarray(f.objective(at, w), float)
@@ -332,7 +336,8 @@ def equivalent(
     Report
         True in a condition where no difference was found. Otherwise it prints the smallest
         counterexample, ready to be pasted, or that nothing was compared but theta = 0. Its notes
-        name what of a spec is no part of the problem and was not compared.
+        say at what sizes and coefficients two specs were compared, among them whole numbers that
+        stand in their functions, and name what of a spec is no part of the problem.
 
     Raises
     ------
@@ -341,7 +346,7 @@ def equivalent(
         problems differ before they are stated, in the units of the genes, stages or bags; a strong
         relation without variables on both sides.
     ValueError
-        Unknown kinds or relation, a scale that is not > 0.
+        Unknown kinds or relation, a scale that is not > 0, a tolerance outside 0 to 1.
 
     Examples
     --------
@@ -368,22 +373,26 @@ def equivalent(
                 )
             scale, shift = 1.0 if scale is None else scale, 0.0 if shift is None else shift
         joined = Equivalence(one, two, to, back, data or _itself, scale, shift, relation, tolerance)
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds or ())
     unknown = [k for k in kinds if k not in KINDS]
-    if unknown:
-        raise ValueError(f"kinds are {', '.join(KINDS)}; got {unknown[0]!r}")
+    if unknown or not kinds:
+        got = repr(unknown[0]) if unknown else "none"
+        raise ValueError(f"kinds are {', '.join(KINDS)}; got {got}")
+    _check(joined, instances, points)
     if joined.relation not in ("equal", "strong"):
         raise ValueError(f"relation must be equal or strong, got {joined.relation!r}")
     examples = check_whole("examples", examples, low=1)
     if name is None:
         name = f"{joined.first.name} = {joined.second.name}"
     specs, left_out = [s for s in (first, second) if isinstance(s, Spec)], 0
+    reach: list[str] = []
     needed = ("objective",) if kinds == KINDS else tuple(kinds)
     with jax.enable_x64(True):
         near = sorted({c for spec in specs for c in constants(spec)})
         if points is None:
             points = draw.wide_points(near) if len(specs) == 2 else draw.points()
 
-        def found(drawn: SearchStrategy) -> Report:
+        def found(drawn: SearchStrategy, further: Any = ()) -> Report:
             return search(
                 name,
                 lambda i, p: joined.compare(i, p, kinds),
@@ -392,25 +401,52 @@ def equivalent(
                 examples,
                 check_whole("seed", seed),
                 needed,
+                aimed=further,
             )
 
         if instances is not None or len(specs) < 2:
             report = found(draw.instances() if instances is None else instances)
         else:
             all_shapes = draw.shapes_near(near)
-            shapes = [s for s in all_shapes if all(takes(spec, s) for spec in specs)]
-            left_out = len(set(all_shapes) - set(shapes))
+            written, left = sizes_near((c for s in specs for c in counts(s)), all_shapes)
+            shapes, sizes = (
+                [s for s in known if all(takes(spec, s) for spec in specs)]
+                for known in (all_shapes, written)
+            )
+            left_out = len({*all_shapes, *written} - {*shapes, *sizes})
             shapes = shapes or all_shapes[:1]  # where the error is raised
             some, weights, what = _granted(joined, specs, shapes)
-            report = found(draw.wide(near, some, **weights))
-            if what and report.holds and (beyond := found(draw.wide(near, shapes))).refuted:
-                report = replace(beyond, beyond=what)
-    return replace(report, notes=tuple(_notes(joined, specs, left_out)))
+            own = [s for s in sizes if s[1] in {t for _, t, _ in some}] if what else sizes
+            report = found(draw.wide(near, some, **weights), aimed(near, some[0], own, **weights))
+            if what and report.holds:
+                beyond = found(draw.wide(near, shapes), aimed(near, shapes[0], sizes))
+                report = replace(beyond, beyond=what) if beyond.refuted else report
+            reach = [*told([*shapes, *sizes], near, left)]
+    return replace(report, notes=tuple(_notes(joined, specs, left_out, reach)))
+
+
+def _check(joined: Equivalence, instances: Any, points: Any) -> None:
+    """Refuse what is no formulation, map, number or strategy before anything is drawn."""
+    for f in (joined.first, joined.second):
+        if not isinstance(f, Formulation):
+            raise TypeError(f"an Equivalence joins Formulations, got {type(f).__name__}")
+    for name in ("to", "back", "data"):
+        if not callable(given := getattr(joined, name)):
+            raise TypeError(f"{name} must be a function, got {type(given).__name__}")
+    for name in ("scale", "shift"):
+        given = getattr(joined, name)
+        if given is not None and not callable(given):
+            check_number(name, given, low=-np.inf)
+    if not check_number("tolerance", joined.tolerance, strict=True) < 1:
+        raise ValueError(f"tolerance must be < 1, or everything holds; got {joined.tolerance!r}")
+    for name, given in (("instances", instances), ("points", points)):
+        if given is not None and not hasattr(given, "example"):
+            raise TypeError(f"{name} must be a Hypothesis strategy, got {type(given).__name__}")
 
 
 def _granted(
-    joined: Equivalence, specs: list[Spec], shapes: list[tuple[int, int, int]]
-) -> tuple[list[tuple[int, int, int]], dict[str, str], str]:
+    joined: Equivalence, specs: list[Spec], shapes: list[Shape]
+) -> tuple[list[Shape], dict[str, str], str]:
     """Give the shapes and weights that the formulations may take for granted, and in words.
 
     A difference beyond that is told, and is no refutation.
@@ -428,10 +464,11 @@ def _granted(
     return shapes, weights, " and ".join(words)
 
 
-def _notes(joined: Equivalence, specs: list[Spec], left_out: int) -> Iterator[str]:
+def _notes(joined: Equivalence, specs: list[Spec], left_out: int, reach: str) -> Iterator[str]:
     """Say up to what objectives are compared, and what of specs is not."""
     if joined.scale is None:
         yield "objectives are compared up to a positive factor and a constant of the instance"
+    yield from reach
     if left_out:
         yield f"not compared: {counted(left_out, 'size')} of networks that a term does not take"
     fields = ("start", "stages", "minibatch", "sweeps", "over", "gauge", "columns")

@@ -66,6 +66,8 @@ class Instance:
         Unit of the prior's weights, and by how much its layer "chip" is weighed more than "motif".
     likeness
         How large the correlations between targets are, about; None leaves them as they come.
+    mass
+        Unit of the cells' weights.
     """
 
     seed: int = 0
@@ -85,6 +87,7 @@ class Instance:
     trust: float = 1.0
     unlike: float = 1.0
     likeness: float | None = None
+    mass: float = 1.0
 
     def __repr__(self) -> str:
         return described(self)
@@ -145,14 +148,13 @@ class Instance:
         """Weights of the cells, (cells,); their sum is positive."""
         rng = np.random.default_rng((self.seed, 4))
         if self.weights == "ones":
-            return np.ones(self.cells)
+            return np.full(self.cells, self.mass)
         if self.weights == "counts":
-            return np.bincount(
-                rng.integers(0, self.cells, self.cells), minlength=self.cells
-            ).astype(float)
+            drawn = rng.integers(0, self.cells, self.cells)
+            return self.mass * np.bincount(drawn, minlength=self.cells)
         out = np.where(rng.random(self.cells) < 0.4, 0, rng.uniform(0.1, 3, self.cells))
         out[0] = 1
-        return out
+        return self.mass * out
 
     @cached_property
     def prior(self) -> PriorView:
@@ -227,7 +229,8 @@ class Point:
     """Where two formulations are compared: coefficients with exact zeros and ties.
 
     ``zeros`` is the share of exact zeros, ``whole`` rounds to whole numbers, ``outside`` leaves
-    entries off the prior's support as they are, so that the point is not feasible.
+    entries off the prior's support as they are, so that the point is not feasible. With ``exact``
+    half of the entries are that number, of either sign.
     """
 
     seed: int = 0
@@ -235,6 +238,7 @@ class Point:
     whole: bool = False
     outside: bool = False
     size: float = 1.0
+    exact: float | None = None
 
     def __repr__(self) -> str:
         return described(self)
@@ -257,6 +261,8 @@ class Point:
         out = self.size * rng.normal(size=shape)
         if self.whole:
             out = np.rint(2 * out)
+        if self.exact is not None:
+            out = np.where(rng.random(shape) < 0.5, self.exact * np.copysign(1, out), out)
         return np.where(rng.random(shape) < self.zeros, 0, out)
 
     def theta(self, instance: Instance) -> np.ndarray:

@@ -7,7 +7,7 @@ import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -114,13 +114,15 @@ def search(
     seed: int,
     needed: tuple[str, ...] = (),
     shrink: bool = True,
+    aimed: Iterable[tuple[Any, ...]] = (),
 ) -> Report:
     """Look for an example at which ``check`` finds a deviation above the tolerance.
 
     A deviation that is not a number counts as infinite. The same seed draws the same examples,
     as long as neither Hypothesis nor the source (which it takes constants from) changes.
     Where nothing was compared, or one of the ``needed`` kinds was not, nothing is shown. Without
-    ``shrink`` the first counterexample is reported as it was drawn.
+    ``shrink`` the first counterexample is reported as it was drawn. Examples that are ``aimed`` are
+    looked at after those that are drawn, and reported as they are.
     """
     from hypothesis import HealthCheck, Phase, given, settings, strategies
     from hypothesis import seed as fixed_seed
@@ -146,6 +148,9 @@ def search(
     def run(drawings):
         nonlocal drawn
         drawn += not failed
+        look(drawings)
+
+    def look(drawings):
         for finding in check(*drawings):
             deviation = np.inf if np.isnan(finding.deviation) else finding.deviation
             worst[finding.kind] = max(worst.get(finding.kind, 0.0), deviation)
@@ -160,6 +165,8 @@ def search(
 
     try:
         run()
+        for drawings in aimed:
+            look(drawings)
     except _Parted:
         return Report(name, False, tolerance, drawn, seed, worst, counts, failed[-1], reasons[-1])
     missing = tuple(k for k in needed if k not in counts)
