@@ -38,8 +38,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "mutants"
 CLAIMS = "unigrn.verify.claims"
 MODULES = (
-    "methods/* terms losses/* regularizers/* constraints/* moments replicates ensembles problem "
-    "run/* solvers/*"
+    "methods/* terms losses/* regularizers/* constraints/* neighbours precision cycles columns "
+    "moments replicates ensembles problem run/* solvers/*"
 )
 TESTS = "frame methods linear api generative terms promise solvers plan extend celloracle"
 LONG, MOST = 20.0, 60.0  # seconds of a test that is left out, and of all tests of a mutant
