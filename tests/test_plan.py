@@ -104,6 +104,15 @@ def mask():
 
 TABLE = [
     (
+        Spec(unigrn.gaussian_graph(), unigrn.pair_l1(0.1), unigrn.positive_definite()),
+        "proximal Newton on a precision matrix",
+    ),
+    (
+        Spec(least_squares(), l1(0.1), no_self() + unigrn.acyclic()),
+        "central path to an acyclic network",
+    ),
+    (unigrn.methods.get("otter").function(None), "declared steps of Adam on the whole network"),
+    (
         Spec(least_squares(), unigrn.regularizer(smooth_group, across=True)),
         "proximal gradient across groups",
     ),

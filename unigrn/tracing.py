@@ -178,7 +178,8 @@ class Traced:
     def _arguments(self) -> tuple[View, PriorView, Blocks | None, str]:
         """Abstract arguments of a term at the sizes of the problem, and what the start raised."""
         q = self.sizes.get("regulators", CANDIDATES)
-        p, n = self.sizes.get("targets", TARGETS), self.sizes.get("cells", CELLS)
+        square = any(term.square for term in self.terms)
+        p, n = self.sizes.get("targets", q if square else TARGETS), self.sizes.get("cells", CELLS)
         view, prior = self.world(min(q, CANDIDATES) if self.spec.separable else q, p, n)
         try:
             return view, prior, Blocks(**self.blocks_of(view, prior, self.terms)), ""
@@ -303,11 +304,7 @@ def implied_sizes(terms: tuple[Term, ...]) -> dict[str, int]:
     """Sizes that a problem must have for the arrays of unbound terms to fit it."""
     leaves = jax.tree.leaves(terms, is_leaf=lambda leaf: isinstance(leaf, Along))
     arrays = [leaf for leaf in leaves if isinstance(leaf, Along)]
-    out = {a: n for leaf in arrays for a, n in zip(leaf.axes, leaf.values.shape, strict=True)}
-    if any(term.square for term in terms):
-        genes = out.get("regulators", out.get("targets", CANDIDATES))
-        out = {"regulators": genes, "targets": genes} | out
-    return out
+    return {a: n for leaf in arrays for a, n in zip(leaf.axes, leaf.values.shape, strict=True)}
 
 
 def first_line(error: BaseException) -> str:
