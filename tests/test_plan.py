@@ -61,6 +61,7 @@ PALM = "PALM over blocks of the whole network"
 SMOOTH = "gradient (L-BFGS) on the whole network"
 WHOLE = "proximal gradient on the whole network"
 NOISY_WHOLE = "stochastic gradient (optax Adam) on the whole network"
+KERNELS = "closed form for kernels"
 
 
 def absolute(params, data, prior):
@@ -150,6 +151,7 @@ TABLE = [
     (Spec(least_squares(intercept=False), ridge(1.0), scale="standard"), GRADIENT),
     (Spec(component_analysis(), ridge(1.0) + ridge(1.0, "A"), start=zeros), PALM),
     (Spec(component_analysis(), l0(1.0) + ridge(1.0, "A"), support(), start=zeros), PALM),
+    (Spec(unigrn.known_edges(), 2.0 * unigrn.alike([0.1, 1.0])), KERNELS),
     (
         Spec(
             0.5 * component_analysis(),
