@@ -381,10 +381,10 @@ FURTHER = [
     ),
     Change(
         "huber of one target without weights",
-        "losses/robust.py",
+        "losses/rows.py",
         "terms.values",
-        "jnp.sum(weight * value if value.ndim == 1 else weight[:, None] * value)",
-        "jnp.sum(value if value.ndim == 1 else weight[:, None] * value)",
+        "jnp.where(column > 0, column * value, 0)",
+        "jnp.where(column > 0, value if value.ndim == 1 else column * value, 0)",
     ),
     Change(
         "sign of the prior's log width in the divergence",

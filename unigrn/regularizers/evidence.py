@@ -142,6 +142,11 @@ def adaptive_l1(strength: float, first: Any, power: float = 1.0, floor: float = 
     )
 
 
+def _weight(prior: PriorView, layer: str | None) -> Array:
+    """Return the evidence of one layer, or of all together."""
+    return prior.weight if layer is None else prior.layers[layer]
+
+
 @pytree
 class LinearShare:
     """Share of the full price of an edge: 1 without evidence, b at weight 1 and more."""
@@ -154,7 +159,7 @@ class LinearShare:
 
     def __call__(self, prior: PriorView) -> Array:
         """Return the share of every edge."""
-        weight = prior.weight if self.layer is None else prior.layers[self.layer]
+        weight = _weight(prior, self.layer)
         return 1 - (1 - self.bias) * jnp.minimum(weight, 1)
 
 
@@ -170,7 +175,7 @@ class LogShare:
 
     def __call__(self, prior: PriorView) -> Array:
         """Return the share of every edge."""
-        weight = prior.weight if self.layer is None else prior.layers[self.layer]
+        weight = _weight(prior, self.layer)
         return jnp.log(jnp.clip(weight, self.floor, 1)) / jnp.log(self.floor)
 
 

@@ -199,7 +199,7 @@ def graph_laplacian(
 def _adjacency(graph: Any, axis: str) -> Along:
     """Return a symmetric matrix of weights, 0 where there is no edge."""
     table = hasattr(graph, "itertuples")
-    rows = list(graph.itertuples(index=False)) if table else None
+    rows: list[tuple[Any, ...]] | None = list(graph.itertuples(index=False)) if table else None
     if rows is None and not isinstance(graph, str) and np.iterable(graph):
         rows = [tuple(row) if np.iterable(row) else () for row in graph]
     if not rows or any(len(row) < 2 for row in rows):
