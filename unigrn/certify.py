@@ -9,7 +9,7 @@ has a kink or they do not do: it need not be good, and nothing is trusted that i
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -209,8 +209,10 @@ def _state_problem(
 
 def _sums(moments: Moments, q: int, p: int) -> Sums:
     """Take the moments of one pass to the host, without padding."""
+    m = moments
     gram, cross, square, count, x, y = (
-        np.asarray(getattr(moments, f.name), np.float64)[0] for f in fields(Moments)
+        np.asarray(v, np.float64)[0]
+        for v in (m.gram, m.cross, m.square, m.count, m.mean_x, m.mean_y)
     )
     return gram[:q, :q], cross[:q, :p], square[:p], count, x[:q], y[:p]
 
