@@ -652,3 +652,22 @@ def test_arrays_of_one_data_set_are_not_compared_on_others():
     spec = Spec(unigrn.least_squares(), term)
     with pytest.raises(TypeError, match="follows the names of one data set"):
         unigrn.verify.equivalent(spec, spec)
+
+
+@pytest.mark.parametrize("solver", [None, "proximal gradient on moments"])
+def test_converged_holds_for_regulators_of_very_unlike_units(solver):
+    """Ten decades between regulators: single precision tells them apart, and so does a residual."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(200, 6))
+    y = z @ rng.normal(size=(6, 5)) + 0.3 * rng.normal(size=(200, 5))
+    names = [f"R{i}" for i in range(6)] + [f"T{i}" for i in range(5)]
+    data = unigrn.Data.from_arrays(np.c_[z * np.logspace(0, -10, 6), y], names)
+    spec = unigrn.Spec(unigrn.least_squares(), unigrn.l1(1e-9))
+    plan = unigrn.plan(spec, data, names[:6], names[6:], solver=solver)
+    found = unigrn.fit(spec, data, regulators=names[:6], targets=names[6:], solver=solver)
+    assert plan.solver.name in ("active sets on moments", "proximal gradient on moments")
+    assert set(found.certificate["status"]) == {"converged"}
+    ours = np.asarray(found.theta[0], float) * np.logspace(0, -10, 6)[:, None]
+    centred = z - z.mean(0)
+    least = np.linalg.lstsq(centred, y - y.mean(0), rcond=None)[0]  # the penalty is next to nothing
+    np.testing.assert_allclose(ours, least, atol=0.03)

@@ -34,7 +34,7 @@ import jax.numpy as jnp
 
 from unigrn.solvers import batching, linear, proximal
 from unigrn.solvers.batching import Members
-from unigrn.solvers.optimality import Fit, Options
+from unigrn.solvers.optimality import SPREAD, Fit, Options
 from unigrn.spec import Shape
 from unigrn.status import Status
 from unigrn.terms import Array, Blocks, Moments, Quadratic, View, parts
@@ -337,7 +337,7 @@ def _even(moments: Moments, lanes: Any, index: Array, valid: Array) -> Array:
     square = jnp.where(valid, square, 0)
     most, info = jnp.max(square, axis=1, keepdims=True), jnp.finfo(square.dtype)
     share = square / jnp.maximum(most, info.tiny)
-    return jnp.sqrt(jnp.where(share > 0, jnp.clip(share, info.eps**2, 1), 1))
+    return jnp.sqrt(jnp.where(share > 0, jnp.clip(share, SPREAD, 1), 1))
 
 
 def _product(moments: Moments, lanes: Any, index: Array, chains: int):

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from unigrn.status import Status
 from unigrn.terms import Array, Blocks, Joint, PriorView, Term, View, joint, outside, parts, pytree
 
+SPREAD = 1e-30  # of squares that moments still tell apart, relative to the largest
 ROUNDS = 8  # of solving on with a smaller residual, at most
 
 
@@ -146,8 +147,9 @@ def units(params: Blocks, view: View, centred: bool = True) -> Units:
     That of an intercept is the largest root itself, over that of the number of cells.
     """
     theta, one = params.theta, jnp.ones((), params.theta.dtype)
+    least = jnp.finfo(theta.dtype).eps ** 2  # of rows: less may be the rounding of a constant
     if view.moments is not None and theta.ndim == 1:
-        square, count = jnp.diagonal(view.moments.gram), None
+        square, count, least = jnp.diagonal(view.moments.gram), None, SPREAD
     elif view.x is not None and theta.shape[:1] == view.x.shape[1:]:
         rows, means = _weighted(view)
         square = rows @ (view.x - (means if centred else 0 * means)[None, :]) ** 2
@@ -160,7 +162,7 @@ def units(params: Blocks, view: View, centred: bool = True) -> Units:
     if count is not None:
         level = jnp.where(most > 0, jnp.sqrt(most / jnp.maximum(count, info.tiny)), one)
     share = square / jnp.maximum(most, info.tiny)
-    spread = jnp.sqrt(jnp.where(share > 0, jnp.clip(share, info.eps**2, 1), 1))
+    spread = jnp.sqrt(jnp.where(share > 0, jnp.clip(share, least, 1), 1))
     wide = spread.reshape(spread.shape + (1,) * (theta.ndim - 1))
     return Units(jnp.broadcast_to(wide, theta.shape), level)
 
