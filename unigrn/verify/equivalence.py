@@ -464,7 +464,9 @@ def _granted(
     return shapes, weights, " and ".join(words)
 
 
-def _notes(joined: Equivalence, specs: list[Spec], left_out: int, reach: str) -> Iterator[str]:
+def _notes(
+    joined: Equivalence, specs: list[Spec], left_out: int, reach: list[str]
+) -> Iterator[str]:
     """Say up to what objectives are compared, and what of specs is not."""
     if joined.scale is None:
         yield "objectives are compared up to a positive factor and a constant of the instance"
