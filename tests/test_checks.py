@@ -1020,3 +1020,25 @@ def test_terms_that_refuse_the_instances_are_told():
     report = check_spec(penalised(Refusing()), examples=FEW)
     assert "no prior suits" in report.failures[0].message
     assert isinstance(report, CheckReport)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda s: check_spec(s, only=("valeu",)), ValueError, "no check 'valeu'.*mean value"),
+        (lambda s: check_spec(s, only="speed"), ValueError, "there is no check 'speed'"),
+        (lambda s: check_spec(s, data=3), TypeError, "data must be Data, got int"),
+        (lambda s: check_spec(s.regularizer), TypeError, "got Ridge, a term: put it into a Spec"),
+        (lambda s: check_spec(s, "a"), ValueError, "examples must be a whole number >= 3, got 'a'"),
+    ],
+)
+def test_odd_arguments_are_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call(Spec(least_squares(), ridge(1.0)))
+
+
+def test_nothing_checked_is_nothing_passed():
+    report = check_spec(Spec(least_squares(), ridge(1.0)), examples=3, only=())
+    assert not report and "NOTHING CHECKED" in str(report)
+    with pytest.raises(SpecError, match="nothing is shown"):
+        report.raise_()

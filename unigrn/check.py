@@ -28,10 +28,13 @@ def check_number(name: str, value: Any, *, low: float = 0.0, strict: bool = Fals
 
 def check_whole(name: str, value: Any, *, low: int = 0) -> int:
     """Return ``value`` as an int, or say what is wrong with it."""
-    number = check_number(name, value, low=-math.inf)
-    if isinstance(value, bool) or number != int(number) or number < low:
-        raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
-    return int(number)
+    try:
+        number = check_number(name, value, low=-math.inf)
+        if not isinstance(value, bool) and number == int(number) >= low:
+            return int(number)
+    except ValueError:
+        pass
+    raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}") from None
 
 
 def shown(name: str, most: int = 40) -> str:

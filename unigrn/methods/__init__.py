@@ -15,6 +15,7 @@ from typing import Any
 
 from unigrn.check import meant
 from unigrn.spec import Spec
+from unigrn.terms import Term
 
 OPTIONS = ("tolerance", "max_iterations", "solver")  # of a plan, for any method
 
@@ -162,10 +163,11 @@ def bind(
         return None, {}, options
     if isinstance(method, str):
         method = get(method).function
-    if not callable(method):
+    if not callable(method) or isinstance(method, Term):
         raise TypeError(
             "method is a name, a function (prior, **hyper) -> Spec or a Spec, got "
             f"{type(method).__name__}"
+            + (", a term: put it into a Spec" if isinstance(method, Term) else "")
         )
     known = list(inspect.signature(method).parameters.values())[1:]
     free = any(p.kind is p.VAR_KEYWORD for p in known)

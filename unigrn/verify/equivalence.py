@@ -113,7 +113,7 @@ class Equivalence:
                 note("objective", deviation, trivial=v.trivial)
         scale = float(factor[0])
         if exact and np.ptp(factor) <= self.tolerance * scale and met and met.above > 0:
-            self._slopes(instance, there, point, met.u, met.v, scale, note)
+            self._slopes(instance, there, point, (met.u, met.v), scale, note, kinds)
         if "minimiser" in kinds and p.minimiser is not None and q.minimiser is not None:
             u, v = p.minimiser(instance), q.minimiser(there)
             if u is not None and v is not None:
@@ -154,10 +154,10 @@ class Equivalence:
             (u, v), (first, second) = (w, image)[::above], values[::above]
             yield _Values(above, u, v, first, second, size, trivial and largest(image) == 0)
 
-    def _slopes(self, instance, there, point, u, v, scale, note) -> None:
+    def _slopes(self, instance, there, point, images, scale, note, kinds) -> None:
         """Compare gradients and proxes at a point that is feasible in both."""
-        p, q = self.first, self.second
-        if p.gradient is not None and q.gradient is not None and p.variables is not None:
+        (p, q), (u, v) = (self.first, self.second), images
+        if "gradient" in kinds and p.gradient and q.gradient and p.variables is not None:
             here, other = p.gradient(instance, u), q.gradient(there, v)
             ahead = p.variables(instance, _elsewhere(point))
             ahead = jax.tree.map(np.subtract, ahead, u)
@@ -171,7 +171,7 @@ class Equivalence:
                 derived and self._rise_alike(instance, there, (u, ahead), (v, image), scale, gap)
             ):
                 note("gradient", gap, scale * size, largest(u) == 0)
-        if p.prox is not None and q.prox is not None:
+        if "prox" in kinds and p.prox is not None and q.prox is not None:
             step = 0.5 / instance.strength
             one, two = p.prox(instance, u, step), q.prox(there, v, step / scale)
             mapped = self.to(instance, one)
@@ -392,10 +392,13 @@ def equivalent(
         if points is None:
             points = draw.wide_points(near) if len(specs) == 2 else draw.points()
 
+        values = tuple(k for k in kinds if k in ("feasibility", "objective"))
+        written: list[Shape] = []  # sizes whose only examples are aimed; values tell there
+
         def found(drawn: SearchStrategy, further: Any = ()) -> Report:
             return search(
                 name,
-                lambda i, p: joined.compare(i, p, kinds),
+                lambda i, p: joined.compare(i, p, values if i.shape in written else kinds),
                 (drawn, points),
                 joined.tolerance,
                 examples,
@@ -464,7 +467,9 @@ def _granted(
     return shapes, weights, " and ".join(words)
 
 
-def _notes(joined: Equivalence, specs: list[Spec], left_out: int, reach: str) -> Iterator[str]:
+def _notes(
+    joined: Equivalence, specs: list[Spec], left_out: int, reach: list[str]
+) -> Iterator[str]:
     """Say up to what objectives are compared, and what of specs is not."""
     if joined.scale is None:
         yield "objectives are compared up to a positive factor and a constant of the instance"

@@ -92,6 +92,11 @@ class Instance:
     def __repr__(self) -> str:
         return described(self)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Numbers of regulators, targets and cells."""
+        return self.regulators, self.targets, self.cells
+
     def _numbers(self, salt: int, *shape: int) -> np.ndarray:
         rng = np.random.default_rng((self.seed, salt))
         values = rng.normal(size=shape)

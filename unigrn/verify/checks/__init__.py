@@ -16,7 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from unigrn.check import check_whole
+from unigrn.check import check_whole, meant
+from unigrn.data import Data
 from unigrn.spec import Spec
 from unigrn.tracing import first_line
 from unigrn.verify.checks import capabilities, functions, whole
@@ -80,8 +81,15 @@ def check_spec(
     Returns
     -------
     CheckReport
-        True in a condition where no check failed; prints as a table; ``raise_()`` raises
-        `SpecError`.
+        True in a condition where a check passed and none failed; prints as a table;
+        ``raise_()`` raises `SpecError`.
+
+    Raises
+    ------
+    TypeError
+        What is no method, data that are no `Data`.
+    ValueError
+        Fewer than 3 examples, a check that there is not.
 
     Examples
     --------
@@ -93,6 +101,15 @@ def check_spec(
     from unigrn.methods import bind
 
     examples, seed = check_whole("examples", examples, low=3), check_whole("seed", seed)
+    names = [c.__name__ for c in (*TERM_CHECKS, *SPEC_CHECKS)]
+    only = (only,) if isinstance(only, str) else only if only is None else tuple(only)
+    if unknown := [name for name in only or () if name not in names]:
+        raise ValueError(
+            f"there is no check {unknown[0]!r}{meant(str(unknown[0]), names)}; "
+            f"the checks are: {', '.join(names)}"
+        )
+    if data is not None and not isinstance(data, Data):
+        raise TypeError(f"data must be Data, got {type(data).__name__}")
     build, *_ = bind(spec, hyperparameters)
     if build is not None:
         method, spec = spec, build(None)

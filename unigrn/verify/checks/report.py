@@ -38,7 +38,7 @@ class Result:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Results of all checks; true where none failed, prints as a table."""
+    """Results of all checks; true where one passed and none failed, prints as a table."""
 
     name: str
     results: tuple[Result, ...]
@@ -51,7 +51,7 @@ class CheckReport:
         return tuple(r for r in self.results if r.failed)
 
     def __bool__(self) -> bool:
-        return not self.failures
+        return not self.failures and any(r.passed for r in self.results)
 
     def __iter__(self) -> Iterator[Result]:
         return iter(self.results)
@@ -61,8 +61,9 @@ class CheckReport:
 
     def __str__(self) -> str:
         failed = len(self.failures)
+        verdict = f"{failed} FAILED" if failed else "passed" if self else "NOTHING CHECKED"
         lines = [
-            f"{self.name}: {f'{failed} FAILED' if failed else 'passed'} "
+            f"{self.name}: {verdict} "
             f"({len(self.results)} checks, {self.examples} examples, seed {self.seed})"
         ]
         for name in dict.fromkeys(r.name for r in self.results):
@@ -80,7 +81,7 @@ class CheckReport:
         return "\n".join(lines)
 
     def raise_(self) -> CheckReport:
-        """Return self, or raise `SpecError` with all failures."""
+        """Return self, or raise `SpecError` with all failures, or where nothing was checked."""
         if self.failures:
             raise SpecError(
                 "\n".join(
@@ -90,4 +91,6 @@ class CheckReport:
                     ]
                 )
             )
+        if not self:
+            raise SpecError(f"{self.name}: no check passed or failed, so nothing is shown")
         return self
