@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -358,6 +359,7 @@ def test_evidence_that_does_not_vary_where_edges_are_known_has_no_say(constant):
     features[1][:, shown] = constant
     shown = np.broadcast_to(shown, (3, 49))
     edges = 1.0 * (rng.random((3, 49)) < 0.4)
+    features, edges = jnp.asarray(features), jnp.asarray(edges)
     odds = np.asarray(module.logistic(features, edges, shown))
     np.testing.assert_allclose(odds, module.logistic(features[:1], edges, shown), atol=1e-4)
     assert np.ptp(odds) > 0.01

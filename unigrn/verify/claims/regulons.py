@@ -99,7 +99,7 @@ class Regulons:
     @property
     def edges(self) -> np.ndarray:
         """What is known, (regulators, genes)."""
-        return self.layers[1] if self.known == "evidence" else 1.0 * self.layers.any(axis=0)
+        return self.layers[1] if self.known == "evidence" else 1.0 * (self.layers.sum(axis=0) > 0)
 
 
 def _regulons():
@@ -240,14 +240,14 @@ def _known_targets(
     ).require_converged()
 
     edges, near = example.edges, ~np.eye(FACTORS, GENES, dtype=bool)
-    on, n = edges.any(axis=0), example.weight.sum()
+    on, n = np.asarray(edges.sum(axis=0) > 0), example.weight.sum()
     parts, y = _parts(example, on, split), _rows(example, example.weight)
     kernel_rows = y if kernel_weighted else _rows(example, np.ones(example.cells))
 
     # The choice: none is better, and equal ones are as good.
     settings, label = list(product([hyper["width"]], hyper["even"], hyper["strength"])), edges > 0
     chosen = (*np.ravel(found.blocks["kernel"][0]), float(found.blocks["strength"][0]))
-    kernels = {s[:2]: _kernel(kernel_rows, *s[:2], unit) for s in settings}
+    kernels = {s[:2]: _kernel(kernel_rows, s[0], s[1], unit) for s in settings}
     outs = {s: _left_out(kernels[s[:2]], edges, on, parts, s[2]) for s in settings}
     chosen = min(settings, key=lambda s: float(np.abs(np.subtract(s, chosen)).max()))
 
