@@ -14,6 +14,7 @@ from unigrn.verify.claims import (
     networks,
     optimality,
     proposition_1,
+    regulons,
     running,
     stepping,
 )
@@ -31,6 +32,7 @@ EXAMPLE = (
     stepping.Ended,
     stepping.Stream,
     activities.Factors,
+    regulons.Regulons,
 )
 GATES = {gate.claim: gate for gate in gates()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -208,6 +209,16 @@ def test_strength_and_kernel_are_those_that_rank_known_edges_best(world):
     assert len(set(np.round(list(best.values()), 6))) > 1
 
 
+def test_padding_is_not_ranked():
+    """Of scores below the 0 of a padded regulator the order stays what it is without."""
+    scores, values = np.array([[0.5, -0.2], [-0.1, -0.4]]), np.array([[0.0, 1.0], [0.0, 1.0]])
+    real = np.ones((2, 2), bool)
+    longer = [np.pad(v, [(0, 3), (0, 1)]) for v in (scores, values, real)]
+    want = unigrn.evaluate.ranking_metrics(values.ravel(), scores.ravel())["auprc"]
+    assert float(representer.precision(scores, values, real)) == pytest.approx(want, rel=1e-6)
+    assert float(representer.precision(*longer)) == pytest.approx(want, rel=1e-6)
+
+
 # --------------------------------------------------------------------------- refusals
 
 
@@ -339,6 +350,19 @@ def test_known_edges_are_scored_by_other_evidence_unless_the_prior_is_a_noisy_li
     real = ~np.isnan(odds[0])
     np.testing.assert_allclose((odds[1] - odds[0])[real], np.where(at, 1.5, 0)[real], atol=1e-6)
     assert not np.allclose(odds[0][real], np.log(plain.statistics["score"][0][real]))
+
+
+@pytest.mark.parametrize("constant", [np.log(1e-3), 0.1, 0.0])
+def test_evidence_that_does_not_vary_where_edges_are_known_has_no_say(constant):
+    rng = np.random.default_rng(0)
+    features, shown = rng.normal(size=(2, 3, 49)), np.arange(49) < 46
+    features[1][:, shown] = constant
+    shown = np.broadcast_to(shown, (3, 49))
+    edges = 1.0 * (rng.random((3, 49)) < 0.4)
+    features, edges = jnp.asarray(features), jnp.asarray(edges)
+    odds = np.asarray(module.logistic(features, edges, shown))
+    np.testing.assert_allclose(odds, module.logistic(features[:1], edges, shown), atol=1e-4)
+    assert np.ptp(odds) > 0.01
 
 
 def test_another_solver_without_left_out_predictions_is_refused(world):

@@ -31,7 +31,7 @@ from scipy.special import digamma
 from scipy.stats import norm
 
 import unigrn
-from unigrn import constraints, filtering, losses, regularizers
+from unigrn import constraints, filtering, losses, neighbours, regularizers
 from unigrn.binding import Names, bind
 from unigrn.constraints import (
     box,
@@ -1143,7 +1143,7 @@ def within(thing: Any, module: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    "module", [losses, regularizers, filtering, constraints], ids=lambda m: m.__name__
+    "module", [losses, regularizers, filtering, constraints, neighbours], ids=lambda m: m.__name__
 )
 def test_every_class_has_an_instance(module):
     classes = {
@@ -1235,7 +1235,7 @@ def test_every_capability_is_described():
 
 
 @pytest.mark.parametrize(
-    "module", [losses, regularizers, filtering, constraints], ids=lambda m: m.__name__
+    "module", [losses, regularizers, filtering, constraints, neighbours], ids=lambda m: m.__name__
 )
 def test_every_constructor_has_rows_in_the_tables(module):
     functions = {
@@ -2554,6 +2554,12 @@ RIGHT = [
     (prior_elastic_net, (1, 2, "log"), {"contrary": 0}),
     (prior_elastic_net, (1, 2, "logistic"), {"slopes": {"atac": -1}, "offset": -2}),
     (nuclear, (1,), {}),
+    (known_edges, (), {}),
+    (known_edges, (), {"layer": "atac", "graded": True, "together": pd.Series({"x": 1, "y": 2})}),
+    (known_edges, (), {"together": np.array(["a", "a", "b"])}),
+    (alike, (), {}),
+    (alike, (0.1, 2, 1), {}),
+    (alike, ([0.1, 1], (1.0,), np.array([0.0, 0.5])), {}),
     (simplex, (), {}),
     (simplex, (3,), {}),
     (cardinality, (0,), {}),
@@ -2729,6 +2735,15 @@ WRONG = [
     (box, ("a", 1), "box"),
     (box, (None, 1), "box"),
     (box, (-1, [1, 2]), "box"),
+    (known_edges, {"together": np.ones((2, 2))}, "together"),
+    (alike, (0,), "strength"),
+    (alike, ("a",), "strength"),
+    (alike, ([],), "strength"),
+    (alike, ([1, math.nan],), "strength"),
+    (alike, (1, 0), "width"),
+    (alike, (1, math.inf), "width"),
+    (alike, (1, 1, -0.5), "even"),
+    (alike, (1, 1, [0, 1.5]), "even"),
     (loss, (3,), TypeError),
     (loss, ("least_squares",), TypeError),
     (loss, (None,), TypeError),
@@ -2759,10 +2774,11 @@ def test_right_arguments(row):
         regularizers.__name__: "regularizer",
         filtering.__name__: "regularizer",
         constraints.__name__: "constraint",
+        f"{neighbours.__name__}.known_edges": "loss",
+        f"{neighbours.__name__}.alike": "regularizer",
     }
-    (kind,) = [
-        kind for name, kind in kinds.items() if f"{build.__module__}.".startswith(f"{name}.")
-    ]
+    own = f"{build.__module__}.{build.__name__}."
+    (kind,) = [kind for name, kind in kinds.items() if own.startswith(f"{name}.")]
     assert term.kind == kind
 
 
@@ -2771,7 +2787,7 @@ def test_wrong_arguments(row):
     build, args, named = row
     error = named if isinstance(named, type) else ValueError
     with pytest.raises(error) as caught:
-        build(*args)
+        build(**args) if isinstance(args, dict) else build(*args)
     message = str(caught.value)
     assert "got" in message  # what was got, beside what is needed
     if isinstance(named, str):
@@ -2811,6 +2827,7 @@ def test_arguments_become_floats():
         gaussian_prior(1, 1),
         kl_gaussian(1, 1),
         expected_gaussian(1, 2),
+        alike(1, 2, 1),
     ):
         leaves = jax.tree.leaves(term)
         assert leaves and all(type(leaf) is float for leaf in leaves)

@@ -76,6 +76,9 @@ def test_every_method_is_the_subject_of_a_claim():
         "celloracle": "proposition_1.bags",
         "celloracle_bayesian": "proposition_1.bayesian",
         "masked_lasso": "proposition_1.lasso",
+        "prior_only": "methods.baselines",
+        "correlation": "methods.baselines",
+        "partial_correlation": "methods.baselines",
     }
     by_name = {c.name: c for c in CLAIMS}
     for method in unigrn.methods.names():

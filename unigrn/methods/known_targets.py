@@ -213,15 +213,18 @@ def likelihood(correlation: Array, real: Array) -> Array:
 def logistic(features: Array, edges: Array, shown: Array, ridge: float = 1.0) -> Array:
     """Return log odds at every entry, by weights learnt where ``shown``.
 
-    min over b of  -log likelihood + ridge / 2 |b|^2 without the intercept, the features (k, q, p)
-    standardised over the shown entries; Newton steps, none longer than 3.
+    min over b of  -log likelihood + ridge / 2 |b|^2 with 1e-6 in place of ridge for the intercept,
+    the features (k, q, p) standardised over the shown entries, those constant there without a say;
+    Newton steps, none longer than 3.
     """
     on = shown.astype(features.dtype)
     count = jnp.maximum(jnp.sum(on), 1)
     over = on[None, :, :]
     mean = jnp.sum(features * over, axis=(1, 2), keepdims=True) / count
     spread = jnp.sqrt(jnp.sum((features - mean) ** 2 * over, axis=(1, 2), keepdims=True) / count)
-    design = (features - mean) / jnp.where(spread > 0, spread, 1)
+    # What rounding of the mean leaves of a constant is no spread.
+    varies = spread > 1e3 * jnp.finfo(features.dtype).eps * jnp.abs(mean)
+    design = jnp.where(varies, (features - mean) / jnp.where(varies, spread, 1), 0)
     design = jnp.concatenate([design, jnp.ones_like(design[:1])])
     penalty = jnp.full(len(design), ridge, design.dtype).at[-1].set(1e-6)
 

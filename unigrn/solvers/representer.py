@@ -108,11 +108,13 @@ def system(
 
 
 @jax.jit
-def precision(scores: Array, values: Array, weight: Array) -> Array:
-    """Average precision of scores, with the known edges of observed targets as positives."""
-    score = jnp.where(weight[None, :] > 0, scores, -jnp.inf).reshape(-1)
-    order = jnp.argsort(-score)
-    hit = (jnp.where(weight[None, :] > 0, values, 0) > 0).reshape(-1)[order]
+def precision(scores: Array, values: Array, counted: Array) -> Array:
+    """Average precision of the scores that count, with known edges as positives; padding is none.
+
+    All three (regulators, V).
+    """
+    order = jnp.argsort(-jnp.where(counted, scores, -jnp.inf).reshape(-1))
+    hit = (jnp.where(counted, values, 0) > 0).reshape(-1)[order]
     hits = jnp.cumsum(hit)
     share = hits.astype(scores.dtype) / jnp.arange(1, hit.size + 1, dtype=scores.dtype)
     return jnp.sum(jnp.where(hit, share, 0)) / jnp.maximum(hits[-1], 1).astype(scores.dtype)
@@ -189,12 +191,13 @@ def _solve(shape, terms, view, prior, options: Options, report: Any) -> Fit:
         )
     if count > 1:
         members = members_of(part[few])
+        counted = np.asarray(prior.valid)[:, safe] & (own > 0)
         for kind in range(form.settings.shape[0]):
             found = rows(safe, np.int32(kind))
             near = found.matrix[:, safe]
             for s in range(form.strengths.shape[0]):
                 _, out = system(near, found.strengths[s], values, own, members)
-                scores[kind, s] = float(precision(out, values, own))
+                scores[kind, s] = float(precision(out, values, counted))
                 report(len(scores), count + 1)
         best = max(scores, key=lambda pair: np.nan_to_num(scores[pair], nan=-1.0))
     wide, safe, values, own = at(chosen)

@@ -23,6 +23,7 @@ _MODULES = (
     "paths",
     "whole",
     "activities",
+    "regulons",
     "running",
     "stepping",
     "optimality",

@@ -227,6 +227,26 @@ def _kin(h: Names, d: Names, v: Any, signed: bool = True) -> float:
     return h.strength * total
 
 
+def _known(h: Names, d: Names, v: Any, layer: str | None = None, named: bool = True) -> float:
+    """Squares of what is missed of the known edges; of targets without one nothing."""
+    weight = _weight(d, layer)
+    P = 1.0 * (weight > 0) if layer is None else weight
+    return np.sum((v.theta - P)[:, weight.any(axis=0) | (not named)] ** 2)
+
+
+def _alike(h: Names, d: Names, v: Any, even: float = 0.0, unit: bool = True) -> float:
+    """Take singular vectors of the profiles of genes that vary, and the inverse of the kernel."""
+    e = np.sqrt(d.w)[:, None] * (d.y - d.w @ d.y / d.w.sum())
+    _, s, r = np.linalg.svd(e / np.linalg.norm(e, axis=0), full_matrices=False)
+    kept = s > 1e-6 * s[0]
+    r = s[kept, None] ** (1 - even) * r[kept]
+    r = r / np.linalg.norm(r, axis=0)
+    far, n = 1 - r.T @ r, r.shape[1]
+    middle = np.median(far[np.triu_indices(n, 1)]) if unit else 1.0
+    K = (1 - 1e-4) * np.exp(-far / (h.on * middle)) + 1e-4 * np.eye(n)
+    return h.strength * np.trace(v.theta @ np.linalg.solve(K, v.theta.T))
+
+
 def _widths(h: Names, d: Names) -> np.ndarray:
     return np.where(d.support, h.on, h.off)
 
@@ -422,6 +442,11 @@ STATED: dict[str, Stated] = {
     "laplacian without signs": Stated(
         lambda h: u.laplacian(h.strength, h.threshold, signed=False), partial(_kin, signed=False)
     ),
+    "known_edges": Stated(lambda h: u.known_edges(), _known),
+    "alike": Stated(lambda h: u.alike(h.strength, h.on), _alike),
+    "alike, evened": Stated(
+        lambda h: u.alike(h.strength, h.on, 0.5), partial(_alike, even=0.5)
+    ),
     "gaussian_prior": Stated(
         lambda h: h.strength * u.gaussian_prior(h.on, h.off),
         lambda h, d, v: h.strength * _log_density(h, d, v),
@@ -473,6 +498,9 @@ STATED: dict[str, Stated] = {
 LAYERED: dict[str, Stated] = {
     "prior_l1 of a layer": Stated(
         lambda h: u.prior_l1(h.strength, h.share, "layer0"), partial(_prior_l1, layer="layer0")
+    ),
+    "known_edges of a layer, graded": Stated(
+        lambda h: u.known_edges(layer="layer0", graded=True), partial(_known, layer="layer0")
     ),
     "support of a layer": Stated(
         lambda h: u.support("layer0"),
@@ -839,6 +867,10 @@ def _values_claim() -> Claim:
                     "graph_laplacian": partial(_linked, axis=1, signed=False)
                 },
                 "Poisson counts in place of the negative binomial": {"negative_binomial": _poisson},
+                "targets without a known edge observed too": {
+                    "known_edges": partial(_known, named=False)
+                },
+                "distances not in units of their median": {"alike": partial(_alike, unit=False)},
                 "targets of opposite expression pulled together": {
                     "laplacian": partial(_kin, signed=False)
                 },
