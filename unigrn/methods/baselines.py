@@ -29,7 +29,7 @@ def prior_only(prior: Prior | None) -> Spec:
     Notes
     -----
     Take it as the line that a method with a prior has to beat: one that does not has added nothing.
-    The same in every group.
+    It expects nothing of the values, and is the same in every group.
 
     References
     ----------
@@ -58,8 +58,8 @@ def correlation(prior: Prior | None) -> Spec:
 
     Notes
     -----
-    Take it as the line that a method with expression has to beat. It has no direction and tells no
-    regulator from one correlated with it.
+    Take it as the line that a method with expression has to beat. It expects log-normalised values
+    or log ratios, has no direction and tells no regulator from one correlated with it.
 
     References
     ----------
@@ -106,8 +106,8 @@ def partial_correlation(prior: Prior | None, alpha: float = 0.1) -> Spec:
 
     Notes
     -----
-    Take it as the line that a regression on all regulators has to beat. Given are the regulators
-    alone, not all genes.
+    Take it as the line that a regression on all regulators has to beat. It expects log-normalised
+    values or log ratios. Given are the regulators alone, not all genes.
 
     References
     ----------
