@@ -41,10 +41,11 @@ def dagma(
     Notes
     -----
     Take it for tens to hundreds of genes of one kind of cells where a cascade without feedback is
-    plausible; it expects log-normalised values. Real networks have feedback. Directions rest on noise of like
-    variance in the units taken: in standardised genes they are weak, in raw ones they may be those
-    of the units (Reisach et al., NeurIPS 34 (2021) 27772). Not convex: the fit is certified as a
-    local minimum among acyclic networks; the published program thresholds the weights instead.
+    plausible; it expects log-normalised values. Real networks have feedback. Directions rest on
+    noise of like variance in the units taken: in standardised genes they are weak, in raw ones they
+    may be those of the units (Reisach et al., NeurIPS 34 (2021) 27772). Not convex: the fit is
+    certified as a local minimum among acyclic networks; the published program thresholds the
+    weights instead.
 
     References
     ----------

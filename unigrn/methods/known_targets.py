@@ -68,10 +68,10 @@ def known_targets(
     -----
     Take it where many edges are known and most targets are not: it finds members of known regulons.
     It needs known edges, at least a few for a regulator, finds no regulon that the prior does not
-    have, and says nothing of signs or of cause: genes that behave alike score alike. It
-    expects expression on any scale; correlations take care of units. Where targets were hidden at random, genes
-    of one operon make this easy: judge it with operons kept together. Cell weights are used, groups
-    of cells are fitted one by one; bags that draw candidates are refused.
+    have, and says nothing of signs or of cause: genes that behave alike score alike. It expects
+    expression on any scale; correlations take care of units. Where targets were hidden at random,
+    genes of one operon make this easy: judge it with operons kept together. Cell weights are used,
+    groups of cells are fitted one by one; bags that draw candidates are refused.
 
     References
     ----------

@@ -51,10 +51,10 @@ def otter(
     Notes
     -----
     Take it to refine a motif network by few, small steps towards coexpression; it expects
-    log-normalised values. "released" is what was published. "stationary" forgets the prior where it can: with
-    g above the largest eigenvalue of (1 - l) P plus l times that of C, theta = 0 is a minimum, and
-    a fit that tends to it is not called converged. The released program starts Adam's corrections
-    one step late, and so does this.
+    log-normalised values. "released" is what was published. "stationary" forgets the prior where it
+    can: with g above the largest eigenvalue of (1 - l) P plus l times that of C, theta = 0 is a
+    minimum, and a fit that tends to it is not called converged. The released program starts Adam's
+    corrections one step late, and so does this.
 
     References
     ----------
