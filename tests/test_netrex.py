@@ -25,7 +25,7 @@ from unigrn import Data, Prior, Spec, Step, component_analysis, laplacian, plann
 from unigrn.backend import over_starts
 from unigrn.constraints import Box, Budget
 from unigrn.filtering import Collaborative, collaborative
-from unigrn.kernels import largest, places
+from unigrn.kernels import Symmetric, largest, places
 from unigrn.methods.netrex import Ranks, netrex
 from unigrn.methods.netrex import Start as NetrexStart
 from unigrn.methods.netrex_cf import (
@@ -1709,6 +1709,14 @@ def test_the_largest_entries_are_those_of_a_stable_sort():
                 want[np.argsort(-got.reshape(-1), kind="stable")[:count]] = True
                 want &= got.reshape(-1) > 0
                 assert_array_equal(chosen(got, np.int32(count)).reshape(-1), want)
+
+
+def test_a_list_of_no_entries_but_the_diagonal():
+    theta = np.arange(6.0).reshape(2, 3)
+    for diagonal in ([1.0, 0.0, 2.0], [0.0, 0.0, 0.0]):
+        listed = Symmetric.of(np.diag(diagonal))
+        assert listed is not None
+        assert_allclose(jnp.asarray(theta) @ listed, theta @ np.diag(diagonal))
 
 
 def test_a_laplacian_of_few_entries_is_listed_and_is_the_same_term():

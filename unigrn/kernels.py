@@ -133,7 +133,7 @@ class Symmetric:
         if len(row) * DENSE > matrix.size:
             return None
         step = 1 << max(int(len(row)).bit_length() - 3, 3)
-        pad = (0, -len(row) % step)
+        pad = (0, -len(row) % step if len(row) else step)  # never an empty list
         return Symmetric(
             np.diagonal(matrix).copy(),
             np.pad(row.astype(np.int32), pad),
