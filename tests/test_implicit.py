@@ -52,17 +52,13 @@ def squared_hinge_free(params, data, prior, knee=1.0):
 # What is solved as a function of one number, at which value, and the solver that it is for.
 CASES = {
     "ridge": (lambda a: u.Spec(u.least_squares(), u.ridge(a)), 2.0),
-    "ridge of the mean": (lambda a: u.Spec(u.least_squares(mean=True), u.ridge(a)), 0.3),
     "no intercept": (lambda a: u.Spec(u.least_squares(intercept=False), u.ridge(a)), 2.0),
     "lasso": (lambda a: u.Spec(u.least_squares(), u.l1(a)), 20.0),
-    "scaled": (lambda a: u.Spec(a * u.least_squares(), u.l1(20.0)), 0.7),
     "elastic net": (lambda a: u.Spec(u.least_squares(), u.elastic_net(a, 3.0)), 9.0),
-    "own variance": (lambda a: u.Spec(u.gaussian(), u.l1(a)), 1.5),
     "box": (lambda a: u.Spec(u.least_squares(), u.ridge(a), u.box(-0.4, 0.4)), 2.0),
     "sign": (lambda a: u.Spec(u.least_squares(), u.l1(a), u.sign()), 5.0),
     "mask": (lambda a: u.Spec(u.least_squares(), u.ridge(a), u.support()), 2.0),
     "huber": (lambda a: u.Spec(u.huber(0.5), u.ridge(a)), 1.0),
-    "huber, lasso": (lambda a: u.Spec(u.huber(0.5), u.l1(a)), 3.0),
     "own function": (lambda a: u.Spec(u.loss(squared_hinge_free, knee=a), u.ridge(0.1)), 0.6),
 }
 
