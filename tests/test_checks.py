@@ -45,9 +45,17 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 FEW = 6  # examples: the faults are not subtle
 
 
+# Of a list of strengths a term has no value: a solver chooses among them.
+CHOSEN = {
+    "known_targets": functools.partial(
+        methods.get("known_targets").function, strength=1.0, even=0.5
+    )
+}
+
+
 @pytest.mark.parametrize("name", methods.names())
 def test_shipped_methods_pass(name):
-    report = check_spec(name)
+    report = check_spec(CHOSEN.get(name, name))
     assert report, report
     assert {"value", "purity", "padding", "planned", "solved"} <= {r.name for r in report}
     assert not any(r.skipped for r in report if r.name in ("value", "gradient", "solved"))

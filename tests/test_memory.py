@@ -41,7 +41,7 @@ print(said / 1e6, (peak() - before) / 1e6)
 CASES = {
     "closed form, results": "Spec(least_squares(), ridge(1.0), no_self()), data(600, 1500, 8), 200",
     "bags": "bagging(Spec(least_squares(), ridge(1.0), no_self())), data(2000, 800), 150",
-    "proximal on moments": "Spec(least_squares(), l1(30.0), no_self()), data(2000, 600), 150",
+    "active sets on moments": "Spec(least_squares(), l1(30.0), no_self()), data(2000, 600), 150",
     "gradient on rows": "Spec(huber(1.0), ridge(1.0), no_self()), data(5000, 200), 40",
     "whole network": (
         "Spec(least_squares(), laplacian(1.0, 0.1) + ridge(1.0), no_self()), data(2000, 600), 150"

@@ -191,7 +191,7 @@ class Plan:
         outer = self.members if not any(o.compiled for o in spec.over) else self.copies
         results = entries * (8.0 * outer + groups * item + 60)
         return {
-            "compiling": COMPILING,
+            "compiling": COMPILING * (2.5 if self.solver.in_turn else 1),  # two solvers in one
             "data": held,
             "compiled calls": calls,
             "results": results,
