@@ -36,6 +36,7 @@ from unigrn import (
     support,
 )
 from unigrn.losses import loss
+from unigrn.neighbours import Alike, KnownEdges
 from unigrn.regularizers import regularizer
 from unigrn.terms import Constraint, Loss, Quadratic, Regularizer, Squares, pytree, static
 from unigrn.verify import check_spec
@@ -399,6 +400,18 @@ class Doubled(Penalty):
 
 
 @pytree
+class TwiceKnown(KnownEdges):
+    def __call__(self, params, data, prior):
+        return 2 * KnownEdges.__call__(self, params, data, prior)
+
+
+@pytree
+class TwiceAlike(Alike):
+    def __call__(self, params, data, prior):
+        return 2 * Alike.__call__(self, params, data, prior)
+
+
+@pytree
 class Runaway(Penalty):
     kink = True
 
@@ -669,6 +682,8 @@ FAULTS = (
         "blocks",
         "gives A the shape (8, 4)",
     ),
+    Planted("known edges count twice", Spec(TwiceKnown()), "observed", "says that the squares are"),
+    Planted("kernel of half the price", penalised(TwiceAlike(0.5, 1.0)), "kernel", "tr(theta K^-1"),
     Planted("solution worse than the start", penalised(Runaway()), "solved", "is not solved by"),
     Planted(
         "no solver",
