@@ -108,6 +108,7 @@ TABLE = [
         Spec(unigrn.gaussian_graph(), unigrn.pair_l1(0.1), unigrn.positive_definite()),
         "proximal Newton on a precision matrix",
     ),
+    (Spec(unigrn.subset_bic(), constraint=no_self()), "enumeration of subsets"),
     (
         Spec(least_squares(), l1(0.1), no_self() + unigrn.acyclic()),
         "central path to an acyclic network",

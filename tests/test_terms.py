@@ -3159,7 +3159,7 @@ PAIRS = [
     (gaussian(0.5), gaussian(2)),
     (huber(0.5), huber(3)),
     (quantile(0.2, 1), quantile(0.5, 2)),
-    (logistic(0.1), logistic(0.9)),
+    (logistic(-100.0), logistic(100.0)),
     (ridge(1), ridge(20)),
     (l1(1), l1(0)),
     (elastic_net(1, 2), elastic_net(3, 4)),

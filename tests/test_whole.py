@@ -143,10 +143,10 @@ def test_regulators_are_the_targets():
 @pytest.mark.parametrize(
     "change, lacks",
     [
-        ({"constraint": positive_definite() + no_self()}, "joint prox"),
+        ({"constraint": positive_definite() + no_self()}, "no definite"),
         ({"constraint": positive_definite(0.1)}, "joint prox"),
         ({"regularizer": pair_l1(0.1) + ridge(0.1)}, "joint prox"),
-        ({"constraint": no_self()}, "all pairs of the same genes"),
+        ({"constraint": no_self()}, "fills entries that the constraint deletes"),
     ],
 )
 def test_what_is_not_solved_is_refused(change, lacks):

@@ -300,6 +300,10 @@ LADDER = (
 )
 
 
+# What a solver of one kind of term is made for.
+MADE_FOR = {evidence.solve: "evidence", newton.solve: "log_det", central_path.solve: "acyclic"}
+
+
 @dataclass(frozen=True)
 class Choice:
     """A solver, and why those above it were not taken."""
@@ -349,9 +353,9 @@ def select(
         rung, lacking = pair
         passes = bool(spec.sweeps) and rung.drive is None
         # A solver made for something that the spec has not is near in number only.
+        kind = MADE_FOR.get(rung.solve)
         apart = spec.across != (rung.reads == "groups") or (
-            rung.solve is evidence.solve
-            and not any(getattr(t, "term", t).evidence for t in spec.terms)
+            kind is not None and not any(getattr(getattr(t, "term", t), kind) for t in spec.terms)
         )
         return apart, len(lacking), passes, spec.separable and rung.reads == "network"
 

@@ -287,8 +287,8 @@ class SharedRidge(_Shared):
         return v / (1 + 2 * step * self._price(prior))
 
     def lipschitz(self, data: View, prior: PriorView) -> Array:
-        """Return twice the largest price."""
-        return 2 * jnp.max(self._price(prior), initial=0)
+        """Return twice the largest price of a candidate."""
+        return 2 * jnp.max(jnp.where(prior.valid, self._price(prior), 0), initial=0)
 
     formula = property(lambda self: f"α Σⱼ [{self.share.formula}] θⱼ²")
 
