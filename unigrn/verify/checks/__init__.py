@@ -101,7 +101,7 @@ def check_spec(
     from unigrn.methods import bind
 
     examples, seed = check_whole("examples", examples, low=3), check_whole("seed", seed)
-    names = [c.__name__ for c in (*TERM_CHECKS, *SPEC_CHECKS)]
+    names = ["instances", *(c.__name__ for c in (*TERM_CHECKS, *SPEC_CHECKS))]
     only = (only,) if isinstance(only, str) else only if only is None else tuple(only)
     if unknown := [name for name in only or () if name not in names]:
         raise ValueError(
