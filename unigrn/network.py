@@ -101,7 +101,7 @@ class Network:
     >>> table = pd.DataFrame({"source": ["A", "B"], "target": ["C", "C"], "weight": [0.5, -2.0]})
     >>> network = Network(table, regulators=["A", "B"], targets=["C"])
     >>> network
-    Network(2 edges, 2 regulators x 1 targets)
+    Network(2 edges, 2 regulators x 1 target)
     >>> network.matrix()
          C
     A  0.5
