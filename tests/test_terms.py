@@ -1151,7 +1151,7 @@ def test_every_class_has_an_instance(module):
         for name, cls in inspect.getmembers(module, inspect.isclass)
         if issubclass(cls, Term) and within(cls, module) and not name.startswith("_")
     }
-    alone = {type(case.term).__name__ for case in CASES}
+    alone = {type(t).__name__ for t in (*(case.term for case in CASES), *GENES_BY_GENES)}
     assert classes and classes <= alone, sorted(classes - alone)
 
 
@@ -1171,6 +1171,14 @@ def test_every_class_that_is_scaled_or_summed_is_reached():
 
 # Plain facts, each tested below by name; what a term offers is checked by the checks of unigrn.
 # What takes networks of genes by genes, as no view here is; tests/test_whole.py has the terms.
+# Of networks of genes by genes, which no view of one target shows.
+GENES_BY_GENES = (
+    unigrn.gaussian_graph(),
+    unigrn.pair_l1(1),
+    unigrn.positive_definite(),
+    unigrn.acyclic(),
+    unigrn.acyclicity(1),
+)
 SQUARE = dict.fromkeys(
     ("acyclic", "definite", "log_det", "square"), "test_facts_of_networks_of_genes_by_genes"
 )
@@ -1188,6 +1196,7 @@ FACTS = SQUARE | {
     "needs_prior": "test_facts_of_constraints_and_losses",
     "outcome": "test_a_loss_says_which_expression_it_takes",
     "on_prior": "test_facts_of_constraints_and_losses",
+    "subsets": "test_subsets",
     "within": "test_facts_of_constraints_and_losses",
 }
 OFFERED = tuple(name for name in CAPABILITIES if getattr(Term, name, "") is None)
@@ -1203,10 +1212,8 @@ def test_every_capability_is_claimed_and_tested():
 
 
 def test_facts_of_networks_of_genes_by_genes():
-    graph, pairs = unigrn.gaussian_graph(), unigrn.pair_l1(1)
-    definite, order = unigrn.positive_definite(), unigrn.acyclic()
-    square = (graph, pairs, definite, order, unigrn.acyclicity(1))
-    assert all(t.square and t.separable is None for t in square)
+    graph, pairs, definite, order, _ = GENES_BY_GENES
+    assert all(t.square and t.separable is None for t in GENES_BY_GENES)
     assert (pairs + l1(1)).square and (2 * pairs).square and not l1(1).square
     assert definite.definite and unigrn.positive_definite(0.1).definite is None
     assert (definite + definite).definite and (definite + no_self()).definite is None
@@ -1630,6 +1637,29 @@ def test_evidence(case, world):
     close(ascent(one, case.term, view, prior).theta, np.zeros(CANDIDATES), 1e-6)
 
 
+@claiming("subsets")
+@EXAMPLES
+@given(world=worlds, drawn=st.integers(1, 2**CANDIDATES - 1))
+def test_subsets(case, world, drawn):
+    # Least, given the regulators in use, at least squares on these; there it is the criterion.
+    cost, view, prior = case.term.subsets(), world.moments(), world.prior()
+    m, used = view.moments, np.flatnonzero(drawn >> np.arange(CANDIDATES) & 1)
+    assert cost.candidates >= 1
+    gram = m.gram[np.ix_(used, used)]
+    if np.linalg.cond(gram) > 1e6:
+        return  # copies: the least is of no one point
+    theta = np.zeros(CANDIDATES)
+    theta[used] = np.linalg.solve(gram, m.cross[used])
+    shrunk = theta * np.asarray(cost.shrinkage(prior))
+    rss = theta @ m.gram @ theta - 2 * m.cross @ theta + m.square
+    want = cost.criterion(jnp.asarray(rss), shrunk @ m.gram @ shrunk, len(used), m.count)
+    steps = world.rng.normal(size=(BATCH, CANDIDATES)) * (theta != 0)
+    steps[0] = 0
+    values = seen(case.term, Blocks(theta=theta + steps), view, prior)["value"]
+    close(values[0], want, 1e-8)
+    assert np.all(values[1:] >= values[0] - 1e-8 * (1 + abs(values[0])))
+
+
 ascent = compiled(jax.grad(lambda params, term, view, prior: term(params, view, prior)))
 
 
@@ -1745,7 +1775,7 @@ def test_a_sum_without_a_rule_has_no_prox(term):
 def test_a_scaled_term_offers_what_the_term_offers():
     for case in CASES:
         if case.term.kind != "constraint" and not isinstance(case.term, Sum):
-            assert has(0.5 * case.term) == has(case.term) - {"evidence"}
+            assert has(0.5 * case.term) == has(case.term) - {"evidence", "subsets"}
             for name in ("blocks", "block", "linear", "kink", "needs_prior"):
                 assert getattr(0.5 * case.term, name) == getattr(case.term, name), name
 
@@ -2531,6 +2561,9 @@ RIGHT = [
     (prior_l1, (1, 0), {}),
     (prior_l1, (1, 1), {}),
     (prior_l1, (1, 0.5, "atac"), {}),
+    (unigrn.pair_l1, (1,), {}),
+    (unigrn.pair_l1, (1, 0), {}),
+    (unigrn.pair_l1, (1, 0.5, "atac"), {}),
     (regularizer, (smooth_price,), {"strength": 1.0}),
     (regularizer, (ridge(1),), {}),
     (minimax_concave, (1,), {}),
@@ -2723,6 +2756,8 @@ WRONG = [
     (elastic_net, (1, -1), ""),
     (elastic_net, (1, "a"), ""),
     (prior_l1, (-1,), "strength"),
+    (unigrn.pair_l1, (-1,), "strength"),
+    (unigrn.pair_l1, (1, 2), "bias"),
     (prior_l1, (1, 2), "bias"),
     (prior_l1, (1, -0.1), "bias"),
     (prior_l1, (1, math.nan), "bias"),

@@ -98,7 +98,7 @@ _HOME = {
     "acyclic": "cycles",
     "acyclicity": "cycles",
     "gaussian_graph": "precision",
-    "pair_l1": "precision",
+    "pair_l1": "regularizers",
     "positive_definite": "precision",
     "support": "constraints",
     "no_self": "constraints",

@@ -301,7 +301,12 @@ LADDER = (
 
 
 # What a solver of one kind of term is made for.
-MADE_FOR = {evidence.solve: "evidence", newton.solve: "log_det", central_path.solve: "acyclic"}
+MADE_FOR = {
+    evidence.solve: "evidence",
+    subsets.solve: "subsets",
+    newton.solve: "log_det",
+    central_path.solve: "acyclic",
+}
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from unigrn.check import check_number
-from unigrn.terms import (
-    Array,
-    Blocks,
-    Constraint,
-    LogDet,
-    Loss,
-    PriorView,
-    Regularizer,
-    View,
-    pytree,
-    soft_threshold,
-    static,
-)
+from unigrn.terms import Array, Blocks, Constraint, LogDet, Loss, PriorView, View, pytree
 
 
 def genes_of(prior: PriorView) -> Array:
@@ -104,65 +92,6 @@ def gaussian_graph() -> GaussianGraph:
     Friedman, Hastie and Tibshirani, Biostatistics 9 (2008) 432, doi:10.1093/biostatistics/kxm045.
     """
     return GaussianGraph()
-
-
-@pytree
-class PairL1(Regularizer):
-    """L1 of pairs of genes; see `pair_l1`."""
-
-    strength: Array
-    bias: Array
-    layer: str | None = static(default=None)
-
-    square = True
-    separable = None
-    entrywise = True
-    convex = True
-
-    def absolute(self, data: View, prior: PriorView) -> Array:
-        """Return strength (1 - (1 - bias) min(evidence, 1)), 0 on the diagonal."""
-        weight = prior.weight if self.layer is None else prior.layers[self.layer]
-        evidence = jnp.minimum(jnp.maximum(weight, weight.T), 1)
-        price = self.strength * (1 - (1 - self.bias) * evidence)
-        return jnp.where(prior.self_edge, 0, price)
-
-    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
-        """Evaluate on the whole network."""
-        return jnp.sum(self.absolute(data, prior) * jnp.abs(params.theta))
-
-    def prox(
-        self, v: Array, step: Array, data: View, prior: PriorView, params: Blocks | None = None
-    ) -> Array:
-        """Soft threshold, entry by entry."""
-        return soft_threshold(v, step * self.absolute(data, prior))
-
-    formula = property(lambda self: "λ Σ_{i≠j} (1 − (1 − b) min(max(Pᵢⱼ, Pⱼᵢ), 1)) |θᵢⱼ|")
-
-
-def pair_l1(strength: float, bias: float = 0.5, layer: str | None = None) -> PairL1:
-    """L1 off the diagonal, cheaper where the prior has evidence in either direction.
-
-    R(theta) = strength sum_{i != j} (1 - (1 - bias) min(max(P_ij, P_ji), 1)) |theta_ij|, P the
-    prior's weight, theta (p, p). Without a prior it is the plain L1 off the diagonal.
-
-    Parameters
-    ----------
-    strength
-        lambda >= 0, in units of the loss per unit of theta.
-    bias
-        Between 0 (prior edges are free) and 1 (the prior is ignored).
-    layer
-        Name of one layer of evidence; None takes the sum over layers.
-
-    References
-    ----------
-    Li and Jackson, G3 5 (2015) 1075, doi:10.1534/g3.115.018127 (weighted by a prior); Friedman,
-    Hastie and Tibshirani, Biostatistics 9 (2008) 432, doi:10.1093/biostatistics/kxm045.
-    """
-    strength, bias = check_number("strength", strength), check_number("bias", bias)
-    if bias > 1:
-        raise ValueError(f"bias must lie between 0 and 1, got {bias:g}")
-    return PairL1(strength, bias, layer)
 
 
 @pytree

@@ -10,7 +10,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from unigrn.losses.subsets import SubsetBic
 from unigrn.probes import Profile
 from unigrn.replicates import Over
 from unigrn.solvers import optimality, palm
@@ -314,7 +313,7 @@ def chooses_subsets(profile: Profile) -> list[str]:
     """Ask for a criterion of subsets that stands alone."""
     spec = profile.spec
     terms = parts(spec.loss) + parts(spec.regularizer)
-    others = [t for t in terms if not isinstance(t, SubsetBic)]
+    others = [t for t in terms if t.subsets is None]
     if others or len(terms) > 1:
         odd = (others or terms)[0]
         return [f"{odd.kind} {odd.formula} is no criterion of subsets, which stands alone"]

@@ -133,6 +133,7 @@ class Term:
     allows: Any = None
     on_prior: Any = None
     evidence: Any = None
+    subsets: Any = None
     prox: Any = None
     project: Any = None
     lipschitz: Any = None
@@ -424,6 +425,12 @@ CAPABILITIES: dict[str, Capability] = {
     "within": Capability("what the mask of a budget takes: all, prior or new"),
     "evidence": Capability(
         "function () -> settings: a Gaussian evidence, maximised by its own fixed point",
+        lambda scaled, inner: None,
+    ),
+    "subsets": Capability(
+        "function () -> what a subset of regulators costs, by `candidates`, `shrinkage(prior)` and "
+        "`criterion(rss, shrunk, used, count)` as `unigrn.losses.SubsetBic` has them; the term is "
+        "least, given the entries that are not 0, at least squares on these",
         lambda scaled, inner: None,
     ),
     "prox": Capability(

@@ -27,6 +27,10 @@ class SubsetBic(Loss):
     separable = "targets"
     weighted = True
 
+    def subsets(self) -> SubsetBic:
+        """Return what a subset costs: this loss itself says it."""
+        return self
+
     def shrinkage(self, prior: PriorView) -> Array:
         """Return h_j = (1 + g_j)^(-1/2), g ``on`` where the prior names the edge, else ``off``."""
         return 1 / jnp.sqrt(1 + jnp.where(prior.support, self.on, self.off))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from unigrn.precision import gaussian_graph, pair_l1, positive_definite
+from unigrn.precision import gaussian_graph, positive_definite
 from unigrn.prior import Prior
+from unigrn.regularizers import pair_l1
 from unigrn.spec import Spec
 from unigrn.terms import Array, Blocks, PriorView, View
 

@@ -3,10 +3,12 @@
 from unigrn.regularizers.densities import GaussianPrior, KlGaussian, gaussian_prior, kl_gaussian
 from unigrn.regularizers.evidence import (
     AdaptiveL1,
+    PairL1,
     PriorL1,
     SharedL1,
     SharedRidge,
     adaptive_l1,
+    pair_l1,
     prior_elastic_net,
     prior_l1,
 )
@@ -44,6 +46,7 @@ __all__ = [
     "Laplacian",
     "MinimaxConcave",
     "Nuclear",
+    "PairL1",
     "PriorL1",
     "RegulatorGraph",
     "Ridge",
@@ -66,6 +69,7 @@ __all__ = [
     "laplacian",
     "minimax_concave",
     "nuclear",
+    "pair_l1",
     "prior_elastic_net",
     "prior_l1",
     "pull",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from unigrn.check import check_number
+from unigrn.regularizers.priced import Priced
 from unigrn.terms import (
     Array,
     Blocks,
@@ -16,7 +17,6 @@ from unigrn.terms import (
     View,
     pytree,
     real_rows,
-    soft_threshold,
     static,
 )
 
@@ -87,27 +87,14 @@ def ridge(alpha: float, block: str = "theta") -> Ridge:
 
 
 @pytree
-class L1(Regularizer):
+class L1(Priced):
     """strength |theta|_1; see `l1`."""
 
     strength: Array
 
-    separable = "entries"
-    convex = True
-
-    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
-        """Evaluate."""
-        return jnp.sum(self.absolute(data, prior) * jnp.abs(params.theta))
-
     def absolute(self, data: View, prior: PriorView) -> Array:
         """Return the same weight for every entry."""
         return jnp.full_like(prior.weight, 1) * self.strength
-
-    def prox(
-        self, v: Array, step: Array, data: View, prior: PriorView, params: Blocks | None = None
-    ) -> Array:
-        """Soft threshold."""
-        return soft_threshold(v, step * self.absolute(data, prior))
 
     formula = property(lambda self: "λ ‖θ‖₁")
 

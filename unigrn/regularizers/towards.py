@@ -85,9 +85,9 @@ class SquaredPull(_Towards):
 
     def quadratic(self, data: View, prior: PriorView) -> Quadratic:
         """Return the diagonal lambda, and what is linear."""
-        centre, zero = self._centre(prior), jnp.zeros((), prior.weight.dtype)
+        centre = self._centre(prior)
         return Quadratic(
-            zero,
+            None,
             jnp.full_like(centre, 1) * self.strength,
             self.strength * jnp.sum(centre**2),
             self.strength * centre,

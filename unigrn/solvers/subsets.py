@@ -17,11 +17,12 @@ doi:10.1093/bioinformatics/btt099; Furnival and Wilson, Technometrics 16 (1974) 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from unigrn.losses.subsets import DEPENDENT, SubsetBic
+from unigrn.losses.subsets import DEPENDENT
 from unigrn.solvers.optimality import Fit, Options
 from unigrn.spec import Slots
 from unigrn.status import Status
@@ -39,7 +40,7 @@ def _swept(matrix: Array, j: int) -> tuple[Array, Array]:
     return out.at[..., j, :].set(row), pivot
 
 
-def screened(loss: SubsetBic, m: Moments, prior: PriorView, count: int) -> tuple[Array, Array]:
+def screened(loss: Any, m: Moments, prior: PriorView, count: int) -> tuple[Array, Array]:
     """Return positions of the candidates that stay, (count,), and which of these are real."""
     own = jnp.diagonal(m.gram)
     size = jnp.sqrt(own * m.square)
@@ -76,8 +77,8 @@ def screened(loss: SubsetBic, m: Moments, prior: PriorView, count: int) -> tuple
 
 
 def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
-    """Solve one fit, whose loss is a `unigrn.losses.SubsetBic`, by trying every subset."""
-    loss, m = terms.loss, view.moments
+    """Solve one fit, whose loss is a criterion of subsets, by trying every subset."""
+    loss, m = terms.loss.subsets(), view.moments
     k = min(loss.candidates, m.cross.shape[0])
     kept, real = screened(loss, m, prior, k)
     g = jnp.where(real[:, None] & real[None, :], m.gram[kept[:, None], kept[None, :]], 0)
