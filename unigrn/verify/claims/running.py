@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -481,13 +480,15 @@ def _compared(run: Run, slip: str = "") -> list[Finding]:
 
 
 def _every(run: Run, kinds: tuple[str, ...], **slip: Any) -> list[Finding]:
-    """Compare in every unit, half of them with weighted cells; of a slip the kind at hand only."""
+    """Compare in two units, in one of them with weighted cells; of a slip the run as it is."""
     if slip:
         return _compared(run, **slip)
     out = []
-    for kind, (i, scale) in itertools.product(kinds, enumerate(SCALES)):
-        intercept = kind != "bags" or scale != "regulators"
-        out += _compared(Run(run.seed, kind, scale, intercept, bool((i + run.seed) % 2)))
+    for j, kind in enumerate(kinds):
+        order = np.random.default_rng((run.seed, j)).permutation(len(SCALES))
+        for i, weighted in zip(order.tolist(), (False, True), strict=False):
+            intercept = kind != "bags" or SCALES[i] != "regulators"
+            out += _compared(Run(run.seed, kind, SCALES[i], intercept, weighted))
     return out
 
 
