@@ -480,15 +480,16 @@ def _compared(run: Run, slip: str = "") -> list[Finding]:
 
 
 def _every(run: Run, kinds: tuple[str, ...], **slip: Any) -> list[Finding]:
-    """Compare in two units, in one of them with weighted cells; of a slip the run as it is."""
+    """Compare centred and in other units, one of them with weighted cells; of a slip as it is."""
     if slip:
         return _compared(run, **slip)
     out = []
     for j, kind in enumerate(kinds):
-        order = np.random.default_rng((run.seed, j)).permutation(len(SCALES))
-        for i, weighted in zip(order.tolist(), (False, True), strict=False):
-            intercept = kind != "bags" or SCALES[i] != "regulators"
-            out += _compared(Run(run.seed, kind, SCALES[i], intercept, weighted))
+        rng = np.random.default_rng((run.seed, j))
+        scale, weighted = SCALES[rng.integers(3)], bool(rng.integers(2))
+        intercept = kind != "bags" or scale != "regulators"
+        out += _compared(Run(run.seed, kind, scale, intercept, weighted))
+        out += _compared(Run(run.seed, kind, "standard", True, not weighted))
     return out
 
 
