@@ -112,6 +112,21 @@ class Squares:
 
 
 @pytree
+class Lines:
+    """A term as sum over rows e and candidates j of price_e |(K theta)_ej|, theta (groups, k).
+
+    ``matrix`` K (rows, groups) is the same for every target, ``price`` (rows,).
+    """
+
+    matrix: Array
+    price: Array
+
+    def times(self, factor: Array) -> Lines:
+        """Return the term multiplied by a number."""
+        return Lines(self.matrix, self.price * factor)
+
+
+@pytree
 class Symmetric:
     """A symmetric matrix L of few entries: its diagonal, and the ``count`` others in a list.
 
