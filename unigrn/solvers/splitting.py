@@ -40,10 +40,12 @@ from unigrn.solvers.optimality import SPREAD, Fit, Options
 from unigrn.spec import Shape, Slots
 from unigrn.terms import Array, Blocks, Moments, PriorView, Term, View, parts, soft_threshold
 
-RELAXED = 1.6  # a above: between 1 and 2 the copies reach ahead
+RELAXED = 1.5  # a above: between 1 and 2 the copies reach ahead
+KEPT = 5  # rounds that are combined
 ROUND = 10  # steps from one look at the residual to the next
 WIDE = 0.4  # share of the regulators from which on fits take them all, and share eigenvectors
-FAR = 3.0  # times by which copies and multipliers may differ before rho moves
+EARLY = 10  # looks after each of which rho may move
+FAR = 1.5  # times by which copies and multipliers may differ before rho moves
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -83,8 +85,19 @@ class Part(NamedTuple):
 def room(k: int, width: int, groups: int) -> float:
     """Count the numbers held for one fit: copies, multipliers, and matrices of its own."""
     if k >= WIDE * width:
-        return 30.0 * groups * width
-    return groups * (30.0 * k + 3.0 * k * k)
+        return 45.0 * groups * width
+    return groups * (45.0 * k + 3.0 * k * k)
+
+
+class Memory(NamedTuple):
+    """What the last rounds were: differences of what they left, of where they ended, and those."""
+
+    turns: list[Array]
+    moves: list[Array]
+    left: list[Array]
+    new: list[Array]
+    size: Array
+    count: Array
 
 
 def _dot(a: Array, b: Array) -> Array:
@@ -180,18 +193,8 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
 
     lists = (place, where, variants, targets, prior)
     statement = jax.vmap(numbers)(*lists)
-    own = jax.vmap(jnp.diagonal)(moments.gram)  # (systems, width)
-    tiny = jnp.finfo(own.dtype).tiny
-    # Groups and regulators in units in which they curve alike.
-    scale = jnp.exp(jnp.mean(jnp.log(jnp.maximum(statement.scale, tiny)), axis=0))
-    free = not any(_in_own_part(t) and not t.across for t in terms)
-    level = scale * jnp.mean(own.reshape(-1, count, width), axis=(0, 2)) if count > 1 else None
-    m = jnp.ones(count, own.dtype)
-    if level is not None:
-        top = jnp.maximum(jnp.max(level), tiny)
-        m = jnp.where(level > 0, jnp.clip(level / top, 1e-4, 1), 1).astype(own.dtype)
-    even = jnp.mean(own.reshape(-1, width), axis=0)
-    even = jnp.maximum(even / jnp.maximum(jnp.max(even), tiny), 1e-6) if free else 0 * even + 1
+    free = all(by_entry(t) or t.across for t in terms)
+    m, d = _units(statement, moments, place, prior, index, one_list, free)
 
     def spectrum(gram, root):
         values, vectors = jnp.linalg.eigh(gram / (root[:, None] * root[None, :]))
@@ -199,13 +202,11 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
 
     # LAPACK is called for one matrix after the other: see `unigrn.backend.over_fits`.
     if one_list:
-        root = jnp.sqrt(even)
+        root = jnp.sqrt(d[0])
         shared = jax.lax.map(lambda g: spectrum(g, root), moments.gram)
         rows_of = jnp.max(jnp.sum(jnp.abs(moments.gram), axis=2), axis=1)
         extra: tuple = ()
     else:
-        root = jnp.sqrt(even)[index]
-
         def gathered(place, index, valid, statement, root):
             gram = moments.gram[place][:, index[:, None], index[None, :]]
             gram = statement.scale[:, None, None] * gram
@@ -214,23 +215,22 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
             return gram, jax.lax.map(lambda g: spectrum(g, root), gram)
 
         shared, rows_of = None, None
-        given = (place, index, prior.valid, statement, root)
+        given = (place, index, prior.valid, statement, jnp.sqrt(d))
         extra = jax.lax.map(lambda each: gathered(*each), given)
 
-    def parts_of(place, where, variant, target, prior):
+    def parts_of(place, where, variant, target, prior, d):
         slots, small = slots_of(where, variant), sums(place, where.regulators, target)
         stacked = prior.map(lambda v: jnp.broadcast_to(v, (count, *v.shape)))
-        return _parts(slots, View(small), prior, stacked, m, even[where.regulators])
+        return _parts(slots, View(small), prior, stacked, m, d)
 
-    first = jax.tree.map(lambda v: v[0], lists)
-    inverse = _inverse(parts_of(*first), m, even[first[1].regulators])
+    first = jax.tree.map(lambda v: v[0], (*lists, d))
+    inverse = _inverse(parts_of(*first), m, d[0])
 
-    def one(place, where, variant, target, prior, statement, *extra):
+    def one(place, where, variant, target, prior, d, statement, *extra):
         slots, small = slots_of(where, variant), sums(place, where.regulators, target)
         each = Slots(shape, lifted(slots.terms))
         stacked = prior.map(lambda v: jnp.broadcast_to(v, (count, *v.shape)))
         view = View(small)
-        d = even[where.regulators]
         if one_list:
             values, vectors = shared
             own_scale, gram = statement.scale, moments.gram
@@ -254,13 +254,39 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         status = optimality.within_sets(each, params, view, stacked, status)
         return Fit(params, status, residual, steps, value)
 
-    fit = over_fits(one, *lists, statement, *extra)
+    fit = over_fits(one, *lists, d, statement, *extra)
     theta = fit.params.theta
     if one_list:
         theta = jnp.take_along_axis(theta, back[:, None, :], axis=2)
         theta = jnp.where(valid[:, None, :], theta, 0)
     theta = theta[:, 0] if apart else theta
     return Fit(Blocks(theta=theta), fit.status, fit.residual, fit.iterations, fit.value)
+
+
+def _units(statement, moments, place, prior, index, one_list: bool, free: bool):
+    """Return the units of the groups (groups,) and of each fit's regulators (fits, k).
+
+    They are such that f and h curve alike; those of regulators where ``free``, since a prox that
+    does not act entry by entry takes one step for all of them.
+    """
+    own = jax.vmap(jnp.diagonal)(moments.gram)  # (systems, width)
+    curve = statement.scale[:, :, None] * own[place[:, :, None], index[:, None, :]]
+    if statement.hessian is not None:
+        curve = curve + jnp.diagonal(statement.hessian, axis1=2, axis2=3)
+    valid = prior.valid[:, None, :]
+    curve = jnp.where(valid, jnp.maximum(curve, 0) + statement.ridge, 0)
+    tiny = jnp.finfo(curve.dtype).tiny
+    known = jnp.maximum(jnp.sum(valid, axis=(0, 2), dtype=curve.dtype), 1)
+    level = jnp.sum(curve, axis=(0, 2)) / known
+    top = jnp.maximum(jnp.max(level), tiny)
+    m = jnp.where(level > 0, jnp.clip(level / top, 1e-4, 1), 1).astype(curve.dtype)
+    d = jnp.mean(curve / m[:, None], axis=1)
+    if one_list:
+        times = jnp.maximum(jnp.sum(prior.valid, axis=0, dtype=curve.dtype), 1)
+        d = jnp.broadcast_to(jnp.sum(d, axis=0) / times, d.shape)
+    most = jnp.maximum(jnp.max(d, axis=1, keepdims=True), tiny)
+    d = jnp.where(d > 0, jnp.maximum(d / most, 1e-12), 1).astype(curve.dtype)
+    return m, d if free else jnp.ones_like(d)
 
 
 def _adds_matrix(shape, terms, moments, members, prior) -> bool:
@@ -280,11 +306,6 @@ def _adds_matrix(shape, terms, moments, members, prior) -> bool:
         return stated(slots, View(small), prior.map(lambda v: v[0]))
 
     return jax.eval_shape(find, terms, prior, moments).hessian is not None
-
-
-def _in_own_part(term: Term) -> bool:
-    """Whether a term gets a copy of its own."""
-    return not by_entry(term)
 
 
 class Problem(NamedTuple):
@@ -387,23 +408,31 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
         total = sum(p.back(p.weight / d * v) for p, v in zip(whole, images, strict=True))
         return _dot(inverse, total) if inverse.ndim == 2 else inverse[:, None] * total
 
-    def proxes(z, us, rho):
-        moved = [p.of(z) - u for p, u in zip(whole, us, strict=True)]
+    def images(z):
+        """K z of every part; that of the identity is z itself."""
+        return [p.of(z) for p in whole]
+
+    def proxes(at, us, rho):
+        moved = [i - u for i, u in zip(at, us, strict=True)]
         found = [problem.prox_f(moved[0], rho)]
         found += [
             p.prox(v, 1 / (rho * p.weight)) for p, v in zip(whole[1:], moved[1:], strict=True)
         ]
         return moved, found
 
+    def apart_of(ahead):
+        """Return K z, and the multipliers, of what was gathered."""
+        at = images(gathered(ahead))
+        return at, [h - i for h, i in zip(ahead, at, strict=True)]
+
     def step(_, state):
-        z, us, rho, _ = state
-        _, found = proxes(z, us, rho)
+        ahead, rho = state
+        at, us = apart_of(ahead)
+        _, found = proxes(at, us, rho)
         ahead = [
-            RELAXED * x + (1 - RELAXED) * p.of(z) for p, x in zip(whole, found, strict=True)
+            RELAXED * x + (1 - RELAXED) * i + u for x, i, u in zip(found, at, us, strict=True)
         ]
-        new = gathered([h + u for h, u in zip(ahead, us, strict=True)])
-        us = [u + h - p.of(new) for p, u, h in zip(whole, us, ahead, strict=True)]
-        return new, us, rho, z
+        return ahead, rho
 
     # ---- what residuals are relative to: the slope at 0 of each group, in both units.
     spread = jnp.sqrt(jnp.clip(own / jnp.maximum(jnp.max(own, axis=1, keepdims=True), tiny), SPREAD, 1))
@@ -425,8 +454,8 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
         even = jnp.max(jnp.abs(apart) / wide, axis=1, initial=0) / size[1]
         return jnp.maximum(jnp.max(plain, initial=0), jnp.max(even, initial=0))
 
-    def look(z, us, rho):
-        moved, found = proxes(z, us, rho)
+    def look(at, us, rho):
+        moved, found = proxes(at, us, rho)
         theta = found[1]
         bound = optimality.resolved(
             jnp.maximum(problem.bound, tiny), theta, jnp.max(sizes[0]), options.tolerance
@@ -441,43 +470,96 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
             worst = jnp.maximum(worst, measured(p, apart))
         left = jnp.where(problem.valid, left, 0)
         apart = (theta - problem.prox_h(theta + left / bound, 1 / bound)) * bound
-        return theta, jnp.maximum(worst, measured(plain[1], apart)).astype(dtype)
+        return theta, jnp.maximum(worst, measured(plain[1], apart)).astype(dtype), found
 
-    def norm(images):
-        return jnp.sqrt(sum(jnp.sum(p.weight * v**2) for p, v in zip(whole, images, strict=True)))
+    def norm(values):
+        return jnp.sqrt(dot(values, values))
 
-    def balanced(z, us, rho, last, rounds):
-        _, found = proxes(z, us, rho)
-        images = [p.of(z) for p in whole]
-        primal = norm([x - i for x, i in zip(found, images, strict=True)])
-        dual = norm([p.of(z - last) for p in whole])
-        size = jnp.maximum(norm(found), norm(images))
+    def dot(a, b):
+        return sum(jnp.sum(p.weight * v * w) for p, v, w in zip(whole, a, b, strict=True))
+
+    def balanced(at, us, rho, last, found, rounds):
+        """Move rho to where copies and multipliers change by as much, relative to their sizes."""
+        primal = norm([x - i for x, i in zip(found, at, strict=True)])
+        dual = norm([i - j for i, j in zip(at, last, strict=True)])
+        size = jnp.maximum(norm(found), norm(at))
         ratio = (primal / jnp.maximum(size, tiny)) / jnp.maximum(
             dual / jnp.maximum(norm(us), tiny), tiny
         )
         factor = jnp.clip(jnp.sqrt(ratio), 1 / 5, 5)
         far = (ratio > FAR) | (ratio < 1 / FAR)
-        due = jax.lax.population_count(rounds) == 1  # the 1st, 2nd, 4th, 8th ... look
-        factor = jnp.where(far & due & jnp.isfinite(factor), factor, 1).astype(dtype)
-        return rho * factor, [u / factor for u in us]
+        due = (rounds < EARLY) | (jax.lax.population_count(rounds) == 1)  # then 16, 32 ...
+        return jnp.where(far & due & jnp.isfinite(factor), factor, 1).astype(dtype)
+
+    def forth(memory: Memory, ahead, new, size):
+        """Combine the last rounds so that what they leave is least (Anderson's extrapolation)."""
+        left = [g - w for g, w in zip(new, ahead, strict=True)]
+        slot = memory.count % KEPT - 1
+
+        def kept(old, new, last):
+            change = jnp.where(memory.count > 0, (new - last).astype(old.dtype), old[slot])
+            return old.at[slot].set(change)
+
+        turns = [kept(o, v, w) for o, v, w in zip(memory.turns, left, memory.left, strict=True)]
+        moves = [kept(o, v, w) for o, v, w in zip(memory.moves, new, memory.new, strict=True)]
+        wide = [t.astype(dtype) for t in turns]
+        heavy = [p.weight * t for p, t in zip(whole, wide, strict=True)]
+        matrix = sum(jnp.einsum("iab,jab->ij", h, t) for h, t in zip(heavy, wide, strict=True))
+        right = sum(jnp.einsum("iab,ab->i", h, v) for h, v in zip(heavy, left, strict=True))
+        share = _solved(matrix, right)
+        guess = [
+            g - jnp.einsum("i,iab->ab", share, v.astype(dtype))
+            for g, v in zip(new, moves, strict=True)
+        ]
+        return guess, Memory(turns, moves, left, new, size, memory.count + 1)
 
     def body(state):
-        z, us, rho, rounds, theta, residual = state
-        z, us, rho, last = jax.lax.fori_loop(0, ROUND, step, (z, us, rho, z))
-        theta, residual = look(z, us, rho)
+        ahead, rho, rounds, memory, *_ = state
+        before, _ = jax.lax.fori_loop(0, ROUND - 1, step, (ahead, rho))
+        new, _ = step(0, (before, rho))
+        size = norm([g - w for g, w in zip(new, ahead, strict=True)])
+        # Without extrapolation what a round leaves never grows; where it does, back to the last.
+        worse = (memory.count > 0) & ~(size <= memory.size)
+        at, us = apart_of(new)
+        theta, residual, found = look(at, us, rho)
         rounds = rounds + 1
-        rho, us = balanced(z, us, rho, last, rounds)
-        return z, us, rho, rounds, theta, residual
+        factor = balanced(at, us, rho, apart_of(before)[0], found, rounds)
+        guess, grown = forth(memory, ahead, new, size)
+        changed = factor != 1
+        scaled = [i + u / factor for i, u in zip(at, us, strict=True)]
+        ahead = _choose(worse, memory.new, _choose(changed, scaled, guess))
+        blank = jax.tree.map(jnp.zeros_like, memory)
+        memory = _choose(worse | changed, blank, grown)
+        return ahead, jnp.where(worse, rho, rho * factor), rounds, memory, theta, residual
 
     def proceed(state):
-        *_, rounds, _, residual = state
+        _, _, rounds, _, _, residual = state
         return (residual > options.tolerance) & (rounds * ROUND < options.most)
 
-    z = jnp.zeros_like(n.right)
-    us = [jnp.zeros_like(p.of(z)) for p in whole]
+    zero = images(jnp.zeros_like(n.right))
+    stack = [jnp.zeros((KEPT, *v.shape), jnp.float32) for v in zero]  # in half the room
+    memory = Memory(stack, stack, zero, zero, jnp.zeros((), dtype), jnp.zeros((), jnp.int32))
     curve = jnp.mean(n.scale * jnp.mean(problem.values, axis=1) / m)
-    rho = jnp.where(curve > 0, curve, 1).astype(dtype)
-    theta = problem.prox_h(z, jnp.ones((), dtype) + 0 * both)
-    state = (z, us, rho, jnp.zeros((), jnp.int32), theta, jnp.asarray(jnp.inf, dtype))
-    *_, rounds, theta, residual = jax.lax.while_loop(proceed, body, state)
+    rho = jnp.where(curve > 0, 2 * curve, 1).astype(dtype)
+    theta = problem.prox_h(zero[0], jnp.ones((), dtype) + 0 * both)
+    state = (zero, rho, jnp.zeros((), jnp.int32), memory, theta, jnp.asarray(jnp.inf, dtype))
+    _, _, rounds, _, theta, residual = jax.lax.while_loop(proceed, body, state)
     return theta, residual, rounds * ROUND
+
+
+def _choose(yes: Array, a: Any, b: Any) -> Any:
+    return jax.tree.map(lambda v, w: jnp.where(yes, v, w), a, b)
+
+
+def _solved(matrix: Array, right: Array) -> Array:
+    """Solve a small positive semidefinite system by elimination, a little off where singular."""
+    size = matrix.shape[0]
+    eps = jnp.finfo(matrix.dtype).eps
+    lift = 1e2 * eps * jnp.trace(matrix)
+    lift = jnp.where(lift > 0, lift, 1)
+    rows = jnp.concatenate([matrix + lift * jnp.eye(size, dtype=matrix.dtype), right[:, None]], 1)
+    for i in range(size):
+        rows = rows.at[i].divide(rows[i, i])
+        factor = jnp.where(jnp.arange(size) == i, 0, rows[:, i])
+        rows = rows - factor[:, None] * rows[i][None, :]
+    return rows[:, -1]
