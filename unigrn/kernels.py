@@ -115,7 +115,8 @@ class Squares:
 class Lines:
     """A term as sum over rows e and candidates j of price_e |(K theta)_ej|, theta (groups, k).
 
-    ``matrix`` K (rows, groups) is the same for every target, ``price`` (rows,).
+    A row of ``matrix`` K (rows, groups) is 1 at one group, -1 at another and 0 elsewhere, the same
+    for every target; ``price`` (rows,) is >= 0.
     """
 
     matrix: Array

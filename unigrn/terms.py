@@ -377,8 +377,8 @@ CAPABILITIES: dict[str, Capability] = {
         _every(_plus),
     ),
     "lines": Capability(
-        "function (data, prior) -> Lines: across groups, the term is a sum of weighted absolute "
-        "values of what a matrix makes of theta (groups, candidates)",
+        "function (data, prior) -> Lines: the term, at theta (groups, candidates), is a sum of "
+        "weighted absolute differences between pairs of groups",
         _times,
     ),
     "price": Capability(

@@ -454,23 +454,28 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
         even = jnp.max(jnp.abs(apart) / wide, axis=1, initial=0) / size[1]
         return jnp.maximum(jnp.max(plain, initial=0), jnp.max(even, initial=0))
 
-    def look(at, us, rho):
-        moved, found = proxes(at, us, rho)
-        theta = found[1]
+    def certified(theta, multipliers):
+        """Return the residual of a point with the multipliers of the parts."""
         bound = optimality.resolved(
             jnp.maximum(problem.bound, tiny), theta, jnp.max(sizes[0]), options.tolerance
         )
         left = -problem.slope(theta)
         worst = jnp.zeros((), dtype)
-        for p, v, x in zip(others, moved[2:], found[2:], strict=True):
-            y = rho * p.weight * (v - x)
+        for p, y in zip(others, multipliers, strict=True):
             left = left - p.back(y)
             image = p.of(theta)
             apart = (image - p.prox(image + y / bound, jnp.full_like(p.weight, 1) / bound)) * bound
             worst = jnp.maximum(worst, measured(p, apart))
         left = jnp.where(problem.valid, left, 0)
         apart = (theta - problem.prox_h(theta + left / bound, 1 / bound)) * bound
-        return theta, jnp.maximum(worst, measured(plain[1], apart)).astype(dtype), found
+        return jnp.maximum(worst, measured(plain[1], apart)).astype(dtype)
+
+    def look(at, us, rho):
+        moved, found = proxes(at, us, rho)
+        ys = [
+            rho * p.weight * (v - x) for p, v, x in zip(others, moved[2:], found[2:], strict=True)
+        ]
+        return found[1], certified(found[1], ys), found, ys
 
     def norm(values):
         return jnp.sqrt(dot(values, values))
@@ -521,7 +526,7 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
         # Without extrapolation what a round leaves never grows; where it does, back to the last.
         worse = (memory.count > 0) & ~(size <= memory.size)
         at, us = apart_of(new)
-        theta, residual, found = look(at, us, rho)
+        theta, residual, found, _ = look(at, us, rho)
         rounds = rounds + 1
         factor = balanced(at, us, rho, apart_of(before)[0], found, rounds)
         guess, grown = forth(memory, ahead, new, size)
@@ -530,10 +535,11 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
         ahead = _choose(worse, memory.new, _choose(changed, scaled, guess))
         blank = jax.tree.map(jnp.zeros_like, memory)
         memory = _choose(worse | changed, blank, grown)
-        return ahead, jnp.where(worse, rho, rho * factor), rounds, memory, theta, residual
+        rho = jnp.where(worse, rho, rho * factor)
+        return ahead, rho, rounds, memory, (new, state[1]), theta, residual
 
     def proceed(state):
-        _, _, rounds, _, _, residual = state
+        _, _, rounds, *_, residual = state
         return (residual > options.tolerance) & (rounds * ROUND < options.most)
 
     zero = images(jnp.zeros_like(n.right))
@@ -542,9 +548,44 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
     curve = jnp.mean(n.scale * jnp.mean(problem.values, axis=1) / m)
     rho = jnp.where(curve > 0, 2 * curve, 1).astype(dtype)
     theta = problem.prox_h(zero[0], jnp.ones((), dtype) + 0 * both)
-    state = (zero, rho, jnp.zeros((), jnp.int32), memory, theta, jnp.asarray(jnp.inf, dtype))
-    _, _, rounds, _, theta, residual = jax.lax.while_loop(proceed, body, state)
+    far = jnp.asarray(jnp.inf, dtype)
+    state = (zero, rho, jnp.zeros((), jnp.int32), memory, (zero, rho), theta, far)
+    _, _, rounds, _, (last, rho), theta, residual = jax.lax.while_loop(proceed, body, state)
+    # What is tied but for rounding is put together, where that is as good a point.
+    _, _, found, ys = look(*apart_of(last), rho)
+    snapped = theta
+    for p, x in zip(others, found[2:], strict=True):
+        if p.matrix is not None:
+            snapped = _together(snapped, p.matrix, x == 0)
+    exact = certified(snapped, ys)
+    better = exact <= jnp.maximum(residual, options.tolerance)
+    theta, residual = _choose(better, (snapped, exact), (theta, residual))
     return theta, residual, rounds * ROUND
+
+
+def _together(theta: Array, matrix: Array, tied: Array) -> Array:
+    """Give groups that are tied, (rows, k), their mean, or 0 where one of them has it."""
+    groups = theta.shape[0]
+    ends = [jnp.argmax(s * matrix, axis=1) for s in (1, -1)]
+    column = jnp.arange(theta.shape[1])[None, :]
+
+    def spread(state):
+        label, _ = state
+        low = jnp.where(tied, jnp.minimum(label[ends[0]], label[ends[1]]), groups)
+        new = label
+        for end in ends:
+            new = new.at[end].min(low)
+        new = jnp.take_along_axis(new, new, axis=0)  # labels lead on to labels
+        return new, jnp.any(new != label)
+
+    first = jnp.broadcast_to(jnp.arange(groups)[:, None], theta.shape)
+    label, _ = jax.lax.while_loop(lambda s: s[1], spread, (first, jnp.array(True)))
+    total = jnp.zeros_like(theta).at[label, column].add(theta)
+    count = jnp.zeros_like(theta).at[label, column].add(1)
+    none = jnp.zeros_like(theta).at[label, column].add(jnp.where(theta == 0, 1.0, 0.0))
+    mean = jnp.where(none > 0, 0, total / jnp.maximum(count, 1))
+    alone = jnp.take_along_axis(count, label, axis=0) == 1
+    return jnp.where(alone, theta, jnp.take_along_axis(mean, label, axis=0))
 
 
 def _choose(yes: Array, a: Any, b: Any) -> Any:
