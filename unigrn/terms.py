@@ -151,9 +151,7 @@ class Term:
     layer: Any = None
     needs_prior: Any = False
     kink: Any = property(
-        lambda self: (
-            self.lines is not None or (self.prox is not None and self.quadratic is None)
-        ),
+        lambda self: self.lines is not None or (self.prox is not None and self.quadratic is None),
         doc="True where the term has a prox, or lines, but no gradient everywhere.",
     )
     entrywise: Any = property(

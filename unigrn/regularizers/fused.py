@@ -8,18 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from unigrn.check import check_number
-from unigrn.terms import (
-    Along,
-    Array,
-    Blocks,
-    Lines,
-    PriorView,
-    Regularizer,
-    View,
-    along,
-    pytree,
-)
+from unigrn.check import check_number, listed
+from unigrn.terms import Along, Array, Blocks, Lines, PriorView, Regularizer, View, along, pytree
 
 
 @pytree
@@ -49,13 +39,13 @@ class Fused(Regularizer):
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on the coefficients of all groups, (groups, candidates)."""
         found = self.lines(data, prior)
-        apart = jnp.abs(jnp.matmul(found.matrix, params.theta, precision="highest"))
-        return jnp.sum(found.price[:, None] * apart)
+        apart = jnp.abs(jnp.tensordot(found.matrix, params.theta, 1, precision="highest"))
+        return jnp.sum(found.price * jnp.sum(apart, axis=tuple(range(1, apart.ndim))))
 
     formula = property(lambda self: "λ Σ_ab w_ab ‖θ_a − θ_b‖₁")
 
 
-def fused(strength: float, pairs: Any = None) -> Fused:
+def fused(strength: float, pairs: Any = None, tree: bool = False) -> Fused:
     """Joined groups of cells have the same coefficients, unless the cells say otherwise.
 
     R(theta) = strength sum over pairs {a, b} of w_ab sum_j |theta_aj - theta_bj|, theta_a the
@@ -72,12 +62,15 @@ def fused(strength: float, pairs: Any = None) -> Fused:
         names and, where there is a third, a weight > 0 (else 1), or a list of such tuples. The
         order of the two means nothing. Groups in no pair stand for themselves. None: all pairs of
         groups, with weight 1.
+    tree
+        Whether the pairs have to be one tree of all groups: a lineage.
 
     Raises
     ------
     ValueError
-        Pairs given twice or of a group with itself; weights that are not finite and > 0; names
-        that are no groups of the data, or data without groups (when it is bound).
+        Pairs given twice or of a group with itself; weights that are not finite and > 0; a tree
+        with a circle or in several pieces; names that are no groups of the data, data without
+        groups, or groups that the tree lacks (when it is bound).
 
     Examples
     --------
@@ -93,7 +86,10 @@ def fused(strength: float, pairs: Any = None) -> Fused:
     strength = check_number("strength", strength)
     if pairs is None:
         return Fused(strength)
-    matrix, weights = incidence(pairs)
+    rows = joined(pairs)
+    if tree:
+        check_tree(rows)
+    matrix, weights = incidence(rows, None if tree else 0.0)
     return Fused(strength, matrix, along(weights))
 
 
@@ -114,6 +110,8 @@ def joined(pairs: Any) -> list[tuple[str, str, float]]:
     out, known = [], set()
     for row in rows:
         a, b, *rest = row
+        if odd := [name for name in (a, b) if np.ndim(name)]:
+            raise ValueError(f"a pair of groups is two names, got {odd[0]!r} for one of them")
         a, b = str(a), str(b)
         weight = check_number("weight of a pair", rest[0], strict=True) if rest else 1.0
         if a == b or frozenset((a, b)) in known:
@@ -124,13 +122,36 @@ def joined(pairs: Any) -> list[tuple[str, str, float]]:
     return out
 
 
-def incidence(pairs: Any) -> tuple[Along, np.ndarray]:
-    """Return a row of 1 and -1 for every pair, over the groups by name, and the weights."""
-    rows = joined(pairs)
+def check_tree(rows: list[tuple[str, str, float]]) -> None:
+    """Raise ValueError where pairs of groups are no tree, with the pair or the groups at fault."""
+    piece = {name: {name} for a, b, _ in rows for name in (a, b)}
+    for a, b, _ in rows:
+        if piece[a] is piece[b]:
+            raise ValueError(
+                f"a tree has no circle, and {a} - {b} joins groups that other pairs connect; leave "
+                "one pair of the circle out, or take pairs that are no tree (fused)"
+            )
+        union = piece[a] | piece[b]
+        piece.update(dict.fromkeys(union, union))
+    first = piece[rows[0][0]]
+    if rest := sorted(piece.keys() - first):
+        raise ValueError(
+            f"a tree is in one piece, and no pair connects {listed(sorted(first), 3)} with "
+            f"{listed(rest, 3)}; give the pair that does"
+        )
+
+
+def incidence(
+    rows: list[tuple[str, str, float]], fill: float | None = 0.0
+) -> tuple[Along, np.ndarray]:
+    """Return a row of 1 and -1 for every pair, over the groups by name, and the weights.
+
+    Groups in no pair are filled in, or with None refused when the rows are bound.
+    """
     names = sorted({name for a, b, _ in rows for name in (a, b)})
     place = {name: i for i, name in enumerate(names)}
     matrix = np.zeros((len(rows), len(names)))
     for row, (a, b, _) in zip(matrix, rows, strict=True):
         row[place[a]], row[place[b]] = 1, -1
-    named = along(matrix, "pairs", "groups", names=names, fill=0.0)
+    named = along(matrix, "pairs", "groups", names=names, fill=fill)
     return named, np.array([weight for *_, weight in rows])

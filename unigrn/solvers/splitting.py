@@ -164,8 +164,10 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         rows = jnp.arange(fits, dtype=jnp.int32)[:, None]
 
         def spread(v):
-            return jnp.zeros((fits, width), v.dtype).at[rows, index].set(
-                jnp.where(valid, v, jnp.zeros((), v.dtype))
+            return (
+                jnp.zeros((fits, width), v.dtype)
+                .at[rows, index]
+                .set(jnp.where(valid, v, jnp.zeros((), v.dtype)))
             )
 
         prior = prior.map(spread)
@@ -207,6 +209,7 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         rows_of = jnp.max(jnp.sum(jnp.abs(moments.gram), axis=2), axis=1)
         extra: tuple = ()
     else:
+
         def gathered(place, index, valid, statement, root):
             gram = moments.gram[place][:, index[:, None], index[None, :]]
             gram = statement.scale[:, None, None] * gram
@@ -291,6 +294,7 @@ def _units(statement, moments, place, prior, index, one_list: bool, free: bool):
 
 def _adds_matrix(shape, terms, moments, members, prior) -> bool:
     """Whether a quadratic has a matrix beside that of the moments."""
+
     def find(terms, prior, moments):
         view = View(regulators=jnp.zeros(prior.valid.shape[1], jnp.int32), target=jnp.int32(0))
         slots = batching.terms_of(shape, terms, members.varied, jnp.int32(0), view)
@@ -321,7 +325,7 @@ class Problem(NamedTuple):
     valid: Array
 
     def value(self, theta: Array) -> Array:
-        """f + h."""
+        """F + h."""
         n = self.numbers
         out = jnp.sum(theta * (self.product(theta) - 2 * n.right)) + jnp.sum(n.constant)
         return out + jnp.sum(n.price * jnp.abs(theta)) + jnp.sum(n.ridge * theta**2)
@@ -429,13 +433,13 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
         ahead, rho = state
         at, us = apart_of(ahead)
         _, found = proxes(at, us, rho)
-        ahead = [
-            RELAXED * x + (1 - RELAXED) * i + u for x, i, u in zip(found, at, us, strict=True)
-        ]
+        ahead = [RELAXED * x + (1 - RELAXED) * i + u for x, i, u in zip(found, at, us, strict=True)]
         return ahead, rho
 
     # ---- what residuals are relative to: the slope at 0 of each group, in both units.
-    spread = jnp.sqrt(jnp.clip(own / jnp.maximum(jnp.max(own, axis=1, keepdims=True), tiny), SPREAD, 1))
+    spread = jnp.sqrt(
+        jnp.clip(own / jnp.maximum(jnp.max(own, axis=1, keepdims=True), tiny), SPREAD, 1)
+    )
     spread = jnp.where(own > 0, spread, 1)
     zero_slope = jnp.abs(2 * n.right)
     sizes = jnp.stack([jnp.max(zero_slope, axis=1), jnp.max(zero_slope / spread, axis=1)])
