@@ -46,7 +46,7 @@ class Fused(Regularizer):
 
 
 def fused(strength: float, pairs: Any = None, tree: bool = False) -> Fused:
-    """Joined groups of cells have the same coefficients, unless the cells say otherwise.
+    """Give joined groups of cells the same coefficients, unless the cells say otherwise.
 
     R(theta) = strength sum over pairs {a, b} of w_ab sum_j |theta_aj - theta_bj|, theta_a the
     coefficients of a target in group a. The targets separate, the groups do not: they are fitted at

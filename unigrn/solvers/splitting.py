@@ -1,4 +1,4 @@
-"""Splitting: penalties and sets that no prox joins, each with a copy of the coefficients of its own.
+"""Splitting: penalties and sets that no prox joins, each with its own copy of the coefficients.
 
 minimise f(theta) + h(theta) + sum_i g_i(K_i theta), f the quadratic of the cells, h what acts entry
 by entry (weighted |theta| and theta^2, bounds, and which entries there are), g_i the others. Each
@@ -430,11 +430,11 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
         return at, [h - i for h, i in zip(ahead, at, strict=True)]
 
     def step(_, state):
-        ahead, rho = state
+        ahead, _, rho = state
         at, us = apart_of(ahead)
         _, found = proxes(at, us, rho)
         ahead = [RELAXED * x + (1 - RELAXED) * i + u for x, i, u in zip(found, at, us, strict=True)]
-        return ahead, rho
+        return ahead, at, rho
 
     # ---- what residuals are relative to: the slope at 0 of each group, in both units.
     spread = jnp.sqrt(
@@ -524,15 +524,14 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
 
     def body(state):
         ahead, rho, rounds, memory, *_ = state
-        before, _ = jax.lax.fori_loop(0, ROUND - 1, step, (ahead, rho))
-        new, _ = step(0, (before, rho))
+        new, last, _ = jax.lax.fori_loop(0, ROUND, step, (ahead, ahead, rho))
         size = norm([g - w for g, w in zip(new, ahead, strict=True)])
         # Without extrapolation what a round leaves never grows; where it does, back to the last.
         worse = (memory.count > 0) & ~(size <= memory.size)
         at, us = apart_of(new)
-        theta, residual, found, _ = look(at, us, rho)
+        theta, residual, found, ys = look(at, us, rho)
         rounds = rounds + 1
-        factor = balanced(at, us, rho, apart_of(before)[0], found, rounds)
+        factor = balanced(at, us, rho, last, found, rounds)
         guess, grown = forth(memory, ahead, new, size)
         changed = factor != 1
         scaled = [i + u / factor for i, u in zip(at, us, strict=True)]
@@ -540,7 +539,8 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
         blank = jax.tree.map(jnp.zeros_like, memory)
         memory = _choose(worse | changed, blank, grown)
         rho = jnp.where(worse, rho, rho * factor)
-        return ahead, rho, rounds, memory, (new, state[1]), theta, residual
+        tied = [x == 0 for x in found[2:]]
+        return ahead, rho, rounds, memory, (ys, tied), theta, residual
 
     def proceed(state):
         _, _, rounds, *_, residual = state
@@ -553,14 +553,14 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
     rho = jnp.where(curve > 0, 2 * curve, 1).astype(dtype)
     theta = problem.prox_h(zero[0], jnp.ones((), dtype) + 0 * both)
     far = jnp.asarray(jnp.inf, dtype)
-    state = (zero, rho, jnp.zeros((), jnp.int32), memory, (zero, rho), theta, far)
-    _, _, rounds, _, (last, rho), theta, residual = jax.lax.while_loop(proceed, body, state)
+    ends = (zero[2:], [jnp.zeros(v.shape, bool) for v in zero[2:]])
+    state = (zero, rho, jnp.zeros((), jnp.int32), memory, ends, theta, far)
+    _, _, rounds, _, (ys, tied), theta, residual = jax.lax.while_loop(proceed, body, state)
     # What is tied but for rounding is put together, where that is as good a point.
-    _, _, found, ys = look(*apart_of(last), rho)
     snapped = theta
-    for p, x in zip(others, found[2:], strict=True):
+    for p, same in zip(others, tied, strict=True):
         if p.matrix is not None:
-            snapped = _together(snapped, p.matrix, x == 0)
+            snapped = _together(snapped, p.matrix, same)
     exact = certified(snapped, ys)
     better = exact <= jnp.maximum(residual, options.tolerance)
     theta, residual = _choose(better, (snapped, exact), (theta, residual))
@@ -603,8 +603,11 @@ def _solved(matrix: Array, right: Array) -> Array:
     lift = 1e2 * eps * jnp.trace(matrix)
     lift = jnp.where(lift > 0, lift, 1)
     rows = jnp.concatenate([matrix + lift * jnp.eye(size, dtype=matrix.dtype), right[:, None]], 1)
-    for i in range(size):
-        rows = rows.at[i].divide(rows[i, i])
-        factor = jnp.where(jnp.arange(size) == i, 0, rows[:, i])
-        rows = rows - factor[:, None] * rows[i][None, :]
+
+    def clear(i, rows):
+        row = rows[i] / rows[i, i]
+        rows = rows - jnp.where(jnp.arange(size) == i, 0, rows[:, i])[:, None] * row[None, :]
+        return rows.at[i].set(row)
+
+    rows = jax.lax.fori_loop(0, size, clear, rows)
     return rows[:, -1]

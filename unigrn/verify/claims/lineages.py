@@ -47,9 +47,10 @@ class Lineage:
 
     @property
     def known(self) -> np.ndarray:
-        """Edges of the prior, regulators x targets; r0 is a target that regulates itself."""
-        known = np.random.default_rng(self.seed + 1).random((3, 3)) < 0.7
-        known[0, 0] = known[1, 2] = known[2, 1] = True
+        """Edges of the prior, regulators x targets: two of each target, and r0 to itself."""
+        order = np.random.default_rng(self.seed + 1).permuted(np.tile(np.arange(3), (3, 1)), axis=1)
+        known = order.T < 2
+        known[:, 0] = True
         return known
 
 
