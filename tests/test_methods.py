@@ -28,6 +28,7 @@ DEFAULTS = {
     "masked_ridge": dict(alpha=0.1),
     "full_ridge": dict(alpha=1.0),
     "elastic_net": dict(penalties=20, smallest=0.01, ridge=0.01, masked=False),
+    "tree_fused": dict(tree=None, fusion=0.05, strength=0.05, ridge=0.01),
     "prior_only": {},
     "correlation": {},
     "partial_correlation": dict(alpha=0.1),

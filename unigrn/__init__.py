@@ -59,6 +59,7 @@ _HOME = {
     "along": "views",
     "loss": "losses",
     "least_squares": "losses",
+    "fused": "regularizers",
     "gaussian": "losses",
     "gaussian_evidence": "losses",
     "huber": "losses",

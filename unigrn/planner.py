@@ -86,7 +86,8 @@ class Plan:
     @property
     def gathers(self) -> bool:
         """Whether the matrices of a fit are gathered piece by piece and never formed."""
-        return self.solver.batch is not None and self.solver.reads == "moments"
+        batch, room = self.solver.batch, self.solver.room
+        return batch is not None and room is None and self.solver.reads == "moments"
 
     @property
     def members(self) -> int:
@@ -393,6 +394,8 @@ class Plan:
             arrays = 5 + 24 / self.members if self.solver.in_turn else 12
             return arrays * batch.k * item
         across = len(self.data.group_sizes) if self.solver.reads == "groups" else 1
+        if self.solver.room is not None:
+            return self.solver.room(batch.k, places(len(self.problem.regulators)), across) * item
         return batch.k * batch.k * item * across
 
     def chunk(self, batch: Batch, total: int) -> int:
