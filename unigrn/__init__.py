@@ -119,6 +119,7 @@ _HOME = {
     "path": "ensembles",
     "permuted": "ensembles",
     "stability": "ensembles",
+    "stars": "ensembles",
 }
 _MODULES = (
     "columns",

@@ -189,7 +189,8 @@ class Plan:
             held = self._moments()[0]
             if self.solver.reads == "rows" or any(o.by_candidates for o in spec.over):
                 held += 2 * data.cells * (q + p * self.copies) * item
-        outer = self.members if not any(o.compiled for o in spec.over) else self.copies
+        within = spec.over and spec.over[0].compiled and self.solver.reads != "network"
+        outer = self.members // (spec.over[0].size if within else 1)
         results = entries * (8.0 * outer + groups * item + 60)
         return {
             "compiling": COMPILING * (2.5 if self.solver.in_turn else 1),  # two solvers in one
