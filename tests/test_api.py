@@ -184,7 +184,8 @@ more = {"netrex_cf": {"factors": 10, "sweeps": 3}, "linear_gaussian": {"max_iter
         "netrex_cf_sketch": {"factors": 10, "sweeps": 3}, "netrex": {"sweeps": 5},
         "dagma": {"regulators": names[:24], "targets": names[:24]}}
 for name in methods.names():
-    network = unigrn.infer(frame, prior, name, **more.get(name, {}))
+    given = frame.round() if name == "poisson_glm" else frame
+    network = unigrn.infer(given, prior, name, **more.get(name, {}))
     print(name, hashlib.sha256(network.edges.to_csv().encode()).hexdigest())
 """
 

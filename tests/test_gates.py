@@ -10,6 +10,7 @@ from gates import Gate, gates, judged, lines
 from unigrn.verify.claims import (
     activities,
     claims,
+    counted,
     frame,
     networks,
     optimality,
@@ -32,6 +33,7 @@ EXAMPLE = (
     stepping.Ended,
     stepping.Stream,
     activities.Factors,
+    counted.Counted,
     regulons.Regulons,
 )
 GATES = {gate.claim: gate for gate in gates()}

@@ -64,6 +64,7 @@ DEFAULTS = {
         absolute=None,
         scale="range",
     ),
+    "poisson_glm": dict(alpha=1.0, strength=0.0, bias=0.5, masked=True),
     "dagma": dict(strength=0.05, bias=0.5, mask=False, scale="standard"),
     "graphical_lasso": dict(strength=0.1, bias=0.5),
     # the program: lam = .035, gamma = .335, 60 steps of length 1e-5

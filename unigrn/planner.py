@@ -415,7 +415,7 @@ def plan(
     history: bool = False,
     hyperparameters: dict[str, Any] | None = None,
 ) -> Plan:
-    """Join a spec and data, and choose the solver. No cell is read.
+    """Join a spec and data, and choose the solver. No cell is read but by stages that bring sizes.
 
     Parameters
     ----------

@@ -287,7 +287,7 @@ def fitted_to(spec: Spec, coupled: bool, data: Any = None) -> Fitted:
         except ValueError as error:
             first = first or error
             continue
-        found = Fitted(q, p, cells, same, terms)
+        found = Fitted(q, p, cells, same, terms, _brought(spec, cells))
         kept = kept or found
         if _evaluates(spec, found, coupled):
             return found
@@ -296,13 +296,19 @@ def fitted_to(spec: Spec, coupled: bool, data: Any = None) -> Fitted:
     return kept
 
 
+def _brought(spec: Spec, cells: int) -> dict[str, Along]:
+    """Sizes of cells in place of those that the stages bring."""
+    names = [name for stage in spec.stages for name in stage.brings]
+    return {name: Along(np.linspace(0.5, 2, cells), ("cells",)) for name in names}
+
+
 def _empty_place(tree: Any, q: int, p: int, coupled: bool) -> Any:
     sizes = {} if coupled else {"regulators": q + 1, "targets": p + 1}
     return laid(tree, sizes, None, 0, "float64")
 
 
 def _fitted_to_data(spec: Spec, coupled: bool, data: Any) -> Fitted:
-    from unigrn.problem import build
+    from unigrn.problem import brought, build
 
     problem = build(spec, data)
     q, p = len(problem.regulators), len(problem.targets)
@@ -317,7 +323,7 @@ def _fitted_to_data(spec: Spec, coupled: bool, data: Any) -> Fitted:
     )
     same = q == p and bool((problem.regulators == problem.targets).all())
     terms, extra = laid(
-        (bind(spec.terms, where), bind_extra(data.extra, where)),
+        (bind(spec.terms, where), bind_extra(brought(spec, data), where)),
         {} if coupled else {"regulators": q + 1, "targets": p + 1},
         np.arange(cells),
         cells,

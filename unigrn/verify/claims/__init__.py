@@ -23,6 +23,7 @@ _MODULES = (
     "paths",
     "whole",
     "activities",
+    "counted",
     "regulons",
     "running",
     "stepping",
