@@ -12,6 +12,7 @@ from unigrn.verify.claims import (
     claims,
     counted,
     frame,
+    moving,
     networks,
     optimality,
     proposition_1,
@@ -34,6 +35,7 @@ EXAMPLE = (
     stepping.Stream,
     activities.Factors,
     counted.Counted,
+    moving.Moving,
     regulons.Regulons,
 )
 GATES = {gate.claim: gate for gate in gates()}

@@ -472,11 +472,12 @@ def started(spec: Spec, coupled: bool, fitted: Fitted, run: int | None = 0) -> B
 
     def call(terms, view, prior, key):
         own = dataclasses.replace(view, key=key)
+        own = own.replace(extra=local(own.extra, own))
         terms = local(terms, own)
         ready = tuple(t.prepare(own, prior) for t in terms) if coupled else terms
         return Slots(spec.shape, ready).start(own, prior)
 
-    view = View(x=x, y=y, weight=weight)
+    view = View(x=x, y=y, weight=weight, extra=fitted.extra)
     if not coupled:
         view = view.replace(regulators=np.arange(len(prior.weight)), target=np.zeros((), np.int32))
     arguments = (fitted.terms, view, prior, jax.random.key(0))

@@ -24,6 +24,7 @@ _MODULES = (
     "whole",
     "activities",
     "counted",
+    "moving",
     "regulons",
     "running",
     "stepping",
