@@ -54,9 +54,20 @@ CHOSEN = {
 }
 
 
+def timed(cells=20, genes=6):
+    """Data with what the method asks for beside the expression."""
+    rng = np.random.default_rng(0)
+    names = [f"g{i}" for i in range(genes)]
+    data = Data.from_arrays(rng.normal(size=(cells, genes)), names)
+    return data.with_extra(pseudotime=rng.random(cells))
+
+
+BESIDE = {"scode": timed}
+
+
 @pytest.mark.parametrize("name", methods.names())
 def test_shipped_methods_pass(name):
-    report = check_spec(CHOSEN.get(name, name))
+    report = check_spec(CHOSEN.get(name, name), data=BESIDE.get(name, lambda: None)())
     assert report, report
     assert {"value", "purity", "padding", "planned", "solved"} <= {r.name for r in report}
     assert not any(r.skipped for r in report if r.name in ("value", "gradient", "solved"))

@@ -10,7 +10,9 @@ from gates import Gate, gates, judged, lines
 from unigrn.verify.claims import (
     activities,
     claims,
+    counted,
     frame,
+    moving,
     networks,
     optimality,
     proposition_1,
@@ -32,6 +34,8 @@ EXAMPLE = (
     stepping.Ended,
     stepping.Stream,
     activities.Factors,
+    counted.Counted,
+    moving.Moving,
     regulons.Regulons,
 )
 GATES = {gate.claim: gate for gate in gates()}

@@ -78,6 +78,9 @@ DEFAULTS = {
         absolute=None,
         scale="range",
     ),
+    "poisson_glm": dict(alpha=1.0, strength=0.0, bias=0.5, masked=True),
+    # the program: bounds 2 and -10, noise of .001, 4 modes in its example
+    "scode": dict(modes=4, lower=-10.0, upper=2.0, noise=1e-3, runs=20),
     "dagma": dict(strength=0.05, bias=0.5, mask=False, scale="standard"),
     "graphical_lasso": dict(strength=0.1, bias=0.5),
     # the program: lam = .035, gamma = .335, 60 steps of length 1e-5

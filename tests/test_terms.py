@@ -1191,6 +1191,7 @@ FACTS = SQUARE | {
     "axes": "test_axes_of_blocks_are_those_that_a_term_brings",
     "block": "test_facts_of_constraints_and_losses",
     "blocks": "test_blocks_of_a_sum_are_those_of_its_summands",
+    "double": "test_a_fit_is_made_in_double_precision_where_one_term_asks_for_it",
     "entrywise": "test_entrywise_is_a_sum_over_the_entries_of_a_block",
     "evidence": "test_evidence",
     "intercept": "test_facts_of_constraints_and_losses",
@@ -1212,8 +1213,8 @@ def test_every_capability_is_claimed_and_tested():
     assert all(test in globals() for test in FACTS.values())
     for name in CAPABILITIES:
         assert hasattr(Term, name)
-        # Across sees all groups: no view here does.
-        assert claimants(name) or name in ("across", "lines", *SQUARE), name
+        # Across sees all groups: no view here does. Double is that of a method's own term.
+        assert claimants(name) or name in ("across", "lines", "double", *SQUARE), name
 
 
 def test_facts_of_terms_across_groups():
@@ -1259,6 +1260,18 @@ def test_facts_of_networks_of_genes_by_genes():
         want = size * (np.sum(S * np.asarray(theta)) - np.linalg.slogdet(np.asarray(theta))[1])
         assert float(found.value(theta)) == pytest.approx(want, rel=1e-4)
     assert (graph + least_squares()).log_det is None
+
+
+def test_a_fit_is_made_in_double_precision_where_one_term_asks_for_it():
+    class Fine(type(ridge(1.0))):
+        double = True
+
+    exact, plain = Fine(1.0, "theta"), ridge(1.0)
+    assert (exact + plain).double and (3 * exact).double and not (plain + plain).double
+    data = unigrn.Data.from_arrays(np.eye(4), list("abcd"))
+    for penalty, dtype in ((exact, "float64"), (plain, "float32")):
+        plan = unigrn.plan(unigrn.Spec(least_squares(), penalty), data)
+        assert plan.dtype == dtype
 
 
 def test_every_capability_is_described():

@@ -43,6 +43,7 @@ _HOME = {
     "Over": "replicates",
     "Stage": "stages",
     "activity": "stages",
+    "log_counts": "stages",
     "Column": "columns",
     "drop_one": "columns",
     "partial_correlation": "columns",

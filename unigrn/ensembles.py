@@ -75,15 +75,16 @@ def permuted(spec: Spec, copies: int = 10) -> Spec:
     return over(spec, Permutations(copies)) if copies else spec
 
 
-def consensus(spec: Spec, runs: int = 10) -> Spec:
+def consensus(spec: Spec, runs: int = 10, best: bool = False) -> Spec:
     """Fit a method that starts at random from several starts, and join what they find.
 
     Columns of the edge table are means over the starts; ``score_sd`` is the standard deviation of
-    the score, ``frequency`` the share of the starts that have the edge. For a method whose start
-    draws from a key.
+    the score, ``frequency`` the share of the starts that have the edge. With ``best`` they are
+    those of the start with the lowest objective; the certificate is that of the worst start all
+    the same. For a method whose start draws from a key.
     """
     runs = check_whole("runs", runs, low=1)
-    return over(spec, Starts(runs)) if runs > 1 else spec
+    return over(spec, Starts(runs, bool(best))) if runs > 1 else spec
 
 
 def path(

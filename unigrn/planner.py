@@ -74,7 +74,8 @@ class Plan:
     @property
     def dtype(self) -> str:
         """Precision of the arithmetic."""
-        return "float64" if self.solver.double else self.data.dtype
+        exact = self.solver.double or any(t.double for t in self.spec.terms)
+        return "float64" if exact else self.data.dtype
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -293,7 +294,7 @@ class Plan:
         item = np.dtype(self.dtype).itemsize
 
         def begin(x, y, weight, layers, sign, mask, key):
-            view = View(x=x, y=y, weight=weight, key=key)
+            view = View(x=x, y=y, weight=weight, key=key, extra=extra)
             prior = PriorView(
                 mask,
                 sum(layers.values(), jnp.zeros_like(mask, weight.dtype)),
@@ -308,7 +309,7 @@ class Plan:
         def array(*shape, dtype: Any = self.dtype):
             return jax.ShapeDtypeStruct(shape, np.dtype(dtype))
 
-        whole = self.network_terms(np.arange(int(self.data.group_sizes.max())))[0]
+        whole, extra = self.network_terms(np.arange(int(self.data.group_sizes.max())))
         with precision(self.dtype):
             program, held = jax.make_jaxpr(begin, return_shape=True)(
                 array(cells, q),
@@ -419,7 +420,7 @@ def plan(
     history: bool = False,
     hyperparameters: dict[str, Any] | None = None,
 ) -> Plan:
-    """Join a spec and data, and choose the solver. No cell is read.
+    """Join a spec and data, and choose the solver. No cell is read but by stages that bring sizes.
 
     Parameters
     ----------

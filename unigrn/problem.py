@@ -19,7 +19,7 @@ from unigrn.data import Data
 from unigrn.moments import padded
 from unigrn.prior import AlignmentReport, Prior, resolve
 from unigrn.spec import Spec
-from unigrn.terms import PriorView, Term, parts, pytree
+from unigrn.terms import Along, PriorView, Term, along, parts, pytree
 
 # Padded numbers of regulators in a fit. A factorisation whose loops end at the true size needs few
 # buckets; solvers that work on the whole padded matrix need more.
@@ -196,8 +196,17 @@ def build(
         report,
         dropped,
         terms,
-        bind_extra(data.extra, names),
+        bind_extra(brought(spec, data), names),
     )
+
+
+def brought(spec: Spec, data: Data) -> dict[str, Along]:
+    """Return external arrays, and what the stages say of each cell where the data do not."""
+    extra = dict(data.extra)
+    for stage in spec.stages:
+        for name, values in stage.of_cells(data).items():
+            extra.setdefault(name, along(values, "cells"))
+    return extra
 
 
 def _genes(spec: Spec, data: Data, regulators: Any, targets: Any) -> Any:

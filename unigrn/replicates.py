@@ -226,13 +226,26 @@ class Starts(Over):
     """Several random starts; see `unigrn.consensus`."""
 
     runs: int
+    best: bool = False
     starts = True
 
     size = property(lambda self: self.runs)
-    formula = property(lambda self: f"consensus of {self.runs} starts")
+    formula = property(lambda self: f"{'best' if self.best else 'consensus'} of {self.runs} starts")
 
     def reduce(self, found: Found) -> Found:
-        """Join the starts: means, the spread of ``score``, how often an edge is there."""
+        """Join the starts: means, the spread of ``score``, how often an edge is there.
+
+        Or take the start of the lowest objective, target by target.
+        """
+        if self.best:
+            value = found.targets["objective"]
+            chosen = np.argmin(np.where(np.isnan(value), np.inf, value), axis=0)[None]
+            entry = chosen[..., found.target]
+            return dataclasses.replace(
+                found,
+                edges={k: np.take_along_axis(v, entry, 0)[0] for k, v in found.edges.items()},
+                targets={k: np.take_along_axis(v, chosen, 0)[0] for k, v in found.targets.items()},
+            )
         edges = found.mean().edges
         if "score" in edges:
             edges["score_sd"] = found.edges["score"].std(axis=0, ddof=1, dtype=np.float64)

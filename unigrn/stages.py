@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unigrn.check import check_number
+from unigrn.check import check_number, listed
+from unigrn.data import Data
 from unigrn.prior import Prior
 
 
@@ -24,11 +25,14 @@ class Stage:
     ``statistics`` None unless ``statistics = True``: then means and deviations of the genes
     (`unigrn.moments.GeneStatistics`) are gathered in a pass of their own. With ``fallback = True``
     a regulator that is asked for, and that no stage makes, is the expression of its gene.
+    ``brings`` names numbers of each cell that terms find in ``data.extra``: ``of_cells(data)``
+    returns them by name, (cells,) each, read once as the plan is made.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     statistics: bool = False
     fallback: bool = False
+    brings: ClassVar[tuple[str, ...]] = ()
 
     def regulators(self, prior: Prior | None, genes: np.ndarray) -> np.ndarray:
         """Name the regressors, sorted."""
@@ -37,6 +41,10 @@ class Stage:
     def prepare(self, prior: Prior | None, genes: np.ndarray, statistics: Any) -> Any:
         """Return the function that makes them."""
         raise TypeError(f"the stage {type(self).__name__} does not say how this is done")
+
+    def of_cells(self, data: Data) -> dict[str, np.ndarray]:
+        """Return the numbers of each cell that it brings, by name."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -95,3 +103,79 @@ def activity(ridge: float = 0.0, *, fallback: bool = False) -> Activity:
     PNAS 100 (2003) 15522, doi:10.1073/pnas.2136632100.
     """
     return Activity(check_number("ridge", ridge), bool(fallback))
+
+
+@dataclass(frozen=True)
+class LogCounts(Stage):
+    """Logarithms of normalised counts beside the counts themselves; see `log_counts`."""
+
+    every: bool = False
+
+    brings: ClassVar[tuple[str, ...]] = ("library",)
+
+    def regulators(self, prior: Prior | None, genes: np.ndarray) -> np.ndarray:
+        """Every measured source of the prior, or every gene."""
+        return (
+            np.sort(genes)
+            if self.every or prior is None
+            else prior.regulators[np.isin(prior.regulators, genes)]
+        )
+
+    def prepare(self, prior: Prior | None, genes: np.ndarray, statistics: Any) -> Any:
+        """Return c -> log(1 + 10^4 c / total), of the regulators."""
+        where = np.searchsorted(genes, self.regulators(prior, genes))
+
+        def logarithms(values: np.ndarray) -> np.ndarray:
+            total = values.sum(axis=1, keepdims=True, dtype=np.float64)
+            share = values[:, where] / np.where(total > 0, total, 1)
+            return np.log1p(1e4 * share).astype(values.dtype)
+
+        return logarithms
+
+    def of_cells(self, data: Data) -> dict[str, np.ndarray]:
+        """Return every cell's total over all genes, divided by the mean of these, and look.
+
+        Raises
+        ------
+        ValueError
+            Values that are no counts; cells without a single count.
+        """
+        total, read = np.ones(data.cells), np.zeros(data.cells, bool)
+        for block in data.blocks(np.arange(len(data.genes))):
+            cells = data.positions(block.group)[block.start : block.start + len(block.values)]
+            values = block.values
+            wrong = np.isfinite(values) & ((values < 0) | (values != np.rint(values)))
+            if wrong.any():
+                cell, gene = np.argwhere(wrong)[0]
+                raise ValueError(
+                    f"needed counts, whole numbers >= 0, got {values[cell, gene]:g} for "
+                    f"{data.genes[gene]} in cell {cells[cell] + 1}; name the layer of the raw "
+                    "counts (layer=, --layer), or take a method for normalised values"
+                )
+            total[cells], read[cells] = values.sum(axis=1, dtype=np.float64), True
+        if (empty := np.flatnonzero(total == 0)).size:
+            raise ValueError(
+                f"{empty.size:,} of {data.cells:,} cells have no count at all, e.g. cell "
+                f"{listed(empty[:3] + 1)}: their size is 0, and they say nothing; leave them out"
+            )
+        return {"library": total / total[read].mean()}
+
+
+def log_counts(*, every: bool = False) -> LogCounts:
+    """Take counts as they are for targets, their normalised logarithms for regulators.
+
+    From counts c (cells, genes), the expression: regulator j of cell i is log(1 + 10^4 c_ij /
+    t_i), t_i the cell's total over all genes of the data. A term finds t_i over its mean over all
+    cells in ``data.extra["library"]``: ``poisson("library")``.
+
+    Parameters
+    ----------
+    every
+        Every gene may regulate; otherwise the prior's sources, where there is a prior.
+
+    Raises
+    ------
+    ValueError
+        As the plan is made: values that are no counts, cells without a count.
+    """
+    return LogCounts(bool(every))

@@ -149,6 +149,7 @@ class Term:
     intercept: Any = None
     outcome: Any = None
     layer: Any = None
+    double: Any = None
     needs_prior: Any = False
     kink: Any = property(
         lambda self: self.lines is not None or (self.prox is not None and self.quadratic is None),
@@ -499,6 +500,10 @@ CAPABILITIES: dict[str, Capability] = {
         joined=lambda total, inner: tuple(
             b for b in total.blocks if all(b in t.linear for t in total.terms if b in t.blocks)
         ),
+    ),
+    "double": Capability(
+        "True where single precision does not do: a fit with the term is made in double",
+        joined=_any_true,
     ),
     "layer": Capability("the layer of the prior that the term asks for"),
     "needs_prior": Capability(

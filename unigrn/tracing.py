@@ -184,7 +184,8 @@ class Traced:
         try:
             return view, prior, Blocks(**self.blocks_of(view, prior, self.terms)), ""
         except Exception as error:  # a function of somebody else's may raise anything
-            return view, prior, None, first_line(error)
+            hint = advice(error, False)
+            return view, prior, None, first_line(error) + (f"; {hint}" if hint else "")
 
     @property
     def unstarted(self) -> str:

@@ -6,7 +6,9 @@ along one batch axis N = M T.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,9 +16,10 @@ import jax.numpy as jnp
 
 from unigrn.backend import over_fits
 from unigrn.problem import Entries, Tasks
-from unigrn.solvers.optimality import Fit, Options, certify
+from unigrn.solvers.optimality import Fit, Options, certify, objective
 from unigrn.solvers.solver import Solver
 from unigrn.spec import Shape, Slots
+from unigrn.status import Status
 from unigrn.terms import Array, Blocks, Moments, PriorView, View, local, pytree
 
 
@@ -149,10 +152,42 @@ def certified(solver: Solver, slots: Slots, view: View, prior: PriorView, option
     assert solver.solve is not None
     slots = Slots(slots.shape, tuple(t.prepare(view, prior) for t in slots.terms))
     fit = solver.solve(slots, view, prior, options)
-    if fit.status is not None:
+    if fit.status is None:
+        status, residual = certify(
+            slots, fit.params, slots.start(view, prior), view, prior, options
+        )
+        fit = replace(fit, status=status, residual=residual)
+    return without_minimum(slots, view, prior, fit)
+
+
+def without_minimum(slots: Slots, view: View, prior: PriorView, fit: Fit) -> Fit:
+    """Take theta = 0 for a target that is constant at an end of what its loss allows.
+
+    No count at all, say: the intercept then leaves all bounds, and theta with it. That theta = 0
+    is no worse, with an intercept further out, is tried.
+    """
+    outcome = slots.loss.outcome
+    if outcome is None or view.y is None or view.y.ndim != 1 or "intercept" not in fit.params:
         return fit
-    status, residual = certify(slots, fit.params, slots.start(view, prior), view, prior, options)
-    return Fit(fit.params, status, residual, fit.iterations, fit.value, fit.history)
+    counts = True if view.weight is None else view.weight > 0
+    total = objective(slots).total
+    for end, far in zip(outcome, (-100.0, 100.0), strict=True):
+        if not math.isfinite(end):
+            continue
+        trial = fit.params.replace(
+            theta=jnp.zeros_like(fit.params.theta), intercept=fit.params.intercept + far
+        )
+        bound = jnp.all((view.y == end) | ~jnp.asarray(counts))
+        free = slots.constraint is None or slots.constraint(trial, view, prior) <= 0
+        value = total(trial, view, prior)
+        taken = bound & free & (value <= fit.value)
+        fit = replace(
+            fit,
+            params=jax.tree.map(lambda a, b, t=taken: jnp.where(t, a, b), trial, fit.params),
+            status=jnp.where(taken, Status.CONSTANT_TARGET, fit.status),
+            value=jnp.where(taken, value, fit.value),
+        )
+    return fit
 
 
 def losses(

@@ -338,7 +338,7 @@ def fitted_to(spec: Spec, coupled: bool, data: Any = None) -> Fitted:
         except ValueError as error:
             first = first or error
             continue
-        found = Fitted(q, p, cells, same, terms)
+        found = Fitted(q, p, cells, same, terms, _brought(spec, cells))
         kept = kept or found
         if _evaluates(spec, found, coupled):
             return found
@@ -347,13 +347,19 @@ def fitted_to(spec: Spec, coupled: bool, data: Any = None) -> Fitted:
     return kept
 
 
+def _brought(spec: Spec, cells: int) -> dict[str, Along]:
+    """Sizes of cells in place of those that the stages bring."""
+    names = [name for stage in spec.stages for name in stage.brings]
+    return {name: Along(np.linspace(0.5, 2, cells), ("cells",)) for name in names}
+
+
 def _empty_place(tree: Any, q: int, p: int, coupled: bool) -> Any:
     sizes = {} if coupled else {"regulators": q + 1, "targets": p + 1}
     return laid(tree, sizes, None, 0, "float64")
 
 
 def _fitted_to_data(spec: Spec, coupled: bool, data: Any) -> Fitted:
-    from unigrn.problem import build
+    from unigrn.problem import brought, build
 
     problem = build(spec, data)
     q, p = len(problem.regulators), len(problem.targets)
@@ -368,7 +374,7 @@ def _fitted_to_data(spec: Spec, coupled: bool, data: Any) -> Fitted:
     )
     same = q == p and bool((problem.regulators == problem.targets).all())
     terms, extra = laid(
-        (bind(spec.terms, where), bind_extra(data.extra, where)),
+        (bind(spec.terms, where), bind_extra(brought(spec, data), where)),
         {} if coupled else {"regulators": q + 1, "targets": p + 1},
         np.arange(cells),
         cells,
@@ -517,11 +523,12 @@ def started(spec: Spec, coupled: bool, fitted: Fitted, run: int | None = 0) -> B
 
     def call(terms, view, prior, key):
         own = dataclasses.replace(view, key=key)
+        own = own.replace(extra=local(own.extra, own))
         terms = local(terms, own)
         ready = tuple(t.prepare(own, prior) for t in terms) if coupled else terms
         return Slots(spec.shape, ready).start(own, prior)
 
-    view = View(x=x, y=y, weight=weight)
+    view = View(x=x, y=y, weight=weight, extra=fitted.extra)
     if not coupled:
         view = view.replace(regulators=np.arange(len(prior.weight)), target=np.zeros((), np.int32))
     arguments = (fitted.terms, view, prior, jax.random.key(0))

@@ -24,6 +24,8 @@ _MODULES = (
     "lineages",
     "whole",
     "activities",
+    "counted",
+    "moving",
     "regulons",
     "running",
     "stepping",
