@@ -33,6 +33,7 @@ from unigrn import (
     ridge,
     sign,
 )
+from unigrn.ladder import LADDER, select
 from unigrn.methods.celloracle import celloracle, celloracle_bayesian
 from unigrn.methods.masked import masked_lasso
 from unigrn.replicates import false_discovery_rate
@@ -184,6 +185,79 @@ def test_the_same_convex_problem_has_one_answer(name, kind):
     assert found.plan.rung.name == name
     assert set(status(found)) == {CONVERGED}
     assert distance(found.theta, exact(x, y, alpha, **more)) < 1e-6
+
+
+def _unlike(params, data, prior):
+    return jnp.sum((params.theta - jnp.mean(params.theta, axis=-1, keepdims=True)) ** 2)
+
+
+def _of_squares(x, y, b, c):
+    return np.sum((y - y.mean(0) - (x - x.mean(0)) @ b) ** 2)
+
+
+def _of_huber(x, y, b, c):
+    r = np.abs(y - c - x @ b)
+    return np.sum(np.where(r <= 1, r**2, 2 * r - 1))
+
+
+# A spec, its objective from rows, and how many rungs of the ladder take it at least.
+SHARED = {
+    "ridge": (
+        Spec(least_squares(), ridge(0.7)),
+        lambda x, y, b, c: _of_squares(x, y, b, c) + 0.7 * np.sum(b**2),
+        7,
+    ),
+    "lasso in a box": (
+        Spec(least_squares(), l1(2.0), box(-0.3, 0.2)),
+        lambda x, y, b, c: _of_squares(x, y, b, c) + 2 * np.sum(abs(b)),
+        5,
+    ),
+    "elastic net": (
+        Spec(least_squares(mean=True), elastic_net(0.1, 0.02)),
+        lambda x, y, b, c: (
+            _of_squares(x, y, b, c) / len(x) + 0.1 * np.sum(abs(b)) + 0.02 * np.sum(b**2)
+        ),
+        5,
+    ),
+    "targets alike": (
+        Spec(least_squares(), l1(1.0) + unigrn.regularizer(_unlike, coupled=True, convex=True)),
+        lambda x, y, b, c: (
+            _of_squares(x, y, b, c)
+            + np.sum(abs(b))
+            + np.sum((b - b.mean(axis=1, keepdims=True)) ** 2)
+        ),
+        1,
+    ),
+    "huber with l1": (
+        Spec(huber(1.0), l1(2.0)),
+        lambda x, y, b, c: _of_huber(x, y, b, c) + 2 * np.sum(abs(b)),
+        2,
+    ),
+    "huber in a box": (
+        Spec(huber(1.0), ridge(0.7), box(-0.3, 0.2)),
+        lambda x, y, b, c: _of_huber(x, y, b, c) + 0.7 * np.sum(b**2),
+        2,
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHARED)
+def test_every_solver_that_takes_a_spec_finds_the_same_objective(name):
+    spec, objective, least = SHARED[name]
+    x, y = draw(50)
+    found = {}
+    for rung in LADDER:
+        try:
+            select(spec, rung.name)
+        except unigrn.PlanError:
+            continue
+        one = solve(spec, x, y, solver=rung.name, max_iterations=20_000)
+        assert set(status(one)) == {CONVERGED}, rung.name
+        intercept = one.blocks["intercept"][0] if "intercept" in one.blocks else 0.0
+        found[rung.name] = objective(x, y, one.theta[0], intercept)
+    assert len(found) >= least, list(found)
+    assert max(found.values()) - min(found.values()) < 1e-9 * min(found.values()), found
 
 
 def test_a_penalty_of_no_weight_changes_the_solver_only():
