@@ -12,6 +12,8 @@ import pytest
 import unigrn
 from unigrn import Data, Spec, huber, l1, least_squares, no_self, ridge, slope, stars
 from unigrn.selection import Subsets
+from unigrn.solvers import proximal
+from unigrn.status import Status
 
 REGULATORS, TARGETS = [f"r{i}" for i in range(6)], [f"t{i}" for i in range(5)]
 LABELS = np.repeat(["a", "b", "c"], [160, 50, 31])
@@ -333,3 +335,26 @@ def test_ways_say_whether_a_penalty_can_be_chosen_by_stability():
     assert 'stars(spec, "L1.strength", [...])' in str(rows)
     row = Spec(least_squares(), ridge(1.0)).ways()["stable penalty"]
     assert row.solver is None and "has a kink" in row.why
+
+
+@pytest.mark.parametrize("around", [lambda s: s, lambda s: unigrn.permuted(s, 1)])
+def test_the_certificate_is_of_the_fits_that_decide(around):
+    """Penalties below the first unstable one change nothing, and are not held against a fit."""
+    limit = 0.5 * (VALUES[3] + VALUES[4])
+
+    def tired(terms, view, prior, options):
+        fit = proximal.solve(terms, view, prior, options)
+        late = jnp.where(terms.regularizer.strength < limit, Status.MAX_ITERATIONS, fit.status)
+        return unigrn.Fit(fit.params, late, fit.residual, fit.iterations, fit.value)
+
+    spec, given = stars(lasso(), "L1.strength", VALUES, SAMPLES), data(expression(7))
+    mine = unigrn.Solver("tired", "moments", tired)
+    found = fitted(around(spec), given, solver=mine)
+    penalty, values = found.targets["penalty"], np.array(VALUES)
+    taken = np.where(np.isnan(penalty), np.inf, penalty)
+    following = (values[:, None, None] >= taken).sum(axis=0)
+    rests_on = np.append(values, values[-1])[following]
+    np.testing.assert_array_equal(found.converged, rests_on > limit)
+    assert found.converged.any() and not found.converged.all()
+    decides = spec.over[1].decisive({"penalty": np.array([values[2], np.nan, values[-1]])})
+    np.testing.assert_array_equal(decides.sum(axis=0), [4, 1, len(values)])

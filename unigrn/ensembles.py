@@ -168,7 +168,8 @@ def stars(
     The cells of a subset of b of n cells count n / b times each, so that l weighs alike beside a
     loss that is a sum over cells. Weights of cells multiply these; a cell of weight 0 is drawn too.
     Groups are drawn from and judged one by one, with draws of their own. A group of fewer than 3
-    cells has no subset of 2 and gets no edge. The certificate is the worst of all fits of the path.
+    cells has no subset of 2 and gets no edge. The certificate is the worst of the fits at l, at
+    larger penalties, and at the next smaller one, which was not stable: others change nothing.
 
     Parameters
     ----------

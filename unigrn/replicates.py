@@ -125,6 +125,10 @@ class Over:
         """Reduce the axis of members, in NumPy."""
         return found.mean()
 
+    def decisive(self, targets: dict[str, np.ndarray]) -> Any:
+        """Say on which members the reduced numbers of a group rest, (size, targets); None: all."""
+        return None
+
     def remarks(self, targets: dict[str, np.ndarray], fitted: np.ndarray) -> list[tuple]:
         """Lines for the report: kind, count and text, of numbers of (groups, targets)."""
         return []

@@ -169,6 +169,13 @@ class Stars(Path):
         targets |= {PENALTY: penalty, INSTABILITY: spread}
         return dataclasses.replace(found, edges=edges, targets=targets)
 
+    def decisive(self, targets: dict[str, np.ndarray]) -> np.ndarray:
+        """Penalties down to the one taken, and the next, which was not stable."""
+        values, penalty = np.asarray(self.values), targets[PENALTY]
+        taken = np.where(np.isnan(penalty), np.inf, penalty)
+        above = (values[:, None] >= taken).sum(axis=0)
+        return np.arange(self.size)[:, None] <= above
+
     def remarks(self, targets: dict[str, np.ndarray], fitted: np.ndarray) -> list[tuple]:
         """Say where no penalty was stable, and where the least was."""
         if PENALTY not in targets:

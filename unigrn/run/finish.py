@@ -62,7 +62,6 @@ def finish_group(state: State, group: int) -> None:
     edges, numbers = state.edges, state.numbers
     state.edges, state.numbers = {}, {}
     live = problem.sizes > 0
-    certify(state, group, numbers, live)
     shape = grid.shape[:-1] if state.inner is not None else grid.shape
     if any(o.loss for o in grid.over):
         numbers["cells"] = np.repeat(reading.counted(state, group)[:, None], live.size, axis=1)
@@ -79,6 +78,7 @@ def finish_group(state: State, group: int) -> None:
     )
     found = reduced(state, found)
     found.targets.pop("cells", None)
+    certify(state, group, numbers, found.targets, live)
     weight = found.edges["weight"]
     # What is not finite is no edge; the certificate says so.
     status = state.status[group]
@@ -114,15 +114,28 @@ def finish_group(state: State, group: int) -> None:
         state.runs = []
 
 
-def certify(state: State, group: int, numbers: dict[str, np.ndarray], live: np.ndarray) -> None:
+def certify(
+    state: State,
+    group: int,
+    numbers: dict[str, np.ndarray],
+    targets: dict[str, np.ndarray],
+    live: np.ndarray,
+) -> None:
     """Let the worst of the members that count speak for each target."""
-    counts = state.grid.certified
-    status, residual, iterations = (
-        numbers[n][counts] for n in ("status", "residual", "iterations")
-    )
+    grid = state.grid
+    counts = np.repeat(grid.certified[:, None], live.size, axis=1)
+    for depth, axis in enumerate(grid.over):
+        decisive = axis.decisive(targets)
+        # The reduced numbers are those of one member of every outer axis, or say too little.
+        lone = all(len(range(o.size)[o.certified]) == 1 for o in grid.over[:depth])
+        if decisive is not None and lone:
+            counts &= decisive[grid.places()[:, depth]]
+    status, iterations = numbers["status"], np.where(counts, numbers["iterations"], 0)
+    residual = np.where(counts, numbers["residual"], -np.inf)
     rank = np.full(max(Status) + 1, len(WORST))
     rank[list(WORST)] = np.arange(len(WORST))
-    worst = np.take_along_axis(status, np.argmin(rank[status], axis=0)[None], axis=0)[0]
+    rank = np.where(counts, rank[status], len(WORST) + 1)
+    worst = np.take_along_axis(status, np.argmin(rank, axis=0)[None], axis=0)[0]
     sweeps = state.spec.sweeps
     if sweeps is not None and state.plan.max_iterations == sweeps.most:
         # The number of sweeps is part of the method.
