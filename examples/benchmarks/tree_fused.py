@@ -1,6 +1,6 @@
 """Time networks of all groups of cells, fused along a lineage tree, and bound their error.
 
-    python examples/benchmarks/tree_fused.py [--size tiny|small|full] [--dtype float32] [--json FILE]
+    python examples/benchmarks/tree_fused.py [--size tiny|small|full] [--dtype ...] [--json FILE]
 
 Regulators share factors (cells of a tissue do). The root's targets follow a tenth of the
 regulators; from a group to each of its children one edge in a hundred comes or goes. Every edge
@@ -29,7 +29,7 @@ import unigrn  # noqa: E402
 
 # groups, targets, regulators, cells of a group
 SIZES = {"tiny": (4, 8, 6, 40), "small": (12, 100, 40, 100), "full": (50, 500, 100, 200)}
-STRENGTH, FUSION = 0.05, 0.05
+STRENGTH, FUSION = 0.05, 0.1
 
 
 def simulate(groups: int, targets: int, regulators: int, cells: int, seed: int = 0):
@@ -57,9 +57,9 @@ def gaps(theta, values, parent, cells: int) -> np.ndarray:
     """Return the relative duality gap of every target; theta (groups, regulators, targets).
 
     With residuals r_g and slopes s_g = 2 X_g' r_g / n, the objective is nowhere below
-    sum_g (2 c r_g y_g - c^2 r_g^2) / n where the slopes c s_g can be paid for: each group pays up to
-    STRENGTH itself and sends up to FUSION along every edge of the tree. The largest such c <= 1 is
-    bisected.
+    sum_g (2 c r_g y_g - c^2 r_g^2) / n where the slopes c s_g can be paid for: each group pays up
+    to STRENGTH itself and sends up to FUSION along every edge of the tree. The largest such c <= 1
+    is bisected.
     """
     groups, q, _ = theta.shape
     x = values[:, :q].reshape(groups, cells, q)

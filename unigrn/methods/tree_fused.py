@@ -1,4 +1,4 @@
-"""Lasso on the prior's support in every group of cells, fused along a lineage tree of the groups."""
+"""Lasso on the prior's support in every group of cells, fused along a tree of the groups."""
 
 from __future__ import annotations
 

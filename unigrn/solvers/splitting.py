@@ -283,7 +283,7 @@ def _units(statement, moments, place, prior, index, one_list: bool, free: bool):
     level = jnp.sum(curve, axis=(0, 2)) / known
     top = jnp.maximum(jnp.max(level), tiny)
     m = jnp.where(level > 0, jnp.clip(level / top, 1e-4, 1), 1).astype(curve.dtype)
-    d = jnp.mean(curve / m[:, None], axis=1)
+    d = jnp.mean(curve / m[None, :, None], axis=1)
     if one_list:
         times = jnp.maximum(jnp.sum(prior.valid, axis=0, dtype=curve.dtype), 1)
         d = jnp.broadcast_to(jnp.sum(d, axis=0) / times, d.shape)
@@ -342,7 +342,7 @@ class Problem(NamedTuple):
     def prox_f(self, v: Array, rho: Array) -> Array:
         """Prox of f at 1 / (rho M)."""
         n, m = self.numbers, self.m[:, None]
-        right = 2 * n.right + rho * m * self.d * v
+        right = 2 * n.right + rho * m * self.d[None, :] * v
         turned = jnp.einsum("gji,gj->gi", self.vectors, right, precision=HIGHEST)
         turned = turned / (2 * n.scale[:, None] * self.values + rho * m)
         return jnp.einsum("gij,gj->gi", self.vectors, turned, precision=HIGHEST)
@@ -365,14 +365,14 @@ def _parts(slots, view, prior, stacked, m, d) -> list[Part]:
             share = jnp.abs(found.matrix)
             total = jnp.maximum(jnp.sum(share, axis=1), 1e-30)
             row = jnp.exp(_dot(share, jnp.log(m)[:, None])[:, 0] / total)
-            weight, price = row[:, None] * d, found.price[:, None]
+            weight, price = row[:, None] * d[None, :], found.price[:, None]
 
             def prox(v, step, price=price):
                 return soft_threshold(v, step * price)
 
             out.append(Part(found.matrix, weight, prox))
             continue
-        weight = m[:, None] * d
+        weight = m[:, None] * d[None, :]
         inner = term.prox if term.kind == "regularizer" else None
 
         def apply(v, step, inner=inner, term=term):
@@ -395,7 +395,7 @@ def _inverse(others: list[Part], m: Array, d: Array) -> Array:
     normal = jnp.diag(count * m)
     for p in others:
         if p.matrix is not None:
-            normal = normal + _dot(p.matrix.T * (p.weight[:, 0] / d[0]), p.matrix)
+            normal = normal + _dot(p.matrix.T * (p.weight[:, 0] / d[0])[None, :], p.matrix)
     return jnp.linalg.inv(normal)
 
 
@@ -404,12 +404,12 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
     n, m, d = problem.numbers, problem.m, problem.d
     dtype = n.right.dtype
     tiny, eps = jnp.finfo(dtype).tiny, jnp.finfo(dtype).eps
-    both = m[:, None] * d
+    both = m[:, None] * d[None, :]
     plain = [Part(None, both, problem.prox_f), Part(None, both, problem.prox_h)]
     whole = [*plain, *others]
 
     def gathered(images: list[Array]) -> Array:
-        total = sum(p.back(p.weight / d * v) for p, v in zip(whole, images, strict=True))
+        total = sum(p.back(p.weight / d[None, :] * v) for p, v in zip(whole, images, strict=True))
         return _dot(inverse, total) if inverse.ndim == 2 else inverse[:, None] * total
 
     def images(z):
@@ -512,7 +512,7 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
         turns = [kept(o, v, w) for o, v, w in zip(memory.turns, left, memory.left, strict=True)]
         moves = [kept(o, v, w) for o, v, w in zip(memory.moves, new, memory.new, strict=True)]
         wide = [t.astype(dtype) for t in turns]
-        heavy = [p.weight * t for p, t in zip(whole, wide, strict=True)]
+        heavy = [p.weight[None] * t for p, t in zip(whole, wide, strict=True)]
         matrix = sum(jnp.einsum("iab,jab->ij", h, t) for h, t in zip(heavy, wide, strict=True))
         right = sum(jnp.einsum("iab,ab->i", h, v) for h, v in zip(heavy, left, strict=True))
         share = _solved(matrix, right)
@@ -561,6 +561,7 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
     for p, same in zip(others, tied, strict=True):
         if p.matrix is not None:
             snapped = _together(snapped, p.matrix, same)
+    snapped = jnp.clip(snapped, n.low, n.high)  # a mean of equal numbers may be off by rounding
     exact = certified(snapped, ys)
     better = exact <= jnp.maximum(residual, options.tolerance)
     theta, residual = _choose(better, (snapped, exact), (theta, residual))
