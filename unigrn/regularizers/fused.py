@@ -128,8 +128,8 @@ def check_tree(rows: list[tuple[str, str, float]]) -> None:
     for a, b, _ in rows:
         if piece[a] is piece[b]:
             raise ValueError(
-                f"a tree has no circle, and {a} - {b} joins groups that other pairs connect; leave "
-                "one pair of the circle out, or take pairs that are no tree (fused)"
+                f"a tree has no circle, got {a} - {b}, which other pairs connect too; leave one pair of "
+                "the circle out, or take pairs that are no tree (fused)"
             )
         union = piece[a] | piece[b]
         piece.update(dict.fromkeys(union, union))
