@@ -22,6 +22,8 @@ with one part it is that of `unigrn.solvers.optimality`.
 Sources: Boyd, Parikh, Chu, Peleato and Eckstein, Found. Trends Mach. Learn. 3 (2011) 1,
 doi:10.1561/2200000016; Setzer, Steidl and Teuber, J. Vis. Commun. Image Represent. 21 (2010) 193,
 doi:10.1016/j.jvcir.2009.10.006 (parts side by side).
+
+Over 450 lines: the iteration, its certificate and what fits of a batch share are one argument.
 """
 
 from __future__ import annotations
