@@ -128,7 +128,7 @@ def check_tree(rows: list[tuple[str, str, float]]) -> None:
     for a, b, _ in rows:
         if piece[a] is piece[b]:
             raise ValueError(
-                f"a tree has no circle, got {a} - {b}, which other pairs connect too; leave one pair "
+                f"a tree has no circle, got {a} - {b}, which others connect too; leave one pair "
                 "of the circle out, or take pairs that are no tree (fused)"
             )
         union = piece[a] | piece[b]
