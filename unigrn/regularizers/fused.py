@@ -128,16 +128,16 @@ def check_tree(rows: list[tuple[str, str, float]]) -> None:
     for a, b, _ in rows:
         if piece[a] is piece[b]:
             raise ValueError(
-                f"a tree has no circle, and {a} - {b} joins groups that other pairs connect; leave "
-                "one pair of the circle out, or take pairs that are no tree (fused)"
+                f"a tree has no circle, got {a} - {b}, which others connect too; leave one pair "
+                "of the circle out, or take pairs that are no tree (fused)"
             )
         union = piece[a] | piece[b]
         piece.update(dict.fromkeys(union, union))
     first = piece[rows[0][0]]
     if rest := sorted(piece.keys() - first):
         raise ValueError(
-            f"a tree is in one piece, and no pair connects {listed(sorted(first), 3)} with "
-            f"{listed(rest, 3)}; give the pair that does"
+            f"a tree is in one piece, got {listed(sorted(first), 3)} apart from "
+            f"{listed(rest, 3)}; give the pair that connects them"
         )
 
 

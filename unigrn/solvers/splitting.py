@@ -22,6 +22,8 @@ with one part it is that of `unigrn.solvers.optimality`.
 Sources: Boyd, Parikh, Chu, Peleato and Eckstein, Found. Trends Mach. Learn. 3 (2011) 1,
 doi:10.1561/2200000016; Setzer, Steidl and Teuber, J. Vis. Commun. Image Represent. 21 (2010) 193,
 doi:10.1016/j.jvcir.2009.10.006 (parts side by side).
+
+Over 450 lines: the iteration, its certificate and what fits of a batch share are one argument.
 """
 
 from __future__ import annotations
@@ -561,6 +563,7 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
     for p, same in zip(others, tied, strict=True):
         if p.matrix is not None:
             snapped = _together(snapped, p.matrix, same)
+    snapped = jnp.clip(snapped, n.low, n.high)  # a mean of equal numbers may be off by rounding
     exact = certified(snapped, ys)
     better = exact <= jnp.maximum(residual, options.tolerance)
     theta, residual = _choose(better, (snapped, exact), (theta, residual))
