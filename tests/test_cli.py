@@ -1142,6 +1142,32 @@ def inferred(run: Run, folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "network.tsv"
 
 
+def test_figures_of_infer_and_evaluate(run: Run, folder: Path, tmp_path: Path, monkeypatch) -> None:
+    network, figure = tmp_path / "n.tsv", tmp_path / "n.png"
+    ask = ("infer", folder / "data.h5ad", "--prior", folder / "prior.tsv", "--method")
+    done = run(*ask, "masked_ridge", "-o", network, "--figure", figure)
+    assert str(figure) in succeeded(done).out
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    score = ("evaluate", network, "--gold", folder / "gold.tsv", "--prior", folder / "prior.tsv")
+    plain = succeeded(run(*score, "--json")).out
+    drawn = succeeded(run(*score, "--json", "--figure", tmp_path / "e.svg"))
+    assert drawn.out == plain
+    assert b"prior alone" in (tmp_path / "e.svg").read_bytes()
+
+    figure.write_text("mine")
+    refused(run(*ask, "masked_ridge", "-o", network, "--figure", figure), "--force")
+    assert figure.read_text() == "mine"
+    refused(run(*score, "--figure", figure), "--force")
+    refused(run(*score, "--figure", "-"), "a figure goes to a file")
+    refused(run(*score, "--figure", tmp_path / "e.txt"), ".png")
+    network.unlink()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    refused(
+        run(*ask, "masked_ridge", "-o", network, "--figure", tmp_path / "x.png"), "unigrn[plot]"
+    )
+    assert not network.exists()
+
+
 def test_filter_convert_and_plot(run: Run, folder: Path, inferred: Path) -> None:
     import networkx
 

@@ -23,7 +23,7 @@ LEVELS = [
     ["losses", "regularizers", "filtering", "neighbours", "constraints", "precision", "cycles"],
     ["data", "prior", "bootstrap", "rates"],
     ["moments", "replicates", "stages"],
-    ["spec", "binding", "columns"],
+    ["spec", "binding", "columns", "selection"],
     ["problem", "ensembles"],
     ["tracing"],
     ["probes"],

@@ -28,12 +28,26 @@ DEFAULTS = {
     "masked_ridge": dict(alpha=0.1),
     "full_ridge": dict(alpha=1.0),
     "elastic_net": dict(penalties=20, smallest=0.01, ridge=0.01, masked=False),
+    "tree_fused": dict(tree=None, fusion=0.05, strength=0.05, ridge=0.01),
     "prior_only": {},
     "correlation": {},
     "partial_correlation": dict(alpha=0.1),
     "tfa_ridge": dict(alpha=1.0, fallback=True),
     # the Inferelator: nS = 10 and both weights 1
     "inferelator_bbsr": dict(candidates=10, weight=1.0, other=1.0, fallback=True),
+    # the Inferelator: 20 alphas from .01 to 10 (l = 2 alpha), 20 disjoint subsets, threshold .05
+    "inferelator_stars": dict(
+        penalties=20,
+        largest=20.0,
+        smallest=0.02,
+        samples=20,
+        threshold=0.05,
+        disjoint=True,
+        fallback=True,
+    ),
+    "prior_lasso": dict(
+        bias=0.5, penalties=20, smallest=0.01, samples=20, threshold=0.05, fallback=True
+    ),
     "netrex_cf": dict(
         NETREX_CF,
         evidence=(1.0, 60.0, 90.0),

@@ -11,7 +11,7 @@ pytest.importorskip("networkx")
 
 from unigrn import plot  # noqa: E402
 from unigrn.datasets import linear, simulate  # noqa: E402
-from unigrn.evaluate import precision_recall, ranking_metrics  # noqa: E402
+from unigrn.evaluate import evaluate, precision_recall, ranking_metrics  # noqa: E402
 from unigrn.evaluate.judged import judge  # noqa: E402
 from unigrn.network import Network  # noqa: E402
 
@@ -158,6 +158,86 @@ def test_no_text_of_the_evaluation_overlaps_or_leaves_the_page(figure):
             wide = min(one.x1, two.x1) - max(one.x0, two.x0)
             high = min(one.y1, two.y1) - max(one.y0, two.y0)
             assert min(wide, high) < 1.5, (one, two)
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    import unigrn
+
+    spec = unigrn.stability(unigrn.Spec(unigrn.least_squares(), unigrn.l1(20.0)), 8, 0.5)
+    return unigrn.infer(data.to_anndata(), data.prior, spec, groupby="group")
+
+
+def test_fit_figure_shows_scores_convergence_and_stability(fitted, tmp_path):
+    figure = plot.fit_figure(fitted, tmp_path / "fit.png")
+    axes = axes_of(figure)
+    assert set(axes) == {"heat_map", "colour_bar", "scores", "convergence", "stability"}
+    assert (tmp_path / "fit.png").stat().st_size > 5_000
+    edges, fits = fitted.edges, fitted.certificate
+    for place, group in enumerate(("group_1", "group_2")):
+        own = edges["group"] == group
+        weights, count = axes["scores"].lines[place].get_data()
+        assert np.allclose(weights, np.sort(edges.loc[own, "weight"].abs())[::-1])
+        assert count.tolist() == list(range(1, int(own.sum()) + 1))
+        residual, share = axes["convergence"].lines[place].get_data()
+        want = fits.loc[fits["group"] == group, "residual"]
+        assert len(residual) == len(want) and residual.max() == want.max()
+        assert share[-1] == 1
+    assert axes["convergence"].lines[-1].get_xdata()[0] == fitted.provenance["tolerance"]
+    points = np.asarray(axes["stability"].collections[0].get_offsets())
+    assert len(points) == len(edges)
+    assert set(points[:, 1]) == set(edges["frequency"])
+
+
+def test_fit_figure_marks_fits_that_did_not_converge(data):
+    import unigrn
+
+    spec = unigrn.Spec(unigrn.huber(1.0), unigrn.l1(2.0))
+    prior, cells = unigrn.Prior.from_edges(data.prior), unigrn.Data.from_anndata(data.to_anndata())
+    plan = unigrn.plan(spec.replace(prior=prior), cells, max_iterations=2)
+    network = unigrn.fit(plan).network()
+    wrong = (network.certificate["status"] != "converged").sum()
+    assert wrong
+    legend = axes_of(plot.fit_figure(network))["convergence"].get_legend()
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert f"not converged: {wrong} of {len(network.certificate)}" in labels
+
+
+def test_fit_figure_of_plain_edges_and_of_many_groups(network):
+    def whole(table):
+        groups = table["group"].unique().tolist() if "group" in table else None
+        return Network(
+            table, np.unique(network["source"]), np.unique(network["target"]), groups=groups
+        )
+
+    plain = whole(network.drop(columns="group").drop_duplicates(["source", "target"]))
+    assert set(axes_of(plot.fit_figure(plain))) == {"heat_map", "colour_bar", "scores"}
+    copies = [network[network["group"] == "group_1"].assign(group=f"g{i}") for i in range(9)]
+    many = plot.fit_figure(whole(pd.concat(copies)))
+    labels = [text.get_text() for text in axes_of(many)["scores"].get_legend().get_texts()]
+    assert labels == ["all 9 groups"]
+    with pytest.raises(ValueError, match="the network has no edge"):
+        plot.fit_figure(whole(plain.edges.iloc[:0]))
+    with pytest.raises(ValueError, match="regulators is 0"):
+        plot.fit_figure(plain, regulators=0)
+
+
+def test_comparison_figure_has_the_numbers_of_the_evaluation(data, network, tmp_path):
+    found = evaluate(network, data.gold("group_1"), data.prior, expression=data.to_anndata())
+    figure = plot.comparison_figure(found, tmp_path / "a.svg", name="mine")
+    axes = axes_of(figure)
+    rows = {"mine": found.metrics, **found.baselines}
+    for line, name in zip(
+        axes["precision_recall"].lines[1:], ("mine", "prior alone", "|Pearson|"), strict=False
+    ):
+        recall, precision = line.get_data()
+        assert line.get_label().startswith(f"{name}, AP ")
+        area = np.sum(np.diff(recall) * precision[1:])
+        assert area == pytest.approx(rows[name]["auprc"], rel=1e-12)
+    labels = [text.get_text() for text in axes["over_chance"].get_yticklabels()]
+    assert labels == [*rows, "group group_1", "group group_2"]
+    drawn = [bar.lines[0].get_xdata()[0] for bar in axes["over_chance"].containers]
+    assert drawn[: len(rows)] == [row["auprc_ratio"] for row in rows.values()]
 
 
 def test_network_figure_draws_the_strongest_edges_of_the_group(data):

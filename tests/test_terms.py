@@ -69,6 +69,7 @@ from unigrn.regularizers import (
     Ridge,
     adaptive_l1,
     elastic_net,
+    fused,
     gaussian_prior,
     graph_laplacian,
     group_lasso,
@@ -1151,7 +1152,8 @@ def test_every_class_has_an_instance(module):
         for name, cls in inspect.getmembers(module, inspect.isclass)
         if issubclass(cls, Term) and within(cls, module) and not name.startswith("_")
     }
-    alone = {type(t).__name__ for t in (*(case.term for case in CASES), *GENES_BY_GENES)}
+    others = (*GENES_BY_GENES, *ACROSS_GROUPS)
+    alone = {type(t).__name__ for t in (*(case.term for case in CASES), *others)}
     assert classes and classes <= alone, sorted(classes - alone)
 
 
@@ -1179,6 +1181,8 @@ GENES_BY_GENES = (
     unigrn.acyclic(),
     unigrn.acyclicity(1),
 )
+# Of all groups of cells at once; tests/test_splitting.py solves them.
+ACROSS_GROUPS = (fused(2.0), fused(2.0, [("a", "b"), ("b", "c", 0.5)]))
 SQUARE = dict.fromkeys(
     ("acyclic", "definite", "log_det", "square"), "test_facts_of_networks_of_genes_by_genes"
 )
@@ -1193,6 +1197,7 @@ FACTS = SQUARE | {
     "intercept": "test_facts_of_constraints_and_losses",
     "kink": "test_a_kink_has_a_prox_and_no_gradient_everywhere",
     "layer": "test_facts_of_constraints_and_losses",
+    "lines": "test_facts_of_terms_across_groups",
     "linear": "test_a_sum_is_linear_in_the_blocks_in_which_its_summands_are",
     "needs_prior": "test_facts_of_constraints_and_losses",
     "outcome": "test_a_loss_says_which_expression_it_takes",
@@ -1209,7 +1214,28 @@ def test_every_capability_is_claimed_and_tested():
     for name in CAPABILITIES:
         assert hasattr(Term, name)
         # Across sees all groups: no view here does. Double is that of a method's own term.
-        assert claimants(name) or name in ("across", "double", *SQUARE), name
+        assert claimants(name) or name in ("across", "lines", "double", *SQUARE), name
+
+
+def test_facts_of_terms_across_groups():
+    every, some = ACROSS_GROUPS
+    names = Names(np.array([]), np.array([]), {}, 0, False, np.array(["c", "b", "a"], object))
+    some = local(bind((some,), names), View(regulators=np.arange(4), target=0))[0]
+    theta = np.random.default_rng(0).normal(size=(3, 4))
+    mask = np.ones((3, 4), bool)
+    prior = PriorView(mask, mask * 1.0, mask * 1, mask, mask)
+    apart = np.abs(theta[:, None] - theta[None]).sum(axis=2)
+    want = {"all": apart.sum() / 2, "some": apart[2, 1] + 0.5 * apart[1, 0]}
+    for term, cost in ((every, want["all"]), (some, want["some"])):
+        assert term.across and term.kink and term.convex and term.separable == "targets"
+        assert term.prox is term.quadratic is term.absolute is None and not term.entrywise
+        for factor, own in ((1, term), (3, 3 * term)):
+            close(own(Blocks(theta=theta), View(), prior), 2 * factor * cost)
+            found = own.lines(View(), prior)
+            close(found.price @ np.abs(found.matrix @ theta).sum(axis=1), 2 * factor * cost)
+            assert set(np.unique(found.matrix)) == {-1, 0, 1}
+    assert (every + l1(1)).lines is None and (every + l1(1)).across and (every + l1(1)).kink
+    assert l1(1).lines is None and not every.entrywise
 
 
 def test_facts_of_networks_of_genes_by_genes():
@@ -2585,6 +2611,10 @@ RIGHT = [
     (slope, (1, 0.9), {}),
     (group_lasso, (1, GROUPS), {}),
     (group_lasso, (1, pd.Series({"a": "one", "b": "two"})), {}),
+    (fused, (1,), {}),
+    (fused, (0, {"b": "a"}, True), {}),
+    (fused, (1, [("a", "b"), ("b", "c", 2), (1, "a")]), {}),
+    (fused, (1, pd.DataFrame({"a": ["x"], "b": ["y"], "w": [0.5]})), {}),
     (sparse_group, (1, 0, GROUPS), {}),
     (l1_linf, (0,), {}),
     (graph_laplacian, (1, AMONG_TARGETS), {}),
@@ -2717,6 +2747,18 @@ WRONG = [
     (group_lasso, (1, {"g": "ab"}), "group 'g'"),
     (group_lasso, (1, {"g": ["a"], "h": ["a"]}), "'a'"),
     (group_lasso, (1, {}), "groups"),
+    (fused, (-1,), "strength"),
+    (fused, (1, {}), "pairs of groups"),
+    (fused, (1, "ab"), "pairs of groups"),
+    (fused, (1, [("a",)]), "pairs of groups"),
+    (fused, (1, [("a", "b", 1, 2)]), "pairs of groups"),
+    (fused, (1, {"a": ["b"]}), "two names"),
+    (fused, (1, [("a", "a")]), "itself"),
+    (fused, (1, [("a", "b"), ("b", "a")]), "before"),
+    (fused, (1, [("a", "b", 0)]), "weight of a pair"),
+    (fused, (1, [("a", "b", math.inf)]), "weight of a pair"),
+    (fused, (1, [("a", "b"), ("b", "c"), ("c", "a")], True), "no circle"),
+    (fused, (1, [("a", "b"), ("c", "d")], True), "in one piece"),
     (sparse_group, (-1, 1, GROUPS), "l1_strength"),
     (sparse_group, (1, math.nan, GROUPS), "group_strength"),
     (l1_linf, (-1,), "strength"),

@@ -60,6 +60,7 @@ _HOME = {
     "along": "views",
     "loss": "losses",
     "least_squares": "losses",
+    "fused": "regularizers",
     "gaussian": "losses",
     "gaussian_evidence": "losses",
     "huber": "losses",
@@ -119,6 +120,7 @@ _HOME = {
     "path": "ensembles",
     "permuted": "ensembles",
     "stability": "ensembles",
+    "stars": "ensembles",
 }
 _MODULES = (
     "columns",

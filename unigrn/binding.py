@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unigrn.check import listed, meant
 from unigrn.moments import padded
 from unigrn.replicates import named
-from unigrn.views import NAMED, UNKNOWN, Along
+from unigrn.views import LABELLED, NAMED, UNKNOWN, Along
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,14 @@ class Names:
     orders: dict[str, list[list[str]]]
     cells: int
     coupled: bool
+    groups: np.ndarray | None = None  # None: the cells are not grouped
 
     def size(self, axis: str) -> int | None:
         """Length of an axis, None for one that is kept whole."""
         if axis == "cells":
             return self.cells
+        if axis == "groups":
+            return 1 if self.groups is None else len(self.groups)
         return len(getattr(self, axis)) if axis in NAMED else None
 
     def same(self, axis: str) -> bool:
@@ -56,7 +60,8 @@ def names_of(
         lists = [data.genes.tolist(), *([list(given)] if given is not None else [])]
         orders[axis] = [[str(n) for n in order if str(n) in known] for order in lists]
         orders[axis] = [order for order in orders[axis] if len(order) == len(chosen)]
-    return Names(regulators, targets, orders, data.cells, coupled)
+    groups = None if data.groups is None else np.asarray(data.groups, object)
+    return Names(regulators, targets, orders, data.cells, coupled, groups)
 
 
 def bind(terms: tuple, names: Names) -> tuple:
@@ -135,8 +140,10 @@ def _placed(leaf: Along, names: Names, label: str) -> Along:
         size = names.size(axis)
         if size is None:
             continue
-        if axis in NAMED and lists:
+        if axis in LABELLED and lists:
             labels = lists.pop(0)
+            if axis == "groups":
+                _known_groups(labels, names, label)
             if len(labels) != shape[place]:
                 raise ValueError(f"{label} has {len(labels)} names for {shape[place]} {axis}")
             at = {name: i for i, name in enumerate(labels)}
@@ -162,6 +169,21 @@ def _placed(leaf: Along, names: Names, label: str) -> Along:
                 f"or as asked for; {_advice(label, shape)}"
             )
     return Along(values, axes)
+
+
+def _known_groups(labels: Sequence[str], names: Names, label: str) -> None:
+    """Refuse names that are no groups of the data: nobody else would miss them."""
+    if names.groups is None:
+        raise ValueError(
+            f"{label} names groups of cells, {listed(labels, 3)}, and the data has none; give them "
+            "(groupby=, --groupby COLUMN)"
+        )
+    known = names.groups.tolist()
+    if lacking := [name for name in labels if name not in known]:
+        raise ValueError(
+            f"{label} names {lacking[0]!r}, which is no group of the data"
+            f"{meant(lacking[0], known)}; the groups are {listed(known)}"
+        )
 
 
 def _by_names(labels: Sequence[str], names: Names, label: str) -> str:

@@ -22,6 +22,7 @@ from unigrn.replicates import (
     Starts,
     Subsamples,
 )
+from unigrn.selection import Stars, Subsets, penalties
 from unigrn.spec import Spec
 from unigrn.terms import parts
 
@@ -143,6 +144,110 @@ def stability(spec: Spec, samples: int = 50, share: float = 0.5) -> Spec:
     if share > 1:
         raise ValueError(f"share must lie in (0, 1], got {share:g}")
     return over(spec, Subsamples(check_whole("samples", samples, low=1), share))
+
+
+def stars(
+    spec: Spec,
+    parameter: str,
+    values: Sequence[float],
+    samples: int = 20,
+    cells: int | None = None,
+    threshold: float = 0.05,
+    by: str = "target",
+    disjoint: bool = False,
+) -> Spec:
+    """Choose a penalty by stability: the least one at which subsets of the cells agree on edges.
+
+    With f the share of the subsets in which an edge is chosen, a penalty l has the instability
+    D(l) = mean over candidate edges of 2 f (1 - f), and D'(l) = max of D over all penalties of the
+    path that are at least l. The least l with D'(l) <= ``threshold`` is taken; where there is none
+    there is no edge, as at a penalty without bound. ``weight`` is the fit to all cells at l,
+    ``frequency`` f there, and further columns are l under the name of the parameter and D'(l),
+    ``instability``. `Solution.targets` has both as ``penalty`` and ``instability``.
+
+    The cells of a subset of b of n cells count n / b times each, so that l weighs alike beside a
+    loss that is a sum over cells. Weights of cells multiply these; a cell of weight 0 is drawn too.
+    Groups are drawn from and judged one by one, with draws of their own. A group of fewer than 3
+    cells has no subset of 2 and gets no edge. The certificate is the worst of all fits of the path.
+
+    Parameters
+    ----------
+    spec
+        Any spec that is fitted once, with a regularizer that chooses edges (it has a kink at 0).
+    parameter
+        Name of a number of that regularizer, as in `path`: the larger, the fewer edges.
+    values
+        Its values, in any order.
+    samples
+        Number of subsets, >= 2.
+    cells
+        Cells of a subset, >= 2 and fewer than any group has; None takes
+        b = floor(10 sqrt(n)) of n > 144 cells and floor(0.8 n) of fewer.
+    threshold
+        Largest instability, at least 0 and less than 0.5, which no edge exceeds.
+    by
+        "target": D is the mean over the candidates of each target, which gets its own penalty;
+        "network": over all candidate edges of a group of cells, whose targets share one.
+    disjoint
+        Subsets without a cell in common, of floor(n / samples) cells each.
+
+    Raises
+    ------
+    ValueError
+        The spec is fitted over an axis already, couples groups of cells, couples targets (with
+        ``by="target"``), has no such parameter or columns; or a number is out of its range.
+
+    References
+    ----------
+    Liu, Roeder and Wasserman, NIPS 23 (2010) 1432, arXiv:1006.3316; subsets that are disjoint:
+    Castro et al., PLoS Comput. Biol. 15 (2019) e1006591, doi:10.1371/journal.pcbi.1006591.
+    """
+    known = penalties(spec.terms)
+    if parameter not in known:
+        raise ValueError(
+            f"stars() got the penalty {parameter!r}; numbers of regularizers that choose edges "
+            f"are: {', '.join(known) or 'none, as no regularizer of the spec has a kink at 0'}"
+        )
+    if spec.over:
+        raise ValueError(
+            f"stars() takes a spec that is fitted once, got one over {spec.over[-1].name}: put "
+            "stars inside, such as permuted(stars(spec, ...))"
+        )
+    if by not in ("target", "network"):
+        raise ValueError(f"by must be target or network, got {by!r}")
+    if spec.across:
+        raise ValueError(
+            "stars() chooses a penalty for every group, and "
+            f"{next(t for t in spec.terms if t.across).formula} couples the groups"
+        )
+    if by == "target" and not spec.separable:
+        coupled = next(t for t in spec.terms if t.separable is None)
+        raise ValueError(
+            f"stars() by target chooses a penalty for each, and {coupled.formula} couples the "
+            'targets: take by="network"'
+        )
+    if spec.columns:
+        raise ValueError("stars() reads weight and frequency, and the spec has columns of its own")
+    penalty = sorted({check_number(parameter, v) for v in values}, reverse=True)
+    if not penalty:
+        raise ValueError("stars() needs at least one value, got none")
+    threshold = check_number("threshold", threshold)
+    if not threshold < 0.5:
+        raise ValueError(
+            f"threshold must be at least 0 and less than 0.5, got {threshold:g}: 2 f (1 - f) "
+            "exceeds 0.5 at no penalty"
+        )
+    if cells is not None:
+        cells = check_whole("cells", cells, low=2)
+        if disjoint:
+            raise ValueError(
+                f"stars() got cells={cells} and disjoint=True, whose subsets have n / samples "
+                "cells; give one of them"
+            )
+    subsets = Subsets(check_whole("samples", samples, low=2), cells, bool(disjoint))
+    axis = Stars(parameter, tuple(penalty), None, subsets, threshold, by)
+    axis.terms(spec.terms)  # a penalty that deletes candidates is said here
+    return over(over(spec, subsets), axis)
 
 
 def folds(spec: Spec, parts: int = 5) -> Spec:

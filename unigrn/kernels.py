@@ -112,6 +112,22 @@ class Squares:
 
 
 @pytree
+class Lines:
+    """A term as sum over rows e and candidates j of price_e |(K theta)_ej|, theta (groups, k).
+
+    A row of ``matrix`` K (rows, groups) is 1 at one group, -1 at another and 0 elsewhere, the same
+    for every target; ``price`` (rows,) is >= 0.
+    """
+
+    matrix: Array
+    price: Array
+
+    def times(self, factor: Array) -> Lines:
+        """Return the term multiplied by a number."""
+        return Lines(self.matrix, self.price * factor)
+
+
+@pytree
 class Symmetric:
     """A symmetric matrix L of few entries: its diagonal, and the ``count`` others in a list.
 

@@ -21,6 +21,7 @@ from unigrn.requirements import (
     SEPARATES,
     SHARED,
     SMOOTH,
+    SPLITS,
     STARTED,
     STEADY,
     SWEEPLESS,
@@ -55,6 +56,7 @@ from unigrn.solvers import (
     palm,
     proximal,
     representer,
+    splitting,
     stochastic,
     subsets,
 )
@@ -167,6 +169,37 @@ LADDER = (
             Requirement("edges are read off by their weight", plain_reading),
         ),
         batch=across.solve,
+    ),
+    # Penalties and sets that no rule joins: each takes its prox in turn, with multipliers.
+    Solver(
+        "splitting on moments",
+        "moments",
+        None,
+        (*MOMENTS, SQUARES, SPLITS, UNSTARTED, SWEEPLESS, TRACED, STEADY, *ALL_CELLS),
+        double=True,  # copies settle late, and the certificate takes them apart
+        batch=splitting.solve,
+        room=splitting.room,
+    ),
+    Solver(
+        "splitting across groups",
+        "groups",
+        None,
+        (
+            Requirement("a term couples the groups", couples_groups),
+            *MOMENTS[1:],
+            SQUARES,
+            SPLITS,
+            UNSTARTED,
+            LISTS,
+            SWEEPLESS,
+            TRACED,
+            STEADY,
+            *ALL_CELLS,
+            Requirement("edges are read off by their weight", plain_reading),
+        ),
+        double=True,
+        batch=splitting.solve,
+        room=splitting.room,
     ),
     # Anything differentiable, target by target: rows are needed.
     Solver(

@@ -87,7 +87,8 @@ class Plan:
     @property
     def gathers(self) -> bool:
         """Whether the matrices of a fit are gathered piece by piece and never formed."""
-        return self.solver.batch is not None and self.solver.reads == "moments"
+        batch, room = self.solver.batch, self.solver.room
+        return batch is not None and room is None and self.solver.reads == "moments"
 
     @property
     def members(self) -> int:
@@ -189,7 +190,8 @@ class Plan:
             held = self._moments()[0]
             if self.solver.reads == "rows" or any(o.by_candidates for o in spec.over):
                 held += 2 * data.cells * (q + p * self.copies) * item
-        outer = self.members if not any(o.compiled for o in spec.over) else self.copies
+        within = spec.over and spec.over[0].compiled and self.solver.reads != "network"
+        outer = self.members // (spec.over[0].size if within else 1)
         results = entries * (8.0 * outer + groups * item + 60)
         return {
             "compiling": COMPILING * (2.5 if self.solver.in_turn else 1),  # two solvers in one
@@ -394,6 +396,8 @@ class Plan:
             arrays = 5 + 24 / self.members if self.solver.in_turn else 12
             return arrays * batch.k * item
         across = len(self.data.group_sizes) if self.solver.reads == "groups" else 1
+        if self.solver.room is not None:
+            return self.solver.room(batch.k, places(len(self.problem.regulators)), across) * item
         return batch.k * batch.k * item * across
 
     def chunk(self, batch: Batch, total: int) -> int:

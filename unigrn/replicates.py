@@ -67,7 +67,7 @@ class Over:
     A method that returns None leaves that as it is. Class attributes: ``by_candidates`` True where
     `cells` depends on the number of candidates, ``starts`` where every member has a key of its own,
     ``loss`` where `reduce` asks for the loss of each fit, ``certified`` the members whose
-    certificates count.
+    certificates count, ``speaks`` those whose numbers of targets are averaged with ``compiled``.
     """
 
     # Any, because a subclass may give a property or a method.
@@ -75,6 +75,7 @@ class Over:
     starts: ClassVar[Any] = False
     loss: ClassVar[Any] = False
     certified: ClassVar[Any] = slice(None)
+    speaks: ClassVar[Any] = slice(None)
     compiled: ClassVar[Any] = None
     name: ClassVar[Any] = property(
         lambda self: type(self).__name__.lower(), doc="The axis in one word, for provenance."
@@ -122,6 +123,10 @@ class Over:
     def reduce(self, found: Found) -> Found:
         """Reduce the axis of members, in NumPy."""
         return found.mean()
+
+    def remarks(self, targets: dict[str, np.ndarray], fitted: np.ndarray) -> list[tuple]:
+        """Lines for the report: kind, count and text, of numbers of (groups, targets)."""
+        return []
 
     # ``compiled(values, drawn)``, where a class has it, reduces inside the compiled program, before
     # `reduce` (whose arrays then have no axis of members): ``values`` and ``drawn`` are

@@ -309,6 +309,25 @@ def lines_and_bounds(profile: Profile) -> list[str]:
     return out
 
 
+def splits(profile: Profile) -> list[str]:
+    """Ask for convex terms, each with a prox, a projection or lines, or a quadratic."""
+    spec, out = profile.spec, []
+    for term in spec.terms:
+        if term.kind == "constraint" and term.allows is not None:
+            continue
+        if term.convex is not True:
+            out.append(f"{term.kind} {term.formula} is not convex")
+        if term.kind == "loss":
+            continue
+        ways = (term.quadratic, term.lines, term.prox, term.project, term.interval)
+        if all(way is None for way in ways) and not term.entrywise:
+            what = "projection" if term.kind == "constraint" else "prox"
+            out.append(f"{term.kind} {term.formula} has no {what}")
+        elif term.across and term.lines is None:
+            out.append(f"{term.kind} {term.formula} has no lines")
+    return out
+
+
 def chooses_subsets(profile: Profile) -> list[str]:
     """Ask for a criterion of subsets that stands alone."""
     spec = profile.spec
@@ -382,6 +401,7 @@ DELETES = Requirement(
     "the constraint only removes regulators", partial(each, "allows", ("constraint",))
 )
 PROX = Requirement("regularizer and constraint have a joint prox", _joint_prox)
+SPLITS = Requirement("convex terms, each with a prox or a projection", splits)
 SMOOTH = Requirement("every regularizer is differentiable", _smooth)
 FREE = Requirement("the constraint only removes regulators", _free)
 WEIGHTS = Requirement("weights of cells are used", _bags_rows)

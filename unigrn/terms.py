@@ -38,6 +38,7 @@ from jax.core import Tracer
 from unigrn.joint import Joint, joint
 from unigrn.kernels import (
     Kernel,
+    Lines,
     LogDet,
     Observed,
     Quadratic,
@@ -71,6 +72,7 @@ __all__ = [
     "Constraint",
     "Joint",
     "Kernel",
+    "Lines",
     "LogDet",
     "Loss",
     "Moments",
@@ -120,6 +122,7 @@ class Term:
     linear: Any = ()
     quadratic: Any = None
     absolute: Any = None
+    lines: Any = None
     price: Any = None
     budget: Any = None
     within: Any = None
@@ -149,8 +152,8 @@ class Term:
     double: Any = None
     needs_prior: Any = False
     kink: Any = property(
-        lambda self: self.prox is not None and self.quadratic is None,
-        doc="True where the term has a prox but no gradient everywhere.",
+        lambda self: self.lines is not None or (self.prox is not None and self.quadratic is None),
+        doc="True where the term has a prox, or lines, but no gradient everywhere.",
     )
     entrywise: Any = property(
         lambda self: self.separable == "entries",
@@ -372,6 +375,11 @@ CAPABILITIES: dict[str, Capability] = {
         _times,
         _every(_plus),
     ),
+    "lines": Capability(
+        "function (data, prior) -> Lines: the term, at theta (groups, candidates), is a sum of "
+        "weighted absolute differences between pairs of groups",
+        _times,
+    ),
     "price": Capability(
         "function (params, data, prior) -> prices h, which may depend on other blocks: at theta "
         "the term is sum_j h_j 1[theta_j != 0] more than at theta = 0",
@@ -465,7 +473,7 @@ CAPABILITIES: dict[str, Capability] = {
     ),
     "convex": Capability("True where the term is convex in theta", joined=_all_true),
     "kink": Capability(
-        "True where the term has a prox but no gradient everywhere", joined=_any_true
+        "True where the term has a prox, or lines, but no gradient everywhere", joined=_any_true
     ),
     "weighted": Capability("True where a loss uses data.weight", joined=_all_true),
     "noisy": Capability("True where a loss draws noise from data.key", joined=_any_true),

@@ -208,13 +208,15 @@ def along(values: Any, *axes: str, names: Any = None, fill: float | None = None)
     values
         Array, pandas Series or DataFrame (the index, and columns, are then the names).
     *axes
-        One word for each axis: "regulators", "targets", "cells", or a word of your own for an axis
-        that is kept whole ("factors", "knots"). None at all: an array that is kept whole.
+        One word for each axis: "regulators", "targets", "cells", "groups" (of terms that see all of
+        them), or a word of your own for an axis that is kept whole ("factors", "knots"). None at
+        all: an array that is kept whole.
     names
-        Names along the regulators and targets axes: one list, or one for each such axis. Without
-        them the order is that of `Data.genes`, taken only where no other order can be meant.
+        Names along the regulators, targets and groups axes: one list, or one for each such axis.
+        Without them the order is that of `Data.genes`, taken only where no other order can be
+        meant, or of `Data.groups`.
     fill
-        Value of regulators and targets that the names lack; without it they are refused.
+        Value of regulators, targets and groups that the names lack; without it they are refused.
 
     Raises
     ------
@@ -230,7 +232,7 @@ def along(values: Any, *axes: str, names: Any = None, fill: float | None = None)
         labels = [values.index, *([values.columns] if hasattr(values, "columns") else [])]
         names = [list(map(str, label)) for label in labels]
         if axes:
-            names = [n for n, a in zip(names, axes, strict=False) if a in NAMED]
+            names = [n for n, a in zip(names, axes, strict=False) if a in LABELLED]
         values = values.to_numpy()
     array = values if hasattr(values, "ndim") else np.asarray(values)
     if axes and len(axes) != array.ndim:
@@ -238,7 +240,7 @@ def along(values: Any, *axes: str, names: Any = None, fill: float | None = None)
             f"along() got {len(axes)} axes ({', '.join(axes)}) for an array of shape "
             f"{tuple(array.shape)}; name one axis for each dimension"
         )
-    named = sum(a in NAMED for a in axes)
+    named = sum(a in LABELLED for a in axes)
     if names is None:
         labels = ()
     elif len(names) and not isinstance(names[0], str):
@@ -277,6 +279,7 @@ def numbers(hyper: Mapping[str, Any]) -> dict[str, Any]:
 
 
 NAMED = ("regulators", "targets")
+LABELLED = (*NAMED, "groups")  # axes along which an array may have names
 WHOLE, UNKNOWN = "whole", ("unknown",)
 
 

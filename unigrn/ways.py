@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unigrn.ensembles import bagging, consensus, folds, jackknife, path, permuted, stability
+from unigrn.ensembles import bagging, consensus, folds, jackknife, path, permuted, stability, stars
 from unigrn.ladder import PlanError, select
+from unigrn.selection import penalties
 from unigrn.spec import Minibatch, Spec
 
 
@@ -52,9 +53,15 @@ def _path(spec: Spec) -> Spec:
     return path(spec, names[0], (0.5, 1.0), choose=None)
 
 
+def _stars(spec: Spec) -> Spec:
+    by = "target" if spec.separable else "network"
+    return stars(spec, next(iter(penalties(spec.terms)), "PENALTY"), (0.5, 1.0), by=by)
+
+
 def ways(spec: Spec) -> Ways:
     """Try every transformation of a spec on the ladder."""
     first = next(iter(_numbers(spec)), "PARAMETER")
+    penalty = next(iter(penalties(spec.terms)), "PENALTY")
     table: tuple[tuple[str, str, Callable[[Spec], Spec]], ...] = (
         ("one optimum", "spec", lambda s: s),
         ("bags", "bagging(spec)", bagging),
@@ -62,6 +69,7 @@ def ways(spec: Spec) -> Ways:
         ("random starts", "consensus(spec)", consensus),
         ("path", f'path(spec, "{first}", [...])', _path),
         ("stability", "stability(spec)", stability),
+        ("stable penalty", f'stars(spec, "{penalty}", [...])', _stars),
         ("held-out cells", "folds(spec)", folds),
         ("standard errors", "jackknife(spec)", jackknife),
         ("minibatches", "spec.replace(minibatch=...)", lambda s: s.replace(minibatch=Minibatch())),

@@ -38,6 +38,8 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "tfa_ridge": ("tfa_ridge", {}),
     "tfa_ridge, factors of the prior only": ("tfa_ridge", {"fallback": False}),
     "inferelator_bbsr": ("inferelator_bbsr", {}),
+    "inferelator_stars": ("inferelator_stars", {}),
+    "prior_lasso": ("prior_lasso", {}),
     "partial_correlation": ("partial_correlation", {}),
     "correlation": ("correlation", {}),
 }

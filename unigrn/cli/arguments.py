@@ -128,6 +128,10 @@ Table = Annotated[
         help="Where to write: .tsv, .txt or .csv (also .gz); - for a table on stdout.",
     ),
 ]
+Figure = Annotated[
+    str | None,
+    typer.Option("--figure", metavar="FIGURE", help="Draw it too: a .png, .pdf or .svg file."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

@@ -17,6 +17,7 @@ from unigrn.cli.arguments import (
     Data,
     Dtype,
     Extra,
+    Figure,
     Force,
     Groupby,
     Json,
@@ -38,7 +39,14 @@ from unigrn.cli.arguments import (
     check_priors,
     infer_arguments,
 )
-from unigrn.cli.printing import check_replaceable, deliver, indent, summarize, written_files
+from unigrn.cli.printing import (
+    check_figure,
+    check_replaceable,
+    deliver,
+    indent,
+    summarize,
+    written_files,
+)
 from unigrn.cli.shell import Refusal, app, limit_threads, progress, say
 
 if TYPE_CHECKING:
@@ -181,6 +189,7 @@ def infer(
     dtype: Dtype = "float32",
     force: Force = False,
     certify: Certify = False,
+    figure: Figure = None,
     threads: Threads = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -195,11 +204,12 @@ def infer(
     limit_threads(threads)
     request = infer_arguments(context.params)
     check_replaceable(output, force, certify)
+    check_figure(figure, [data, *check_priors(prior or ()), regulators, targets], force)
     from unigrn.api import infer as infer_network
 
     with progress(verbose, quiet):
         network = infer_network(**request, force=force)
-    deliver(network, output, quiet)
+    deliver(network, output, quiet, figure)
 
 
 @app.command()
@@ -273,6 +283,8 @@ def evaluate(
         ),
     ] = None,
     as_json: Json = False,
+    figure: Figure = None,
+    force: Force = False,
 ) -> None:
     """Score a network against a gold standard.
 
@@ -288,6 +300,7 @@ def evaluate(
         check_expression(expression)
     elif layer is not None or names is not None or raw:
         raise Refusal("--layer, --names and --raw are about the file of --expression; give both")
+    check_figure(figure, [network, gold, *check_priors(prior or ()), targets, expression], force)
     with progress():
         scores = _evaluate(network, gold, prior, targets, expression, layer, score, names, raw)
     for text in scores.warnings:
@@ -296,6 +309,10 @@ def evaluate(
         print(json.dumps(scores.to_dict(), indent=2, allow_nan=False))
     else:
         print("\n".join([*scores.table(), "", *scores.notes]))
+    if figure is not None:
+        from unigrn.plot import comparison_figure
+
+        comparison_figure(scores, figure, name=os.path.basename(network))
 
 
 def _evaluate(

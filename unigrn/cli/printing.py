@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from unigrn.cli.arguments import FIGURES
+from unigrn.cli.arguments import FIGURES, check_output
 from unigrn.cli.shell import Refusal
 
 if TYPE_CHECKING:
@@ -54,21 +54,43 @@ def check_replaceable(output: str, force: bool, proved: bool = False) -> None:
         )
 
 
-def deliver(network: Network, output: str, quiet: bool = False) -> None:
-    """Write a network, to stdout where asked for, and print what it is on the other stream."""
-    if output == STDOUT:
+def check_figure(figure: str | None, inputs: Sequence[str | None], force: bool) -> None:
+    """Refuse a figure that could not be drawn or written, before the work rather than after."""
+    if figure is None:
+        return
+    if figure == STDOUT:
+        raise Refusal("--figure -: a figure goes to a file; name a .png, .pdf or .svg")
+    check_output(figure, inputs, FIGURES)
+    check_replaceable(figure, force)
+    from unigrn.plot.style import need
+
+    try:
+        need("matplotlib")
+    except ImportError as error:
+        raise Refusal(str(error)) from error
+
+
+def deliver(network: Network, output: str, quiet: bool = False, figure: str | None = None) -> None:
+    """Write a network, to stdout where asked for, draw it, and print what it is on the other."""
+    piped = output == STDOUT
+    if piped:
         from unigrn.files import table_bytes
 
-        with contextlib.redirect_stdout(sys.stderr):  # stdout is taken by the table
-            if not quiet:
-                summarize(network)
         to_stdout(table_bytes(network.edges))
-        return
-    network.write(output)
-    if not quiet:
-        summarize(network)
-        print("written")
-        indent(written_files(output, network.proof is not None))
+    else:
+        network.write(output)
+    written = [] if piped else written_files(output, network.proof is not None)
+    with contextlib.redirect_stdout(sys.stderr if piped else sys.stdout):
+        if not quiet:
+            summarize(network)
+        if figure is not None:
+            from unigrn.plot import fit_figure
+
+            fit_figure(network, figure)
+            written.append(figure)
+        if not quiet and written:
+            print("written")
+            indent(written)
 
 
 def to_stdout(pieces: Iterable[bytes]) -> None:

@@ -13,7 +13,7 @@ from unigrn.check import listed
 from unigrn.evaluate.baselines import edges_of_prior, pearson, permuted, prior_alone, prior_ranking
 from unigrn.evaluate.comparison import differences, verdict
 from unigrn.evaluate.gold import ABSENT, POSITIVE, Universe, read_gold, read_targets, universe_of
-from unigrn.evaluate.metrics import METRICS, best, metrics_of, rank, ranks_above_unlisted
+from unigrn.evaluate.metrics import METRICS, best, curve_of, metrics_of, rank, ranks_above_unlisted
 from unigrn.evaluate.ranked import RankedEdges, read_ranked
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ class Evaluation:
         network ranks true edges better than the baselines.
     warnings
         Reasons not to take the scores at face value.
+    curves
+        ``network``, and of the baselines those that are one ranking, -> precision and recall at
+        every threshold, (n,) each: the steps whose area is ``auprc``. Not part of `to_dict`.
     """
 
     metrics: dict[str, float | int | None]
@@ -71,6 +74,9 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     differences: dict[str, dict[str, float | int | str]] = field(default_factory=dict)
+    curves: dict[str, tuple[np.ndarray, np.ndarray]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as one object that JSON can hold: undefined values are None, never NaN.
@@ -305,14 +311,18 @@ def evaluate(
 
     baselines: dict[str, dict[str, Any]] = {}
     overlap, others = None, {}
+    curves = {"network": curve_of(ranking, universe)}
     if prior is not None:
         known = edges_of_prior(prior)
         others["prior alone"] = prior_ranking(known, universe)
         baselines["prior alone"], overlap = prior_alone(
             known, others["prior alone"], universe, wanted is not None, notes, warnings
         )
+        curves["prior alone"] = curve_of(others["prior alone"], universe)
     if expression is not None:
-        baselines["|Pearson|"] = metrics_of(rank(*pearson(expression, universe, notes)), universe)
+        plain = rank(*pearson(expression, universe, notes))
+        baselines["|Pearson|"] = metrics_of(plain, universe)
+        curves["|Pearson|"] = curve_of(plain, universe)
     baselines["permuted targets"] = permuted(ranking, universe, permutations, seed)
     sign_accuracy, n_signed = _sign_accuracy(network, row, col, grid, universe)
     if n_signed:
@@ -332,6 +342,7 @@ def evaluate(
         tuple(notes),
         tuple(warnings),
         gaps,
+        curves,
     )
 
 

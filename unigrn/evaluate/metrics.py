@@ -90,13 +90,31 @@ def metrics_of(
     return {name: values[name] for name in METRICS}
 
 
+def curve_of(ranking: Ranking, universe: Universe) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall at every threshold, (n,) each; what is unlisted is the last one."""
+    state = universe.state
+    hit = state[ranking.row, ranking.col]
+    found, seen = count(hit == POSITIVE, ranking.start), count(hit != ABSENT, ranking.start)
+    positives, total = int((state == POSITIVE).sum()), int((state != ABSENT).sum())
+    found, seen = _with_unlisted(found, seen, positives, total)
+    true = np.cumsum(found)
+    return true / np.cumsum(seen), true / true[-1]
+
+
+def _with_unlisted(
+    found: np.ndarray, seen: np.ndarray, positives: int, total: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positives and pairs per tie, best first, with what is unlisted as one last tie."""
+    found = np.append(found, positives - found.sum())
+    seen = np.append(seen, total - seen.sum())
+    return found[seen > 0], seen[seen > 0]
+
+
 def _threshold_metrics(
     found: np.ndarray, seen: np.ndarray, positives: int, total: int
 ) -> dict[str, float | int | None]:
-    """Metrics from positives and pairs per tie, best first; what is unlisted is one last tie."""
-    found = np.append(found, positives - found.sum())
-    seen = np.append(seen, total - seen.sum())
-    found, seen = found[seen > 0], seen[seen > 0]
+    """Metrics from positives and pairs per tie, best first."""
+    found, seen = _with_unlisted(found, seen, positives, total)
     true, ranked = np.cumsum(found), np.cumsum(seen)
     negatives = total - positives
     prevalence = positives / total

@@ -1,10 +1,12 @@
-"""Figures: how good a network is, and what it looks like.
+"""Figures: what a fit gave, how good a network is, and what it looks like.
 
 Needs the extra `plot` (matplotlib, networkx). Every function returns a matplotlib Figure that
 belongs to nobody: no window opens and no global setting changes.
 """
 
+from unigrn.plot.comparison import comparison_figure
+from unigrn.plot.fits import fit_figure
 from unigrn.plot.hubs import network_figure
 from unigrn.plot.scores import evaluation_figure
 
-__all__ = ["evaluation_figure", "network_figure"]
+__all__ = ["comparison_figure", "evaluation_figure", "fit_figure", "network_figure"]

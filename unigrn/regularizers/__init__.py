@@ -12,6 +12,7 @@ from unigrn.regularizers.evidence import (
     prior_elastic_net,
     prior_l1,
 )
+from unigrn.regularizers.fused import Fused, fused
 from unigrn.regularizers.graphs import (
     Laplacian,
     RegulatorGraph,
@@ -37,6 +38,7 @@ __all__ = [
     "AbsolutePull",
     "AdaptiveL1",
     "FunctionRegularizer",
+    "Fused",
     "GaussianPrior",
     "GroupLasso",
     "KlGaussian",
@@ -59,6 +61,7 @@ __all__ = [
     "TargetGraph",
     "adaptive_l1",
     "elastic_net",
+    "fused",
     "gaussian_prior",
     "graph_laplacian",
     "group_lasso",

@@ -146,7 +146,7 @@ def reduced(state: State, found: Found) -> Found:
         if not in_program:
             edges = front(edges)
         if axis.compiled is not None:
-            targets = {k: v.mean(axis=0, dtype=np.float64) for k, v in targets.items()}
+            targets = {k: v[axis.speaks].mean(axis=0, dtype=np.float64) for k, v in targets.items()}
         if axis.compiled is not None and not in_program:
             weight = edges["weight"]
             edges = {k: np.asarray(v) for k, v in axis.compiled(weight, ~np.isnan(weight)).items()}
@@ -231,6 +231,9 @@ def remarks(state: State) -> list[tuple[str, int, str, tuple[str, ...]]]:
             int(listed.sum()),
             f"{every:,} of {int(listed.sum()):,} edges were found every time (frequency 1)",
         )
+    for over in state.spec.over:
+        for line in over.remarks(state.targets, state.status != Status.NO_CANDIDATES):
+            say(*line)
     if "bags_drawn" in state.statistics:
         never = int((state.statistics["bags_drawn"][0] == 0).sum())
         say("edges never drawn", never, f"{never:,} candidate edges were drawn in no bag: left out")

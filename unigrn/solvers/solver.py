@@ -54,6 +54,9 @@ class Solver:
         Instead of compiling ``solve`` for a whole network: a function on the host.
     brings
         Blocks that the solver gives beside those of the terms, with their axes.
+    room
+        Of a batch that forms matrices: a function of the candidates of a fit, of all regulators
+        (both padded) and of the groups fitted at once, the numbers that it holds for one fit.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Solver:
     in_turn: bool = False
     drive: Callable[..., Fit] | None = None
     brings: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    room: Callable[[int, int, int], float] | None = None
 
     def __post_init__(self):
         if self.reads not in READS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -116,7 +117,8 @@ def _reports(some: list[Claim], counts: list[int], seed: int, processes: int) ->
         yield from (_checked(claim, count, seed) for claim, count in zip(some, counts, strict=True))
         return
     # Not forked: JAX has threads, and a copy of them would wait for ever.
-    pool = ProcessPoolExecutor(min(processes, len(some)), multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(processes, len(some)), context, _compile_quickly)
     try:
         # The slow ones, which take a small share of the examples, come first.
         order = sorted(range(len(some)), key=lambda i: some[i].share)
@@ -124,6 +126,13 @@ def _reports(some: list[Claim], counts: list[int], seed: int, processes: int) ->
         yield from (calls[i].result() for i in range(len(some)))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _compile_quickly() -> None:
+    """Spare XLA what makes large systems quick: small ones take longer to compile than to fit."""
+    # The last of equal flags counts: what the user has set.
+    own = "--xla_backend_optimization_level=0"
+    os.environ["XLA_FLAGS"] = f"{own} {os.environ.get('XLA_FLAGS', '')}"
 
 
 def _checked_by_name(name: str, count: int, seed: int) -> _Reports:

@@ -95,6 +95,31 @@ def absolute(case: Case) -> str:
     return ""
 
 
+def lines(case: Case) -> str:
+    """Check that the term is a sum of weighted differences between pairs of groups."""
+    _claims(case, "lines")
+    found, theta = case.offer("lines"), _theta(case)
+    matrix, price = found.matrix, found.price
+    if (price < 0).any():
+        raise Fault(f"lines of {case.name} gives the price {price.min():.6g}: prices are >= 0")
+    pairs = (np.sort(matrix, axis=2)[:, :, [0, -1]] == [-1, 1]).all()
+    if not pairs or (np.abs(matrix).sum(axis=2) != 2).any():
+        raise Fault(
+            f"a row of the lines of {case.name} must be 1 at one group, -1 at another and 0 at the "
+            f"others, got {matrix[0][:3].tolist()}"
+        )
+    many = np.cos(np.arange(matrix.shape[2]))[:, None] * theta[:, :, None]
+    apart = np.abs(np.einsum("neg,nrgk->nrek", matrix, many))
+    want = np.einsum("ne,nrek->nr", price, apart)
+    agree(
+        case,
+        want,
+        case.values,
+        "lines of {term} say that the differences cost {b} where the term is {a}",
+    )
+    return ""
+
+
 def price(case: Case) -> str:
     """Check that at theta the term is the prices of the entries that are not 0 more than at 0."""
     _claims(case, "price")
@@ -487,6 +512,7 @@ def convex(case: Case) -> str:
 CHECKS = (
     quadratic,
     absolute,
+    lines,
     price,
     observed,
     kernel,

@@ -22,6 +22,7 @@ from unigrn.verify.checks.world import (
     Case,
     Fitted,
     World,
+    group_names,
     look,
     moments_of,
     one_point,
@@ -178,7 +179,11 @@ def solved(whole: Whole) -> str:
         raise Skip(whole.broken or "there is no solver for it")
     names, fitted = world.fitted.names, world.fitted
     values = world.view.x[0] if fitted.square else np.c_[world.view.x[0], world.view.y[0]]
-    data = unigrn.Data.from_arrays(values, names, dtype="float64")
+    groups = None
+    if spec.across:
+        several = group_names(spec.terms)
+        groups = [several[i % len(several)] for i in range(len(values))]
+    data = unigrn.Data.from_arrays(values, names, groups=groups, dtype="float64")
     data = data.with_extra(**fitted.extra_of(fitted.cells)) if fitted.extra else data
     plain = spec.replace(
         prior=_network_prior(world), over=(), scale=None, columns=(), gauge=None, stages=()
@@ -219,6 +224,14 @@ def solved(whole: Whole) -> str:
         raise Fault(f"{whole.spec.name} is not solved by {whole.rung.name}: {told}")
     if noisy:
         return f"{told}; noisy, so not compared"
+    if spec.across:
+        after, before = (np.asarray(s.targets["objective"][0])[live] for s in (solution, begun))
+        if (after > before + 1e-6 * (1 + np.abs(before))).any():
+            raise Fault(
+                f"the objective at the solution is {after.sum():.6g}, at the start "
+                f"{before.sum():.6g}: look at gradient, prox and lines of the terms"
+            )
+        return told
     _compared(whole, solution, begun)
     return told
 

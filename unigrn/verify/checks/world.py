@@ -16,10 +16,11 @@ from unigrn.binding import Names, bind, bind_extra, laid, names_of
 from unigrn.ladder import PlanError, select
 from unigrn.probes import Profile
 from unigrn.spec import Slots, Spec
-from unigrn.terms import AXES, Along, Blocks, PriorView, Term, View, local
+from unigrn.terms import AXES, Along, Blocks, PriorView, Term, View, local, pytree, static
 from unigrn.tracing import first_line
 from unigrn.verify.checks.report import Fault, Skip
 from unigrn.verify.instances import CELLS, REGULATORS, TARGETS, Instance
+from unigrn.views import LABELLED, NAMED
 
 POINTS = 16  # at which a term is evaluated on each instance, in one compiled call
 FACTORS = 2
@@ -41,7 +42,55 @@ jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 def home(term: Term, view: View) -> tuple[Term, View]:
     """Give a term, and external arrays, the entries of the target at hand."""
-    return local((term,), view)[0], view.replace(extra=local(view.extra, view))
+    own = local((term,), view)[0]
+    if term.across:
+        own = AllGroups(own, len(group_names((term,))))
+    return own, view.replace(extra=local(view.extra, view))
+
+
+@pytree
+class AllGroups(Term):
+    """A term across groups at theta of one: every group has a multiple of its own."""
+
+    term: Term
+    groups: int = static(default=2)
+
+    kind = property(lambda self: self.term.kind)
+
+    def _stacked(self, tree: Any, factors: Any = None) -> Any:
+        def stack(v):
+            many = jnp.broadcast_to(v, (self.groups, *jnp.shape(v)))
+            if factors is None:
+                return many
+            return many * factors.reshape(-1, *[1] * jnp.ndim(v)).astype(many.dtype)
+
+        return jax.tree.map(stack, tree)
+
+    def stacked(self, theta: Any) -> Any:
+        """Coefficients of all groups."""
+        return self._stacked(theta, jnp.cos(jnp.arange(self.groups)))
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Any:
+        """Evaluate at the coefficients of all groups."""
+        return self.term(Blocks(theta=self.stacked(params.theta)), data, self._stacked(prior))
+
+    @property
+    def lines(self):
+        """Differences between groups, where the term has them."""
+        inner = self.term.lines
+        return inner and (lambda data, prior: inner(data, self._stacked(prior)))
+
+
+def group_names(terms: Any) -> tuple[str, ...]:
+    """Names of the groups that arrays of terms are about, two where none are named."""
+    for leaf in jax.tree.leaves(terms, is_leaf=_along):
+        if _along(leaf) and "groups" in leaf.axes:
+            place = [a for a in leaf.axes if a in LABELLED].index("groups")
+            if leaf.names:
+                return tuple(leaf.names[place])
+            size = leaf.values.shape[leaf.axes.index("groups")]
+            return tuple(f"g{i}" for i in range(size))
+    return ("g0", "g1")
 
 
 @partial(jit, static_argnames=("slopes",))
@@ -252,6 +301,8 @@ def fitted_to(spec: Spec, coupled: bool, data: Any = None) -> Fitted:
     lengths, names = [], {}
     for leaf in jax.tree.leaves(spec.terms, is_leaf=_along):
         shape = tuple(np.shape(leaf.values if _along(leaf) else leaf))
+        if _along(leaf) and set(leaf.axes).isdisjoint((*NAMED, "cells", "unknown")):
+            continue  # as long whatever the genes are
         lengths += list(shape)
         if _along(leaf):
             labels = list(leaf.names)
@@ -279,9 +330,9 @@ def fitted_to(spec: Spec, coupled: bool, data: Any = None) -> Fitted:
                     else (list(labels), others)
                 )
                 others = own if same else others
-        where = Names(
-            np.array(own), np.array(others), {"regulators": [], "targets": []}, cells, coupled
-        )
+        orders: dict[str, Any] = {"regulators": [], "targets": []}
+        groups = np.array(group_names(spec.terms), object) if spec.across else None
+        where = Names(np.array(own), np.array(others), orders, cells, coupled, groups)
         try:
             terms = _empty_place(bind(spec.terms, where), q, p, coupled)
         except ValueError as error:
@@ -363,7 +414,7 @@ def _evaluates(spec: Spec, fitted: Fitted, coupled: bool) -> bool:
             view = view.replace(y=view.y[:, 0])
             points, own = jax.tree.map(lambda v: v[..., 0], (points, own))
         try:
-            jax.eval_shape(lambda t, *a: local((t,), a[1])[0](*a), bound, points, view, own)
+            jax.eval_shape(lambda t, *a: home(t, a[1])[0](*a), bound, points, view, own)
         except Exception:
             return False
     return True

@@ -21,6 +21,7 @@ _MODULES = (
     "category_2",
     "methods",
     "paths",
+    "lineages",
     "whole",
     "activities",
     "counted",

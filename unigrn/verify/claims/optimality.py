@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from unigrn.certify import certify
-from unigrn.constraints import box, nonnegative
+from unigrn.constraints import box
 from unigrn.exact import Proof, prove
 from unigrn.losses import gaussian, least_squares
 from unigrn.regularizers import elastic_net, l1, ridge
@@ -165,8 +165,7 @@ def _gap_claim() -> Claim:
 FORMS = {  # loss and penalties: factor of the squares, price of |x|, of x^2, bounds
     "ridge": lambda w, y: (1 / w.sum(), 0.0, 0.3, (-np.inf, np.inf)),
     "lasso": lambda w, y: (0.5 * w.sum() / (w @ y**2), 4.0, 0.0, (-np.inf, np.inf)),
-    "elastic net": lambda w, y: (1.0, 5.0, 2.0, (0.0, np.inf)),
-    "box": lambda w, y: (1.0, 2.0, 0.0, (-0.1, 0.2)),
+    "elastic net": lambda w, y: (1.0, 5.0, 2.0, (-0.1, 0.2)),
 }
 
 
@@ -174,8 +173,7 @@ def _spec(form: str) -> Spec:
     return {
         "ridge": Spec(least_squares(mean=True), ridge(0.3), scale="both"),
         "lasso": Spec(gaussian(), l1(4.0), scale="both"),
-        "elastic net": Spec(least_squares(), elastic_net(5.0, 2.0), nonnegative(), scale="both"),
-        "box": Spec(least_squares(), l1(2.0), box(-0.1, 0.2), scale="both"),
+        "elastic net": Spec(least_squares(), elastic_net(5.0, 2.0), box(-0.1, 0.2), scale="both"),
     }[form]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -481,13 +480,16 @@ def _compared(run: Run, slip: str = "") -> list[Finding]:
 
 
 def _every(run: Run, kinds: tuple[str, ...], **slip: Any) -> list[Finding]:
-    """Compare in every unit, half of them with weighted cells; of a slip the kind at hand only."""
+    """Compare centred and in other units, one of them with weighted cells; of a slip as it is."""
     if slip:
         return _compared(run, **slip)
     out = []
-    for kind, (i, scale) in itertools.product(kinds, enumerate(SCALES)):
+    for j, kind in enumerate(kinds):
+        rng = np.random.default_rng((run.seed, j))
+        scale, weighted = SCALES[rng.integers(3)], bool(rng.integers(2))
         intercept = kind != "bags" or scale != "regulators"
-        out += _compared(Run(run.seed, kind, scale, intercept, bool((i + run.seed) % 2)))
+        out += _compared(Run(run.seed, kind, scale, intercept, weighted))
+        out += _compared(Run(run.seed, kind, "standard", True, not weighted))
     return out
 
 
