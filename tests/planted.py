@@ -225,10 +225,10 @@ PLANTED = [
     ),
     Change(
         "bias of the prior's l1 the other way round",
-        "regularizers/evidence.py",
+        "regularizers/priced.py",
         "terms.values",
-        "return self.strength * (1 - (1 - self.bias) * jnp.minimum(weight, 1))",
-        "return self.strength * (1 - self.bias * jnp.minimum(weight, 1))",
+        "return 1 - (1 - bias) * jnp.minimum(weight, 1)",
+        "return 1 - bias * jnp.minimum(weight, 1)",
     ),
     Change(
         "edges to themselves dropped of the first regulator only",
@@ -404,8 +404,8 @@ FURTHER = [
         "the layer of the prior's l1 ignored",
         "regularizers/evidence.py",
         "terms.values",
-        "weight = prior.weight if self.layer is None else prior.layers[self.layer]",
-        "weight = prior.weight",
+        "return prior.weight if layer is None else prior.layers[layer]",
+        "return prior.weight",
     ),
     Change(
         "kin by positive correlation only",
@@ -455,8 +455,8 @@ FURTHER = [
         "one entry too few among the largest",
         "kernels.py",
         "",
-        "few = jnp.sum(code > middle, dtype=jnp.int32) <= count",
-        "few = jnp.sum(code > middle, dtype=jnp.int32) < count",
+        "few = more <= count",
+        "few = more < count",
     ),
     Change(
         "one stream of subsamples for all groups",

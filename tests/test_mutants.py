@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mutants
 import mutations
+import planted
 import pytest
 
 SOURCE = '''
@@ -95,3 +96,12 @@ def test_an_unchanged_package_passes_and_a_known_mutant_is_killed(tmp_path):
     assert done.stdout.splitlines() == ["('survived', '')", "('claim', 'claim l0_prox: fails')"], (
         done.stderr
     )
+
+
+@pytest.mark.parametrize(
+    "change", planted.PLANTED + planted.FURTHER, ids=lambda change: change.name
+)
+def test_what_is_planted_stands_where_it_is_planted(change):
+    text = (planted.ROOT / "unigrn" / change.file).read_text()
+    assert text.count(change.old) == 1 and change.old != change.new
+    ast.parse(text.replace(change.old, change.new))
