@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
 
 import unigrn as u
@@ -118,3 +120,45 @@ def test_groups_have_times_of_their_own_and_weights_repeat_cells():
 def test_wrong_hyperparameters_are_refused(hyper, said):
     with pytest.raises(ValueError, match=said):
         u.methods.get("scode").function(None, **hyper)
+
+
+@pytest.fixture
+def cells():
+    obs = pd.DataFrame({"dpt": TIME, "lineage": ["a", "b"] * 20, "word": ["x"] * 40})
+    obs.index = obs.index.map(str)
+    return anndata.AnnData(VALUES, obs=obs, var=pd.DataFrame(index=GENES))
+
+
+def test_the_pseudotime_comes_from_a_column_of_obs(cells, tmp_path):
+    want = fit(runs=2, dtype="float32").theta[0]
+    network = u.infer(cells, None, "scode", extra={"pseudotime": "dpt"}, modes=3, runs=2)
+    assert np.abs(network.matrix(None).to_numpy() - want).max() <= 1e-6
+    assert network.provenance["data"]["extra"] == {"pseudotime": "dpt"}
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    out = tmp_path / "network.tsv"
+    argv = ["infer", str(tmp_path / "cells.h5ad"), "--method", "scode", "-o", str(out), "--param"]
+    from unigrn.cli import main
+
+    argv += ["modes=3", "--param", "runs=2"]
+    assert main(argv) == 2  # without a pseudotime
+    assert main([*argv, "--extra", "pseudotime=dpt"]) == 0
+    table = pd.read_csv(out, sep="\t").pivot(index="source", columns="target", values="weight")
+    assert np.abs(table.to_numpy() - want).max() <= 1e-5
+
+
+def test_a_column_without_a_number_for_some_cell_is_refused(cells):
+    cells.obs.loc["3", "dpt"] = np.nan
+
+    def infer(column="dpt", **more):
+        return u.infer(cells, None, "scode", extra={"pseudotime": column}, runs=1, **more)
+
+    with pytest.raises(ValueError, match="'dpt' has no finite number for 1 of 40 cells"):
+        infer()
+    with pytest.raises(ValueError, match="'word' must hold numbers"):
+        infer("word")
+    with pytest.raises(ValueError, match=r"no obs column 'age'.*the columns are"):
+        infer("age")
+    with pytest.raises(ValueError, match=r"extra names columns of obs.*with_extra"):
+        u.infer(cells.to_df(), None, "scode", extra={"pseudotime": "dpt"})
+    cells.obs.loc["3", "lineage"] = np.nan  # of no group, it needs no number
+    assert infer(groupby="lineage", modes=3).groups == ("a", "b")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ def infer(
     *,
     names: str | None = None,
     raw: bool = False,
+    extra: Mapping[str, str] | None = None,
     force: bool = False,
     certify: bool = False,
     **hyperparameters: Any,
@@ -91,6 +92,9 @@ def infer(
         Column of ``adata.var`` with the names of the genes; its index by default.
     raw
         Take expression and genes from ``adata.raw``.
+    extra
+        Columns of ``adata.obs`` with one number a cell, by the name that the method asks for:
+        ``{"pseudotime": "dpt_pseudotime"}``.
     force
         Go on where the plan needs more memory than there is.
     certify
@@ -110,7 +114,7 @@ def infer(
     ValueError
         Bad input, in one line that says what was got, what is needed and what to do.
     """
-    data = _data(adata, layer, groupby, dtype, names, raw)
+    data = _data(adata, layer, groupby, dtype, names, raw, extra)
     prepared = _prepare(data, prior, method, regulators, targets, hyperparameters)
     if certify:
         check_certifiable(prepared)
@@ -143,10 +147,11 @@ def explain(
     *,
     names: str | None = None,
     raw: bool = False,
+    extra: Mapping[str, str] | None = None,
     **hyperparameters: Any,
 ) -> str:
     """Say how `infer` would solve this: the alignment of names, the solver and why, the cost."""
-    data = _data(adata, layer, groupby, dtype, names, raw)
+    data = _data(adata, layer, groupby, dtype, names, raw, extra)
     prepared = _prepare(data, prior, method, regulators, targets, hyperparameters)
     return "\n".join([*prepared.problem.report.lines(), "", prepared.explain()])
 
@@ -238,8 +243,19 @@ def _prior(prior: Any) -> Prior | None:
 
 
 def _data(
-    adata: Any, layer: str | None, groupby: str | None, dtype: str, names: str | None, raw: bool
+    adata: Any,
+    layer: str | None,
+    groupby: str | None,
+    dtype: str,
+    names: str | None,
+    raw: bool,
+    extra: Mapping[str, str] | None,
 ) -> Data:
+    if extra and (isinstance(adata, Data) or hasattr(adata, "columns")):
+        raise ValueError(
+            "extra names columns of obs, which only AnnData has; Data bring such numbers by "
+            "data.with_extra(name=...)"
+        )
     asked = layer is not None or groupby is not None or names is not None or raw
     if isinstance(adata, Data):
         if asked:
@@ -260,7 +276,7 @@ def _data(
                 "or the rows and values that are meant"
             )
         return _from_table(adata, dtype)
-    return Data.from_anndata(adata, layer=layer, groupby=groupby, dtype=dtype, names=names, raw=raw)
+    return Data.from_anndata(adata, layer, groupby, dtype=dtype, names=names, raw=raw, extra=extra)
 
 
 def _from_table(table: Any, dtype: str) -> Data:

@@ -383,3 +383,17 @@ def native(matrix: Any) -> Any:
     parts = [np.asarray(matrix.group[name][:]) for name in ("data", "indices", "indptr")]
     parts = [parts[0].astype(kind), *(p.astype(p.dtype.newbyteorder("=")) for p in parts[1:])]
     return build(tuple(parts), shape=matrix.shape)
+
+
+def numbers_of(column: str, values: Any, used: np.ndarray) -> np.ndarray:
+    """Return the numbers of a column of obs; those of cells that are not used may be missing."""
+    if getattr(values.dtype, "kind", "O") not in "fiub":
+        raise ValueError(f"obs column {column!r} must hold numbers, got {values.dtype}")
+    out = values.to_numpy(dtype=np.float64)
+    lacking = int((used & ~np.isfinite(out)).sum())
+    if lacking:
+        raise ValueError(
+            f"obs column {column!r} has no finite number for {lacking:,} of {int(used.sum()):,} "
+            "cells; leave these cells out, or give them no group"
+        )
+    return np.where(used, out, 0.0)

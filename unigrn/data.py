@@ -7,7 +7,7 @@ all read block by block, so that memory does not grow with the number of cells.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unigrn.check import listed
-from unigrn.containers import check_sparse, native, open_expression
+from unigrn.containers import check_sparse, native, numbers_of, open_expression
 from unigrn.views import Along, along
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ class Data:
         dtype: str = "float32",
         names: str | None = None,
         raw: bool = False,
+        extra: Mapping[str, str] | None = None,
     ) -> Data:
         """Take expression, gene names and groups from an AnnData object or a file of one.
 
@@ -184,11 +185,15 @@ class Data:
             Column of ``var`` with the names of the genes; None is its index.
         raw
             Take matrix and genes from ``.raw``, where scanpy keeps all genes.
+        extra
+            Columns of ``obs`` with one number a cell, by the name that a method asks for:
+            ``{"pseudotime": "dpt_pseudotime"}``; see `with_extra`.
 
         Raises
         ------
         ValueError
-            A missing file, layer or column (the message lists what there is), duplicate names.
+            A missing file, layer or column (the message lists what there is), duplicate names; a
+            column of ``extra`` that holds no numbers, or none for some cell of a group.
         """
         _check_dtype(dtype)
         origin: dict[str, Any] = {"layer": layer, "groupby": groupby}
@@ -215,7 +220,8 @@ class Data:
                 "the data has no X; name one of its layers: " + listed(_layers(adata), 12)
             )
         columns = {}
-        for role, name in (("groupby", groupby), ("weights", weights)):
+        asked = [("groupby", groupby), ("weights", weights)]
+        for role, name in asked + [(f"extra {n}", column) for n, column in (extra or {}).items()]:
             if name is None:
                 continue
             if name not in adata.obs.columns:
@@ -228,6 +234,7 @@ class Data:
         if groups is not None and groups.isna().all():
             raise ValueError(f"obs column {groupby!r} has no value for any cell")
         origin |= {"raw": True} if raw else {}
+        origin |= {"extra": dict(extra)} if extra else {}
         genes = var.index
         if names is not None:
             genes, origin["names"] = _named(var, names), names
@@ -241,7 +248,10 @@ class Data:
             dtype,
             origin,
         )
-        return replace(data, other_names=_other_names(adata, var, names, raw))
+        data = replace(data, other_names=_other_names(adata, var, names, raw))
+        used = np.ones(data.cells, bool) if data.codes is None else data.codes >= 0
+        named = {n: (c, columns[f"extra {n}"]) for n, c in (extra or {}).items()}
+        return data.with_extra(**{n: numbers_of(*pair, used) for n, pair in named.items()})
 
     @classmethod
     def _checked(cls, matrix, cells, columns, genes, groups, weights, dtype, origin) -> Data:

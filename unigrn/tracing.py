@@ -288,7 +288,11 @@ _TRACES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] =
         "it turns a value that JAX traces into a Python number, or into a shape: use jax.numpy "
         "throughout, and float() nowhere",
     ),
-    (KeyError, "an array beside the expression is given by data.with_extra(name=...)"),
+    (
+        KeyError,
+        "an array beside the expression is given by data.with_extra(name=...), numbers of cells "
+        "also from a column of obs, by extra={name: column} or --extra",
+    ),
     ((AttributeError, NotANumber), ""),
 )
 

@@ -52,6 +52,15 @@ Names = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Column of var with the names of the genes.")
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Take values and genes from .raw.")]
+Extra = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--extra",
+        metavar="[NAME=]COLUMN",
+        help="A column of obs with one number a cell that the method asks for by NAME, such as "
+        "pseudotime=dpt_pseudotime. Repeat for several.",
+    ),
+]
 Regulators = Annotated[
     str | None,
     typer.Option(
@@ -187,6 +196,19 @@ def check_output(
             raise Refusal(f"output {path!r} is also an input; give another name")
 
 
+def _extra(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the columns of obs by the names that a method asks for."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, _, column = pair.partition("=")
+        if not name or pair.endswith("="):
+            raise Refusal(f"--extra {pair!r} is not [NAME=]COLUMN, such as pseudotime=dpt")
+        if name in found:
+            raise Refusal(f"--extra {name} is given twice")
+        found[name] = column or name
+    return found
+
+
 def _names(path: str | None, what: str, columns: Sequence[str]) -> list[str] | None:
     """Names of a file, or None where none was given."""
     from unigrn.names import read_names
@@ -219,6 +241,7 @@ def _parameters(pairs: Sequence[str], method: str) -> dict[str, Any]:
                 "layer",
                 "names",
                 "raw",
+                "extra",
                 "regulators",
                 "targets",
                 "prior",
@@ -290,6 +313,7 @@ def infer_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{name: given[name] for name in kept},
         "adata": given["data"],
+        "extra": _extra(given["extra"] or ()),
         "prior": list(prior) if prior else None,
         "regulators": _names(
             given["regulators"], "regulators", ("source", "tf", "regulator", "target")

@@ -49,12 +49,13 @@ def scode(
     Notes
     -----
     Take it for cells in order along one process and tens to a few hundred factors. It expects
-    log-normalised values, and the pseudotime as ``data.with_extra(pseudotime=...)``: one number a
-    cell, in any unit. The published program has no objective of its own: it draws rates at random,
-    keeps those that lower the squares, and averages A over repeated runs. What it lowers is the
-    objective here, and every start descends to a minimum of it. Not convex: other starts may be
-    better still. Modes of like rates make A large: it is known as well as W is conditioned. The
-    weight of a gene on itself is its decay.
+    log-normalised values, and the pseudotime, one number a cell in any unit:
+    ``extra={"pseudotime": column}``, on the command line ``--extra pseudotime=COLUMN``. The
+    published program has no objective of its own: it draws rates at random, keeps those that lower
+    the squares, and averages A over repeated runs. What it lowers is the objective here, and every
+    start descends to a minimum of it. Not convex: other starts may be better still. Modes of like
+    rates make A large: it is known as well as W is conditioned. The weight of a gene on itself is
+    its decay.
 
     References
     ----------
