@@ -38,7 +38,8 @@ def bagging(spec: Spec, bags: int = 20, max_features: float = 0.8) -> Spec:
     Each bag draws as many cells as the group has, with replacement, and for each target
     max(1, floor(max_features x candidates)) of its candidates. One bootstrap of the cells serves
     all targets. The edge's weight is the mean over the bags that drew it, ``bags_drawn`` their
-    number. A regulator that no bag drew has no edge.
+    number; columns of the spec's own are means over these bags too. A regulator that no bag drew
+    has no edge.
 
     Parameters
     ----------

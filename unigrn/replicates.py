@@ -170,10 +170,10 @@ class Bagging(Over):
 
     def reduce(self, found: Found) -> Found:
         """Name the mean the weight; undefined where no bag drew the edge."""
-        edges = dict(found.edges)
-        drawn = edges["bags_drawn"].astype(np.int64)
-        edges = {"weight": np.where(drawn > 0, edges["mean"], np.nan), "bags_drawn": drawn}
-        return dataclasses.replace(found, edges=edges)
+        drawn = found.edges["bags_drawn"].astype(np.int64)
+        edges = {"weight": np.where(drawn > 0, found.edges["mean"], np.nan), "bags_drawn": drawn}
+        own = {k: v for k, v in found.edges.items() if k not in ("mean", "variance", *edges)}
+        return dataclasses.replace(found, edges=edges | own)
 
 
 def dispersion(values: Array, drawn: Array) -> dict[str, Array]:

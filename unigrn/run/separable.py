@@ -87,7 +87,15 @@ def fits(solver, shape, inner, wants, terms, source, members: Members, options) 
         def split(values):
             return values.reshape(-1, inner.size, *values.shape[1:])
 
-        edges = jax.vmap(inner.compiled)(split(theta), split(drawn))
+        def averaged(values, there):
+            there = there & ~jnp.isnan(values)
+            total = jnp.sum(jnp.where(there, values, 0), axis=1)
+            count = jnp.sum(there, axis=1, dtype=values.dtype)
+            return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
+
+        # Columns of the spec's own: their means over the members that have the edge.
+        own = {n: averaged(split(v), split(drawn)) for n, v in edges.items() if n != "weight"}
+        edges = jax.vmap(inner.compiled)(split(theta), split(drawn)) | own
     blocks = (
         {}
         if tasks.inverse is not None
