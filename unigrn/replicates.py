@@ -3,8 +3,9 @@
 Every member of an axis is the same problem with something else in place: other weights of the
 cells (bags, subsamples, folds, deleted blocks), other candidates (bags), the cells of the targets
 in another order (permuted copies), other hyperparameters (a path), another start. All of it is data
-of one compiled program. Axes nest: the first is the innermost, and is reduced first. Over 450
-lines: a class for every axis, which are read side by side.
+of one compiled program. Axes nest: the first is the innermost, and is reduced first.
+
+Over 450 lines: a class for every axis, which are read side by side.
 """
 
 from __future__ import annotations
