@@ -221,7 +221,8 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
             gram = jnp.where((valid[:, None] & valid[None, :])[None], gram, 0)
             return gram, jax.lax.map(lambda g: spectrum(g, root), gram)
 
-        shared, rows_of = (), 0.0
+        shared: Any = ()
+        rows_of: Any = 0.0
         given = (place, index, prior.valid, statement, jnp.sqrt(d))
         extra = jax.lax.map(lambda each: gathered(*each), given)
 
