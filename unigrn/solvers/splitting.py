@@ -154,7 +154,9 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
     index, valid, prior = batching.positions(tasks, entries)
     systems, targets = batching.grid(tasks)
     apart = tasks.offset is None
-    place = systems[:, None] if apart else systems[:, None] + tasks.offset[None, :]
+    place = systems[:, None]
+    if tasks.offset is not None:
+        place = place + tasks.offset[None, :]
     where, variants = batching.by_fit(tasks, index), batching.variants(tasks)
     fits, k = index.shape
     width, count = moments.gram.shape[1], place.shape[1]
@@ -219,7 +221,8 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
             gram = jnp.where((valid[:, None] & valid[None, :])[None], gram, 0)
             return gram, jax.lax.map(lambda g: spectrum(g, root), gram)
 
-        shared, rows_of = None, None
+        shared: Any = ()
+        rows_of: Any = 0.0
         given = (place, index, prior.valid, statement, jnp.sqrt(d))
         extra = jax.lax.map(lambda each: gathered(*each), given)
 

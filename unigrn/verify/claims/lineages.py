@@ -99,7 +99,8 @@ def _twin(
             part = slice(g * k, (g + 1) * k)
             hess[part, part], right[part] = (dx.T * w) @ dx, (dx.T * w) @ dy
         hess += at.ridge * np.eye(many * k)
-        lines, price = [np.eye(many * k)], [np.full(many * k, at.strength)]
+        lines: list[Any] = [np.eye(many * k)]
+        price: list[Any] = [np.full(many * k, at.strength)]
         if squared:
             hess += np.kron((pairs.T * worth) @ pairs, np.eye(k))
         else:
@@ -113,13 +114,9 @@ def _twin(
 def _tree_fused(at: Lineage, **change: Any) -> list[Finding]:
     values, group, weight = at.data()
     names = [*SOURCES, *TARGETS[1:]]
-    data = Data.from_arrays(
-        values,
-        names,
-        groups=[GROUPS[g] for g in group],
-        dtype="float64",
-        weights=weight if at.weighted else None,
-    )
+    own: Any = weight if at.weighted else None
+    labels = [GROUPS[g] for g in group]
+    data = Data.from_arrays(values, names, groups=labels, dtype="float64", weights=own)
     prior = prior_of(at.known, SOURCES, TARGETS)
     spec = tree_fused(prior, list(TREE), at.fusion, at.strength, at.ridge)
     found = u.fit(u.plan(spec, data, list(SOURCES), list(TARGETS), tolerance=1e-11))
