@@ -239,7 +239,7 @@ def test_too_few_steps_are_said(cells):
     ("tree", "grouped", "words"),
     [
         ({"b": "a", "c": "x", "d": "a", "x": "a"}, True, "'x', which is no group"),
-        ({"b": "a", "c": "a"}, True, "no value for 1 groups, e.g. d"),
+        ({"b": "a", "c": "a"}, True, "no value for 1 cell groups, e.g. d"),
         ({"b": "a"}, False, "the data has none"),
         ([("a", "b"), ("b", "c"), ("c", "a"), ("d", "a")], True, "no circle"),
         ({"b": "a", "c": "d"}, True, "in one piece"),

@@ -388,3 +388,19 @@ def test_tfa_ridge_has_the_recorded_precision_on_hidden_genes(protocol, hyper, l
     row = module.judge(given, 42, "tfa_ridge", hyper)
     assert low < row["aupr"] < high and row["converged"]
     assert row["factors"] == 239 if not hyper else row["factors"] < 160
+
+
+def test_columns_over_bags_and_subsamples_are_means_over_the_fits_that_have_the_edge(drawn):
+    values, prior = drawn
+    spec = Spec(
+        least_squares(), ridge(1.0), prior=prior, scale="both", columns=(columns.drop_one(),)
+    )
+    alone = fitted(spec, data_of(values)).statistics
+    (name,) = alone
+    whole = fitted(unigrn.stability(spec, 2, 1.0), data_of(values)).statistics[name]
+    np.testing.assert_allclose(whole, alone[name], atol=1e-9)
+    some = fitted(unigrn.bagging(spec, 2, 0.5), data_of(values))
+    drew, score = some.statistics["bags_drawn"], some.statistics[name]
+    assert (drew == 0).any() and np.isnan(score[drew == 0]).all()
+    assert ((score >= 0) & (score <= 1))[drew > 0].all()
+    assert name in some.network().edges

@@ -18,7 +18,7 @@ import numpy as np
 from unigrn.check import listed, meant
 from unigrn.moments import padded
 from unigrn.replicates import named
-from unigrn.views import LABELLED, NAMED, UNKNOWN, Along
+from unigrn.views import GROUPS, LABELLED, NAMED, UNKNOWN, Along
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,15 @@ class Names:
         """Length of an axis, None for one that is kept whole."""
         if axis == "cells":
             return self.cells
-        if axis == "groups":
+        if axis == GROUPS:
             return 1 if self.groups is None else len(self.groups)
         return len(getattr(self, axis)) if axis in NAMED else None
+
+    def along(self, axis: str) -> np.ndarray:
+        """Names along one of the axes that have some."""
+        found = self.groups if axis == GROUPS else getattr(self, axis)
+        assert found is not None  # groups: refused before
+        return found
 
     def same(self, axis: str) -> bool:
         """Whether all orders that can be meant are that of the problem."""
@@ -142,12 +148,12 @@ def _placed(leaf: Along, names: Names, label: str) -> Along:
             continue
         if axis in LABELLED and lists:
             labels = lists.pop(0)
-            if axis == "groups":
+            if axis == GROUPS:
                 _known_groups(labels, names, label)
             if len(labels) != shape[place]:
                 raise ValueError(f"{label} has {len(labels)} names for {shape[place]} {axis}")
             at = {name: i for i, name in enumerate(labels)}
-            wanted = getattr(names, axis).tolist()
+            wanted = names.along(axis).tolist()
             lacking = [n for n in wanted if n not in at]
             if lacking and leaf.fill is not None and len(lacking) < len(wanted):
                 width = [(0, int(k == place)) for k in range(values.ndim)]

@@ -208,15 +208,16 @@ def along(values: Any, *axes: str, names: Any = None, fill: float | None = None)
     values
         Array, pandas Series or DataFrame (the index, and columns, are then the names).
     *axes
-        One word for each axis: "regulators", "targets", "cells", "groups" (of terms that see all of
-        them), or a word of your own for an axis that is kept whole ("factors", "knots"). None at
-        all: an array that is kept whole.
+        One word for each axis: "regulators", "targets", "cells", "cell groups" (of terms that see
+        all of them), or a word of your own for an axis that is kept whole ("factors", "knots").
+        None at all: an array that is kept whole.
     names
-        Names along the regulators, targets and groups axes: one list, or one for each such axis.
+        Names along the regulators, targets and cell groups axes: one list, or one for each of them.
         Without them the order is that of `Data.genes`, taken only where no other order can be
         meant, or of `Data.groups`.
     fill
-        Value of regulators, targets and groups that the names lack; without it they are refused.
+        Value of regulators, targets and cell groups that the names lack; without it they are
+        refused.
 
     Raises
     ------
@@ -279,7 +280,8 @@ def numbers(hyper: Mapping[str, Any]) -> dict[str, Any]:
 
 
 NAMED = ("regulators", "targets")
-LABELLED = (*NAMED, "groups")  # axes along which an array may have names
+GROUPS = "cell groups"
+LABELLED = (*NAMED, GROUPS)  # axes along which an array may have names
 WHOLE, UNKNOWN = "whole", ("unknown",)
 
 

@@ -153,5 +153,5 @@ def incidence(
     matrix = np.zeros((len(rows), len(names)))
     for row, (a, b, _) in zip(matrix, rows, strict=True):
         row[place[a]], row[place[b]] = 1, -1
-    named = along(matrix, "pairs", "groups", names=names, fill=fill)
+    named = along(matrix, "pairs", "cell groups", names=names, fill=fill)
     return named, np.array([weight for *_, weight in rows])

@@ -20,7 +20,7 @@ from unigrn.terms import AXES, Along, Blocks, PriorView, Term, View, local, pytr
 from unigrn.tracing import first_line
 from unigrn.verify.checks.report import Fault, Skip
 from unigrn.verify.instances import CELLS, REGULATORS, TARGETS, Instance
-from unigrn.views import LABELLED, NAMED
+from unigrn.views import GROUPS, LABELLED, NAMED
 
 POINTS = 16  # at which a term is evaluated on each instance, in one compiled call
 FACTORS = 2
@@ -84,11 +84,11 @@ class AllGroups(Term):
 def group_names(terms: Any) -> tuple[str, ...]:
     """Names of the groups that arrays of terms are about, two where none are named."""
     for leaf in jax.tree.leaves(terms, is_leaf=_along):
-        if _along(leaf) and "groups" in leaf.axes:
-            place = [a for a in leaf.axes if a in LABELLED].index("groups")
+        if _along(leaf) and GROUPS in leaf.axes:
+            place = [a for a in leaf.axes if a in LABELLED].index(GROUPS)
             if leaf.names:
                 return tuple(leaf.names[place])
-            size = leaf.values.shape[leaf.axes.index("groups")]
+            size = leaf.values.shape[leaf.axes.index(GROUPS)]
             return tuple(f"g{i}" for i in range(size))
     return ("g0", "g1")
 
