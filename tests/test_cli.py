@@ -1142,6 +1142,23 @@ def inferred(run: Run, folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "network.tsv"
 
 
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--extra", "pseudotime=group"], "must hold numbers"),
+        (["--extra", "pseudotime=nothing"], "there is no obs column 'nothing'"),
+        (["--extra", "=group"], "[NAME=]COLUMN"),
+        ([], "--extra NAME=COLUMN"),
+    ],
+)
+def test_numbers_of_cells_that_are_missing_or_no_numbers(
+    run: Run, folder: Path, tmp_path: Path, extra, words
+) -> None:
+    ask = ("infer", folder / "data.h5ad", "--prior", folder / "prior.tsv", "--method", "scode")
+    refused(run(*ask, *extra, "-o", tmp_path / "n.tsv"), words)
+    assert not list(tmp_path.iterdir())
+
+
 def test_figures_of_infer_and_evaluate(run: Run, folder: Path, tmp_path: Path, monkeypatch) -> None:
     network, figure = tmp_path / "n.tsv", tmp_path / "n.png"
     ask = ("infer", folder / "data.h5ad", "--prior", folder / "prior.tsv", "--method")

@@ -290,8 +290,8 @@ _TRACES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] =
     ),
     (
         KeyError,
-        "an array beside the expression is given by data.with_extra(name=...), numbers of cells "
-        "also from a column of obs, by extra={name: column} or --extra",
+        "give the array: --extra NAME=COLUMN, in Python extra={name: column} or "
+        "data.with_extra(name=...)",
     ),
     ((AttributeError, NotANumber), ""),
 )
