@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
         ["netrex_cf.py", "--size", "tiny"],
         ["l1_path.py", "--size", "tiny", "--share", "1"],
         ["tree_fused.py", "--size", "tiny"],
-        ["known_targets.py"],
+        ["known_targets.py", "--also", "tfa_ridge"],
         ["run.py", "--case", "B", "--quick", "--repeats", "1"],
         ["inferelator.py", "--size", "tiny"],
     ],

@@ -118,6 +118,8 @@ TABLE = [
         Spec(least_squares(), unigrn.regularizer(smooth_group, across=True)),
         "proximal gradient across groups",
     ),
+    (Spec(least_squares(), l1(1.0) + unigrn.fused(1.0), mask()), "splitting across groups"),
+    (Spec(least_squares(), unigrn.slope(2.0) + ridge(1.0), box(-1, 1)), "splitting on moments"),
     (Spec(least_squares()), CLOSED),
     (Spec(least_squares(), ridge(1.0), mask()), CLOSED),
     (Spec(least_squares(intercept=False, mean=True), ridge(1.0)), CLOSED),

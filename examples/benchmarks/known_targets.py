@@ -3,12 +3,15 @@
     python examples/benchmarks/known_targets.py                        # simulated regulons
     python examples/benchmarks/known_targets.py --data DATASETS        # bsubtilis, yeast_stress
     python examples/benchmarks/known_targets.py --data DATASETS --case operons --json out.json
+    python examples/benchmarks/known_targets.py --data DATASETS --folds 1 --also netrex genie3
 
 Cases: ``operons`` (five folds of B. subtilis targets, operons kept together; the prior is the gold
 standard of the other folds), ``genes`` (the hidden genes of the Inferelator's protocol, ``--seeds``
 of them), ``motifs`` (yeast, motifs as the prior, no gold edge seen), ``yeast`` (five folds of yeast
 targets) and ``simulated``. Nothing is chosen on hidden edges. The prior is
-permuted in the first split only. Figures are printed, never asserted.
+permuted in the first split only. ``--also`` names further methods, at their defaults, and two peers
+that see no prior: ``grnboost2`` (rustscenic's, where it is installed) and ``genie3`` (its random
+forests, by scikit-learn). Figures are printed, never asserted.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from scipy.stats import wilcoxon  # noqa: E402
 
 import unigrn  # noqa: E402
 from unigrn.evaluate import ranking_metrics  # noqa: E402
+from unigrn.methods import get  # noqa: E402
 from unigrn.methods.known_targets import known_targets  # noqa: E402
 
 LEAST = 3  # known targets of a regulator of the simulation, at least
@@ -148,9 +152,53 @@ def _long(tfs, targets, score) -> pd.DataFrame:
     )
 
 
-def contestants(values, genes, edges, tfs, targets, together=None, permuted=True, **options):
+def another(name: str, values, genes, edges, hidden, targets) -> pd.DataFrame:
+    """Score edges by a shipped method at its defaults, or by a peer without a prior."""
+    if name in PEERS:
+        place = pd.Index(genes)
+        tfs = [t for t in np.unique(edges["tf"]) if t in place]
+        both = np.union1d(tfs, hidden)
+        table = pd.DataFrame(values[:, place.get_indexer(both)], columns=both)
+        return PEERS[name](table, tfs, hidden)
+    spec = get(name).function(unigrn.Prior.from_edges(edges))
+    data = unigrn.Data.from_arrays(values, genes, dtype="float32")
+    wanted = hidden if spec.separable and not spec.stages else targets
+    found = unigrn.fit(spec, data, targets=list(wanted)).network().edges
+    score = found["score"] if "score" in found else found["weight"].abs()
+    return found[["source", "target"]].set_axis(["tf", "target"], axis=1).assign(score=score)
+
+
+def grnboost2(table: pd.DataFrame, tfs, hidden) -> pd.DataFrame:
+    """Boosted trees of each target on all regulators, by rustscenic."""
+    import rustscenic.grn
+
+    found = rustscenic.grn.infer(table, tfs, verbose=False)
+    found.columns = ["tf", "target", "score"]
+    return found[found["target"].isin(hidden)]
+
+
+def genie3(table: pd.DataFrame, tfs, hidden) -> pd.DataFrame:
+    """Random forests of each target on all regulators: 1,000 trees, the root of them a split."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    score = np.zeros((len(tfs), len(hidden)))
+    standard = pd.DataFrame(_standard(table.to_numpy()), columns=table.columns)
+    for t, target in enumerate(hidden):
+        others = [i for i, tf in enumerate(tfs) if tf != target]
+        forest = RandomForestRegressor(1000, max_features="sqrt", random_state=0, n_jobs=-1)
+        x = standard[[tfs[i] for i in others]].to_numpy()
+        score[others, t] = forest.fit(x, standard[target]).feature_importances_
+    return _long(np.asarray(tfs), np.asarray(hidden), score)
+
+
+PEERS = {"grnboost2": grnboost2, "genie3": genie3}
+
+
+def contestants(
+    values, genes, edges, universe, targets, together=None, permuted=True, also=(), **options
+):
     """Fit everything to one prior; return edges by contestant, seconds, and what was chosen."""
-    out, seconds = {}, {}
+    out, seconds, tfs = {}, {}, universe.tfs
 
     def timed(name, function):
         began = time.perf_counter(), time.process_time()
@@ -179,6 +227,10 @@ def contestants(values, genes, edges, tfs, targets, together=None, permuted=True
     out["|Pearson|"] = timed("|Pearson|", lambda: pearson(values, genes, tfs, targets))
     column = edges["score"] if "score" in edges else pd.Series(1.0, index=edges.index)
     out["prior alone"] = edges.assign(score=np.abs(column))
+    for name in also:
+        out[name] = timed(
+            name, lambda name=name: another(name, values, genes, edges, universe.targets, targets)
+        )
     chosen = [float(own.blocks["strength"][0]), *map(float, own.blocks["kernel"][0])]
     return out, seconds, chosen
 
@@ -236,12 +288,12 @@ def shown(case: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def one(values, genes, edges, universe, **options) -> dict[str, Any]:
     """Run all contestants on one split."""
     targets = options.pop("targets", universe.targets)
-    edges_of, seconds, chosen = contestants(values, genes, edges, universe.tfs, targets, **options)
+    edges_of, seconds, chosen = contestants(values, genes, edges, universe, targets, **options)
     found = {name: universe.metrics(universe.table(e)) for name, e in edges_of.items()}
     return {"found": found, "seconds": seconds, "chosen": chosen}
 
 
-def of_folds(values, genes, gold, fold, folds, together=None) -> list[dict[str, Any]]:
+def of_folds(values, genes, gold, fold, folds, together=None, also=()) -> list[dict[str, Any]]:
     """Hide the targets of each fold from the prior, and score those only."""
     tfs, targets = np.unique(gold["tf"]), np.unique(gold["target"])
     rows = []
@@ -258,6 +310,7 @@ def of_folds(values, genes, gold, fold, folds, together=None) -> list[dict[str, 
                 targets=targets,
                 together=together,
                 permuted=not rows,
+                also=also,
             )
         )
     return rows
@@ -277,7 +330,8 @@ def operons(folder: Path, given) -> list[dict[str, Any]]:
     values, genes, gold = read(folder / "bsubtilis")
     table = pd.read_csv(folder / "bsubtilis" / "target_folds.tsv", sep="\t").set_index("target")
     together = table["operon"].loc[np.unique(gold["target"])].astype(str)
-    return of_folds(values, genes, gold, table["fold_operon"], range(given.folds), together)
+    fold = table["fold_operon"]
+    return of_folds(values, genes, gold, fold, range(given.folds), together, given.also)
 
 
 def hidden_genes(folder: Path, given) -> list[dict[str, Any]]:
@@ -301,7 +355,10 @@ def hidden_genes(folder: Path, given) -> list[dict[str, Any]]:
         universe.real |= True
         named = np.unique(known["target"])
         targets = np.union1d(hidden, named[np.isin(named, genes)])
-        rows.append(one(values, genes, known, universe, targets=targets, permuted=not rows))
+        also = given.also
+        rows.append(
+            one(values, genes, known, universe, targets=targets, permuted=not rows, also=also)
+        )
     return rows
 
 
@@ -311,20 +368,20 @@ def motifs(folder: Path, given) -> list[dict[str, Any]]:
     edges = pd.read_csv(folder / "yeast_stress" / "prior.tsv.gz", sep="\t")
     edges = edges[(edges["tf"] != edges["target"]) & edges["target"].isin(gold["target"])]
     universe = Universe(gold, np.unique(gold["tf"]), np.unique(gold["target"]))
-    return [one(values, genes, edges, universe, trust=1.0)]
+    return [one(values, genes, edges, universe, trust=1.0, also=given.also)]
 
 
 def yeast(folder: Path, given) -> list[dict[str, Any]]:
     """Five folds of yeast targets, the prior the gold standard of the others."""
     values, genes, gold = read(folder / "yeast_stress")
     fold = pd.read_csv(folder / "yeast_stress" / "target_folds.tsv", sep="\t").set_index("target")
-    return of_folds(values, genes, gold, fold["fold"], range(given.folds))
+    return of_folds(values, genes, gold, fold["fold"], range(given.folds), also=given.also)
 
 
 def simulated(folder: Any, given) -> list[dict[str, Any]]:
     """Simulate regulons, half of the targets hidden."""
     values, genes, gold, fold = simulate(0)
-    return of_folds(values, genes, gold, fold, (0, 1))
+    return of_folds(values, genes, gold, fold, (0, 1), also=given.also)
 
 
 CASES = {
@@ -343,6 +400,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--case", nargs="+", choices=list(CASES))
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--also", nargs="*", default=[], help="further methods and peers")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     cases = given.case or (["simulated"] if given.data is None else list(CASES)[1:])
