@@ -753,13 +753,20 @@ def test_methods(run: Run) -> None:
 
 
 def test_every_method_runs_with_its_defaults(run: Run, folder: Path, tmp_path: Path) -> None:
-    for method in json.loads(run("methods", "--json").out):
-        out = tmp_path / f"{method['name']}.tsv"
-        succeeded(
-            run("infer", folder / "data.h5ad", "--prior", folder / "prior.tsv",
-                "--method", method["name"], "-o", out)
-        )  # fmt: skip
-        assert np.isfinite(table(out)["weight"]).all()
+    needs = {"poisson_glm": ["--layer", "counts"], "scode": ["--extra", "pseudotime=time"]}
+    data = expression()
+    data.layers["counts"], data.obs["time"] = np.rint(data.X), np.linspace(0, 1, len(data))
+    data.write_h5ad(tmp_path / "data.h5ad")
+    edgeless = set()
+    for name in [method["name"] for method in json.loads(run("methods", "--json").out)]:
+        out = tmp_path / f"{name}.tsv"
+        ask = ["infer", tmp_path / "data.h5ad", "--prior", folder / "prior.tsv", "--method", name]
+        succeeded(run(*ask, *needs.get(name, ()), "-o", out))
+        found = table(out)["weight"].astype(float)
+        assert np.isfinite(found).all()
+        edgeless |= set() if len(found) else {name}
+    # Of four candidates a single one on which subsets of sixty cells disagree is too many.
+    assert edgeless <= {"inferelator_stars", "prior_lasso"}
 
 
 def coupled_argv(folder: Path, method: str, *params: str) -> list[object]:
