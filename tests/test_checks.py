@@ -37,8 +37,8 @@ from unigrn import (
 )
 from unigrn.losses import loss
 from unigrn.neighbours import Alike, KnownEdges
-from unigrn.regularizers import regularizer
-from unigrn.terms import Constraint, Loss, Quadratic, Regularizer, Squares, pytree, static
+from unigrn.regularizers import Fused, regularizer
+from unigrn.terms import Constraint, Lines, Loss, Quadratic, Regularizer, Squares, pytree, static
 from unigrn.verify import check_spec
 from unigrn.verify.checks import SPEC_CHECKS, TERM_CHECKS, CheckReport, Result, SpecError
 
@@ -539,6 +539,22 @@ def limited(term):
     return Spec(least_squares(), None, term)
 
 
+@pytree
+class HalfLines(Fused):
+    def lines(self, data, prior):
+        return super().lines(data, prior).times(0.5)
+
+    def __call__(self, params, data, prior):
+        return 2 * super().__call__(params, data, prior)
+
+
+@pytree
+class SummedLines(Fused):
+    def lines(self, data, prior):
+        found = super().lines(data, prior)
+        return Lines(jnp.abs(found.matrix), found.price)
+
+
 class Planted(NamedTuple):
     fault: str
     spec: Any
@@ -636,6 +652,8 @@ FAULTS = (
     Planted("small lipschitz", penalised(SmallLipschitz()), "lipschitz", "gives 1, but"),
     Planted("wrong quadratic", penalised(WrongQuadratic()), "quadratic", "constant included"),
     Planted("wrong absolute", penalised(WrongAbsolute()), "absolute", "sum c |theta|"),
+    Planted("lines of half the price", penalised(HalfLines(1.0)), "lines", "differences cost"),
+    Planted("lines of sums", penalised(SummedLines(1.0)), "lines", "1 at one group, -1 at another"),
     Planted("wrong price", penalised(WrongPrice()), "price", "the edges cost"),
     Planted(
         "wrong squares",
