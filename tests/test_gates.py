@@ -12,6 +12,7 @@ from unigrn.verify.claims import (
     claims,
     counted,
     frame,
+    lineages,
     moving,
     networks,
     optimality,
@@ -35,6 +36,7 @@ EXAMPLE = (
     stepping.Stream,
     activities.Factors,
     counted.Counted,
+    lineages.Lineage,
     moving.Moving,
     regulons.Regulons,
 )
