@@ -1465,7 +1465,7 @@ def test_the_worst_start_speaks_for_all():
                 "residual": np.arange(len(seen))[:, None] * 1.0,
                 "iterations": np.arange(len(seen))[:, None],
             }
-            finish.certify(self, 0, numbers, np.array([True]))
+            finish.certify(self, 0, numbers, {}, np.array([True]))
 
     for seen, said in (
         ((limit, failed, done), failed),
