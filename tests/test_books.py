@@ -29,7 +29,7 @@ def test_the_worst_member_that_counts_speaks_for_a_target():
         "residual": np.array([[1.0, 8.0, 6.0], [3.0, 8.0, 4.0], [9.0] * 3, [9.0] * 3]),
         "iterations": np.array([[2, 8, 7], [5, 8, 3], [9] * 3, [9] * 3]),
     }
-    certify(state, 0, numbers, np.array([True, False, True]))  # pyright: ignore
+    certify(state, 0, numbers, {}, np.array([True, False, True]))  # pyright: ignore
     assert state.status.tolist() == [[good, Status.NO_CANDIDATES, late]]
     np.testing.assert_array_equal(state.residual, [[3, np.nan, 6]])
     assert state.iterations.tolist() == [[5, 0, 7]]
