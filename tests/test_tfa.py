@@ -404,3 +404,7 @@ def test_columns_over_bags_and_subsamples_are_means_over_the_fits_that_have_the_
     assert (drew == 0).any() and np.isnan(score[drew == 0]).all()
     assert ((score >= 0) & (score <= 1))[drew > 0].all()
     assert name in some.network().edges
+    # Also on the host, where such axes nest.
+    nested = fitted(unigrn.bagging(unigrn.stability(spec, 2, 1.0), 2, 0.5), data_of(values))
+    np.testing.assert_allclose(nested.statistics[name], score, atol=1e-9)
+    assert set(nested.statistics) == {"frequency", "bags_drawn", name}

@@ -249,6 +249,12 @@ def stars(
     subsets = Subsets(check_whole("samples", samples, low=2), cells, bool(disjoint))
     axis = Stars(parameter, tuple(penalty), None, subsets, threshold, by)
     axis.terms(spec.terms)  # a penalty that deletes candidates is said here
+    notes = {
+        "frequency": "share of the subsets of cells in which the edge is chosen",
+        parameter.rpartition(".")[2]: f"{parameter} chosen by stability, for each {by}",
+        "instability": f"of the {by}'s edges at that penalty, 0 to 0.5",
+    }
+    spec = spec.replace(notes=notes | dict(spec.notes))
     return over(over(spec, subsets), axis)
 
 

@@ -177,6 +177,22 @@ class Bagging(Over):
         return dataclasses.replace(found, edges=edges | own)
 
 
+def condensed(axis: Over, edges: dict[str, Array], drawn: Array) -> dict[str, Array]:
+    """Reduce columns (members, ...) by ``compiled``; those beside the weight are means.
+
+    A mean is over the members that drew the edge and have the number.
+    """
+
+    def mean(values):
+        there = drawn & ~jnp.isnan(values)
+        count = jnp.sum(there, axis=0)
+        total = jnp.sum(jnp.where(there, values, 0), axis=0)
+        return jnp.where(count > 0, total / jnp.maximum(count, 1).astype(total.dtype), jnp.nan)
+
+    others = {name: mean(values) for name, values in edges.items() if name != "weight"}
+    return axis.compiled(edges["weight"], drawn) | others
+
+
 def dispersion(values: Array, drawn: Array) -> dict[str, Array]:
     """Mean, variance (denominator m - 1) and number m of the bags that drew an edge.
 

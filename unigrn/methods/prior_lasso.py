@@ -79,10 +79,7 @@ def prior_lasso(
         stages=(activity(fallback=fallback),),
         notes={
             "weight": "coefficient, in standard deviations of the target per standard deviation "
-            "of the factor's activity",
-            "frequency": "share of the subsets of cells in which the edge is chosen",
-            "strength": "L1 strength chosen for the target by stability",
-            "instability": "of the target's edges at that strength, 0 to 0.5",
+            "of the factor's activity"
         },
     )
     values = 2 / max(bias, 0.1) * np.geomspace(1, smallest, count)

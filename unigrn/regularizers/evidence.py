@@ -62,10 +62,15 @@ def prior_l1(strength: float, bias: float = 0.5, layer: str | None = None) -> Pr
     Studham et al., Bioinformatics 30 (2014) i130, doi:10.1093/bioinformatics/btu285; Miraldi et
     al., Genome Res. 29 (2019) 449, doi:10.1101/gr.238253.118.
     """
+    return PriorL1(*_prices(strength, bias), layer)
+
+
+def _prices(strength: float, bias: float) -> tuple[float, float]:
+    """Check a full price, and the share of it that edges with evidence pay."""
     strength, bias = check_number("strength", strength), check_number("bias", bias)
     if bias > 1:
         raise ValueError(f"bias must lie between 0 and 1, got {bias:g}")
-    return PriorL1(strength, bias, layer)
+    return strength, bias
 
 
 @pytree
@@ -109,10 +114,7 @@ def pair_l1(strength: float, bias: float = 0.5, layer: str | None = None) -> Pai
     Li and Jackson, G3 5 (2015) 1075, doi:10.1534/g3.115.018127 (weighted by a prior); Friedman,
     Hastie and Tibshirani, Biostatistics 9 (2008) 432, doi:10.1093/biostatistics/kxm045.
     """
-    strength, bias = check_number("strength", strength), check_number("bias", bias)
-    if bias > 1:
-        raise ValueError(f"bias must lie between 0 and 1, got {bias:g}")
-    return PairL1(strength, bias, layer)
+    return PairL1(*_prices(strength, bias), layer)
 
 
 @pytree

@@ -9,7 +9,7 @@ import numpy as np
 
 from unigrn.check import cut
 from unigrn.moments import GeneStatistics
-from unigrn.replicates import Found
+from unigrn.replicates import Found, condensed
 from unigrn.run import reading
 from unigrn.run.state import State, kept
 from unigrn.solution import Solution
@@ -161,8 +161,8 @@ def reduced(state: State, found: Found) -> Found:
         if axis.compiled is not None:
             targets = {k: v[axis.speaks].mean(axis=0, dtype=np.float64) for k, v in targets.items()}
         if axis.compiled is not None and not in_program:
-            weight = edges["weight"]
-            edges = {k: np.asarray(v) for k, v in axis.compiled(weight, ~np.isnan(weight)).items()}
+            edges = condensed(axis, edges, ~np.isnan(edges["weight"]))
+            edges = {name: np.asarray(values) for name, values in edges.items()}
         found = axis.reduce(dataclasses.replace(found, edges=edges, targets=targets))
     return found
 

@@ -18,6 +18,7 @@ from unigrn.columns import read
 from unigrn.data import Block
 from unigrn.moments import GroupSums, padded, padded_rows
 from unigrn.problem import Problem, Tasks, bucket, chunk_size
+from unigrn.replicates import condensed
 from unigrn.run import reading
 from unigrn.run.finish import finish_group
 from unigrn.run.state import State, kept
@@ -87,15 +88,8 @@ def fits(solver, shape, inner, wants, terms, source, members: Members, options) 
         def split(values):
             return values.reshape(-1, inner.size, *values.shape[1:])
 
-        def averaged(values, there):
-            there = there & ~jnp.isnan(values)
-            total = jnp.sum(jnp.where(there, values, 0), axis=1)
-            count = jnp.sum(there, axis=1, dtype=values.dtype)
-            return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
-
-        # Columns of the spec's own: their means over the members that have the edge.
-        own = {n: averaged(split(v), split(drawn)) for n, v in edges.items() if n != "weight"}
-        edges = jax.vmap(inner.compiled)(split(theta), split(drawn)) | own
+        edges = {name: split(values) for name, values in edges.items()}
+        edges = jax.vmap(partial(condensed, inner))(edges, split(drawn))
     blocks = (
         {}
         if tasks.inverse is not None
