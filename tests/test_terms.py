@@ -310,7 +310,10 @@ def of_subset(theta, rows, prior, blocks, on, off):
     n, used = rows.weight.sum(), np.flatnonzero(theta)
     root = np.sqrt(rows.weight)
     x, y = ((v - rows.weight @ v / n).T * root for v in (rows.x, rows.y))
-    b = np.linalg.lstsq(x.T[:, used], y, rcond=None)[0]
+    # Where they depend on each other: the least in units of their sizes.
+    size = np.linalg.norm(x[used], axis=1)
+    size[size == 0] = 1
+    b = np.linalg.lstsq((x[used] / size[:, None]).T, y, rcond=3e-5)[0] / size
     b = b / np.sqrt(1 + np.where(prior.support, on, off)[used])
     s = (squares(theta, rows) + np.sum((x.T[:, used] @ b) ** 2)) / 2
     return n * (math.log(s) - digamma(n / 2)) + len(used) * math.log(n)

@@ -70,8 +70,9 @@ def subset_bic(candidates: int = 10, on: float = 1.0, off: float = 1.0) -> Subse
 
         L(theta) = n (ln s - psi(n / 2)) + |S| ln n,   s = (|y - x theta|^2 + |x (h b)|^2) / 2,
 
-    y and x centred: least, given S, at theta = b. The least of all subsets of a few candidates is
-    found by enumeration, exactly.
+    y and x centred: least, given S, at theta = b. Where the regulators of S depend on each other, b
+    is the least in units of their spreads; no such subset is taken by the enumeration. The least of
+    all subsets of a few candidates is found by enumeration, exactly.
 
     Parameters
     ----------
