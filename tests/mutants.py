@@ -4,9 +4,11 @@
 
 Every mutant is one small change of one module, in memory: nothing on disk changes. A process
 forked for it imports the package with that module replaced, and runs what was recorded to run the
-changed lines: first the claims of `unigrn verify` (not their false variants: those test the check),
-then the tests, the quick ones first, up to the first that fails. Recording is done once for each
-state of the sources, and leaves XLA's programs in a cache that all processes read.
+changed lines, up to the first that fails: the quick tests, then the claims of `unigrn verify` (not
+their false variants: those test the check), then more tests; of each kind first what has killed
+mutants of that module, then the quick. Recording is done once for each state of the sources, and
+leaves XLA's programs in a cache that all processes read. Several commands share one sample with
+`--share 0/2` and `--share 1/2`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -42,7 +45,8 @@ MODULES = (
     "moments replicates ensembles problem run/* solvers/*"
 )
 TESTS = "frame methods linear api generative terms promise solvers plan extend celloracle"
-LONG, MOST = 20.0, 60.0  # seconds of a test that is left out, and of all tests of a mutant
+LONG = 20.0  # seconds of a test or claim that is left out
+QUICK, MOST, CLAIMED = 8.0, 40.0, 60.0  # seconds of the first tests, of all, and of the claims
 SPARE, WALL = 30.0, 1200.0  # seconds that one may take beyond 5 times its own, and a mutant at all
 MEMORY = 8 << 30  # bytes that a mutant may take
 
@@ -276,8 +280,8 @@ def _recorded(name: str) -> Evidence:
     return out
 
 
-def relevant(mutant: Mutant, evidence: Evidence) -> list[str]:
-    """Return what runs the changed lines, claims before tests, the quick ones first.
+def relevant(mutant: Mutant, evidence: Evidence, killed: Counter[str]) -> list[str]:
+    """Return what runs the changed lines, what ``killed`` most first, then the quick.
 
     What only an import runs, everything may show.
     """
@@ -289,7 +293,7 @@ def relevant(mutant: Mutant, evidence: Evidence) -> list[str]:
             break
     if ran == {"import"}:
         ran = set(evidence)
-    return sorted(ran - {"import"}, key=lambda n: (not n.startswith("claim "), evidence[n][0]))
+    return sorted(ran - {"import"}, key=lambda n: (-killed[n], evidence[n][0]))
 
 
 def _lines(mutant: Mutant) -> Iterator[set[int]]:
@@ -336,10 +340,9 @@ class Teller:
 
 def trial(mutant: Mutant | None, names: list[str], evidence: Evidence) -> tuple[str, str]:
     """Run evidence on a mutant: what kind of it kills, and which and how; or "survived"."""
-    claims, tests, total = [n for n in names if n.startswith("claim ")], [], 0.0
-    for name in names[len(claims) :]:
-        total += evidence[name][0]
-        tests += [name] if total < MOST else []
+    tests = _within([n for n in names if n.startswith("tests/")], evidence, MOST)
+    quick = _within(tests, evidence, QUICK)
+    claims = _within([n for n in names if n.startswith("claim ")], evidence, CLAIMED)
 
     def work(say, group):
         def begin(name):
@@ -350,21 +353,27 @@ def trial(mutant: Mutant | None, names: list[str], evidence: Evidence) -> tuple[
             sys.meta_path.insert(0, Changed(mutant))
         begin("import")
         importlib.import_module(CLAIMS).claims()
-        if group is tests:
+        if group is not claims:
             begin("collection")
-            return say("passes" if run_tests(Teller(begin), "-x", *tests) else "fails")
+            return say("passes" if run_tests(Teller(begin), "-x", *group) else "fails")
         for name in claims:
             begin(name)
             if not check_claim(name):
                 return say("fails")
         say("passes")
 
-    for kind, group in (("claim", claims), ("test", tests)):
+    for kind, group in (("test", quick), ("claim", claims), ("test", tests[len(quick) :])):
         if group:
             *begun, how = forked(lambda say, group=group: work(say, group))
             if how != "passes":
                 return "import" if begun[-1] == "import" else kind, f"{begun[-1]}: {how}"
     return "survived", ""
+
+
+def _within(names: list[str], evidence: Evidence, most: float) -> list[str]:
+    """Return the first names whose seconds together stay below ``most``."""
+    total = itertools.accumulate(evidence[n][0] for n in names)
+    return [n for n, seconds in zip(names, total, strict=True) if seconds < most]
 
 
 def report(rows: list[list[str]]) -> str:
@@ -398,6 +407,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", default="", help="modules whose name has this in it")
     parser.add_argument("--tests", default=TESTS, help="which files of tests")
     parser.add_argument("--out", type=Path, default=CACHE / "results.tsv")
+    parser.add_argument("--share", default="0/1", help="of a sample, every nth mutant: 0/2, 1/2")
     parser.add_argument("--list", action="store_true", help="print the mutants only")
     parser.add_argument("--control", action="store_true", help="change nothing: all must survive")
     given = parser.parse_args(arguments)
@@ -410,15 +420,17 @@ def main(arguments: list[str] | None = None) -> None:
     with given.out.open("a+") as file:
         file.seek(0)
         known = {tuple(row[:5]): row for row in (line.rstrip("\n").split("\t") for line in file)}
-        for i, mutant in enumerate(m for m in drawn if m.key not in known):
-            began, names = time.monotonic(), relevant(mutant, evidence)
+        share, shares = map(int, given.share.split("/"))
+        for i, mutant in enumerate(m for m in drawn[share::shares] if m.key not in known):
+            killed = Counter(r[6].split(": ")[0] for r in known.values() if r[0] == mutant.module)
+            began, names = time.monotonic(), relevant(mutant, evidence, killed)
             subject = None if given.control else mutant
             kind, by = trial(subject, names, evidence) if names else ("not run", "")
             row = [*mutant.key, kind, by, f"{time.monotonic() - began:.1f}"]
             known[mutant.key] = row
             print("\t".join(row), file=file, flush=True)
             print(i + 1, *row, flush=True)
-    print(report([known[m.key] for m in drawn]))
+    print(report([known[m.key] for m in drawn if m.key in known]))
 
 
 if __name__ == "__main__":
