@@ -24,7 +24,7 @@ LEVELS = [
     ["data", "prior", "bootstrap", "rates"],
     ["moments", "replicates", "stages"],
     ["spec", "binding", "columns", "selection"],
-    ["problem", "ensembles"],
+    ["problem", "ensembles", "processes"],
     ["tracing"],
     ["probes"],
     ["solvers"],

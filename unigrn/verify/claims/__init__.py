@@ -25,6 +25,7 @@ _MODULES = (
     "whole",
     "activities",
     "counted",
+    "factors",
     "moving",
     "regulons",
     "running",
