@@ -19,7 +19,7 @@ import numpy as np
 
 from unigrn.terms import Array
 
-NODES = 40  # of the quadrature of a function of one Normal number
+NODES = 24  # of the quadrature of a function of one Normal number
 LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -143,14 +143,16 @@ class Latent(Uncertain):
         weights = weights / weights.sum()
 
         @jax.checkpoint  # recomputed for the slope: otherwise every node is kept
-        def total(loc, sd, *given):
-            loc, sd, *given = (v[None] for v in jnp.broadcast_arrays(loc, sd, *given))
-            shape, kind = (NODES, *(1,) * (loc.ndim - 1)), loc.dtype
-            at = loc + sd * jnp.asarray(nodes, kind).reshape(shape)
-            weight = jnp.asarray(weights, kind).reshape(shape)
-            return jnp.sum(weight * function(own(at), *given), axis=0)
+        def at(loc, sd, node, weight, *given):
+            return weight * function(own(loc + sd * node), *given)
 
-        return total(self.loc, self.sd, *given)
+        loc, sd, *given = jnp.broadcast_arrays(self.loc, self.sd, *given)
+        rule = [jnp.asarray(v, loc.dtype) for v in (nodes, weights)]
+
+        def step(total, rule):
+            return total + at(loc, sd, *rule, *given), None
+
+        return jax.lax.scan(step, jnp.zeros_like(loc), tuple(rule))[0]
 
     def through(self, function: Callable[[Array], Array], kind: str = "") -> Latent:
         """Return a function of this."""
