@@ -19,6 +19,7 @@ import numpy as np
 
 from unigrn.terms import Array
 
+SMALL = 1000  # entries: more take the nodes of a quadrature one after the other
 NODES = 24  # of the quadrature of a function of one Normal number
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -148,6 +149,11 @@ class Latent(Uncertain):
 
         loc, sd, *given = jnp.broadcast_arrays(self.loc, self.sd, *given)
         rule = [jnp.asarray(v, loc.dtype) for v in (nodes, weights)]
+
+        if loc.size <= SMALL:  # all nodes at once
+            ends = [v[None] for v in (loc, sd)]
+            rule = [v.reshape(-1, *(1,) * loc.ndim) for v in rule]
+            return jnp.sum(at(*ends, *rule, *(v[None] for v in given)), axis=0)
 
         def step(total, rule):
             return total + at(loc, sd, *rule, *given), None
