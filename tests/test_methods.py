@@ -29,6 +29,7 @@ DEFAULTS = {
     "full_ridge": dict(alpha=1.0),
     "elastic_net": dict(penalties=20, smallest=0.01, ridge=0.01, masked=False),
     "tree_fused": dict(tree=None, fusion=0.05, strength=0.05, ridge=0.01),
+    "amusr": dict(own=0.05, shared=None, prior_weight=2.0, fallback=True),
     "prior_only": {},
     "correlation": {},
     "partial_correlation": dict(alpha=0.1),

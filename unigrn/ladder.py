@@ -152,24 +152,6 @@ LADDER = (
         proximal.solve,
         (*MOMENTS, SQUARES, PROX, STARTED, SWEEPLESS, TRACED, STEADY, *ALL_CELLS),
     ),
-    # Terms that couple the groups of cells: theta of all groups of one target at once.
-    Solver(
-        "proximal gradient across groups",
-        "groups",
-        None,
-        (
-            Requirement("a term couples the groups", couples_groups),
-            *MOMENTS[1:],
-            SQUARES,
-            PROX,
-            UNSTARTED,
-            LISTS,
-            SWEEPLESS,
-            *ALL_CELLS,
-            Requirement("edges are read off by their weight", plain_reading),
-        ),
-        batch=across.solve,
-    ),
     # Penalties and sets that no rule joins: each takes its prox in turn, with multipliers.
     Solver(
         "splitting on moments",
@@ -180,6 +162,8 @@ LADDER = (
         batch=splitting.solve,
         room=splitting.room,
     ),
+    # Terms that couple the groups of cells: theta of all groups of one target at once. Splitting is
+    # sure of convex ones, whatever the units; what has a gradient alone is left to steps along it.
     Solver(
         "splitting across groups",
         "groups",
@@ -200,6 +184,23 @@ LADDER = (
         double=True,
         batch=splitting.solve,
         room=splitting.room,
+    ),
+    Solver(
+        "proximal gradient across groups",
+        "groups",
+        None,
+        (
+            Requirement("a term couples the groups", couples_groups),
+            *MOMENTS[1:],
+            SQUARES,
+            PROX,
+            UNSTARTED,
+            LISTS,
+            SWEEPLESS,
+            *ALL_CELLS,
+            Requirement("edges are read off by their weight", plain_reading),
+        ),
+        batch=across.solve,
     ),
     # Anything differentiable, target by target: rows are needed.
     Solver(

@@ -323,8 +323,8 @@ def splits(profile: Profile) -> list[str]:
         if all(way is None for way in ways) and not term.entrywise:
             what = "projection" if term.kind == "constraint" else "prox"
             out.append(f"{term.kind} {term.formula} has no {what}")
-        elif term.across and term.lines is None:
-            out.append(f"{term.kind} {term.formula} has no lines")
+        elif term.across and term.lines is None and term.prox is None:
+            out.append(f"{term.kind} {term.formula} has neither lines nor a prox")
     return out
 
 

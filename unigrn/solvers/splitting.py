@@ -9,10 +9,10 @@ u_i (the alternating direction method of multipliers over all parts at once)::
     z = (sum_i K_i' M_i K_i)^-1 sum_i K_i' M_i (h_i + u_i),   u_i = u_i + h_i - K_i z
 
 K_i is the identity, or acts along the groups of cells (`unigrn.kernels.Lines`), so that the matrix
-of z is groups by groups. M evens out the units of groups and regulators; rho, one number a fit,
-moves to where copies and multipliers settle equally fast. The prox of f is two products with the
-eigenvectors of the moments, which serve every rho, and every target where all take their candidates
-from one list.
+of z is groups by groups; with the identity g_i may be of one group or of all. M evens out the units
+of groups and regulators; rho, one number a fit, moves to where copies and multipliers settle
+equally fast. The prox of f is two products with the eigenvectors of the moments, which serve every
+rho, and every target where all take their candidates from one list.
 
 The certificate does not ask how a point was found. With y_i of the parts and what is left of the
 slope, y_h = -grad f(theta) - sum_i K_i' y_i, theta is optimal where K_i theta = prox_{t g_i}(K_i
@@ -199,7 +199,7 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
 
     lists = (place, where, variants, targets, prior)
     statement = jax.vmap(numbers)(*lists)
-    free = all(by_entry(t) or t.across for t in terms)
+    free = all(by_entry(t) or t.lines is not None for t in terms)
     m, d = _units(statement, moments, place, prior, index, one_list, free)
 
     def spectrum(gram, root):
@@ -377,6 +377,15 @@ def _parts(slots, view, prior, stacked, m, d) -> list[Part]:
 
             out.append(Part(found.matrix, weight, prox))
             continue
+        if term.across:  # one step for all of them
+            level = jnp.exp(jnp.mean(jnp.log(m)))
+            weight = jnp.full((m.shape[0], d.shape[0]), level)
+
+            def whole(v, step, term=term):
+                return term.prox(v, step[0, 0], view, stacked, None)
+
+            out.append(Part(None, weight, whole))
+            continue
         weight = m[:, None] * d[None, :]
         inner = term.prox if term.kind == "regularizer" else None
 
@@ -394,10 +403,10 @@ def _parts(slots, view, prior, stacked, m, d) -> list[Part]:
 
 def _inverse(others: list[Part], m: Array, d: Array) -> Array:
     """Return (sum K' M K)^-1 up to the units of the regulators, its diagonal where that is all."""
-    count = 2 + sum(p.matrix is None for p in others)
+    plain = 2 * m + sum(p.weight[:, 0] / d[0] for p in others if p.matrix is None)
     if all(p.matrix is None for p in others):
-        return 1 / (count * m)
-    normal = jnp.diag(count * m)
+        return 1 / plain
+    normal = jnp.diag(plain)
     for p in others:
         if p.matrix is not None:
             normal = normal + _dot(p.matrix.T * (p.weight[:, 0] / d[0])[None, :], p.matrix)
@@ -561,11 +570,11 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
     ends = (zero[2:], [jnp.zeros(v.shape, bool) for v in zero[2:]])
     state = (zero, rho, jnp.zeros((), jnp.int32), memory, ends, theta, far)
     _, _, rounds, _, (ys, tied), theta, residual = jax.lax.while_loop(proceed, body, state)
-    # What is tied but for rounding is put together, where that is as good a point.
+    # What is tied or 0 but for rounding is made so, where that is as good a point.
     snapped = theta
     for p, same in zip(others, tied, strict=True):
-        if p.matrix is not None:
-            snapped = _together(snapped, p.matrix, same)
+        alone = p.matrix is None
+        snapped = jnp.where(same, 0, snapped) if alone else _together(snapped, p.matrix, same)
     snapped = jnp.clip(snapped, n.low, n.high)  # a mean of equal numbers may be off by rounding
     exact = certified(snapped, ys)
     better = exact <= jnp.maximum(residual, options.tolerance)

@@ -16,6 +16,7 @@ from unigrn.verify.checks.world import (
     TIGHT,
     Case,
     agree,
+    group_names,
     jit,
     lengths,
     look,
@@ -285,6 +286,9 @@ def prox(case: Case) -> str:
     block = case.term.block
     points, base = case.form(case.world)[0], still(case)
     v = points[block]
+    if case.term.across:
+        count = len(group_names((case.term,)))
+        v = v[:, :, None] * case.rng.normal(size=(*v.shape[:2], count, 1))
     v = np.where(case.rng.random(v.shape) < 0.2, np.rint(v), v)
     if case.term.price is not None:  # at a price below 0 and v = 0 no minimum is attained
         v = np.where(v == 0, 0.3, v)

@@ -68,11 +68,21 @@ class AllGroups(Term):
 
     def stacked(self, theta: Any) -> Any:
         """Coefficients of all groups."""
+        if jnp.ndim(theta) == 2:  # they are
+            return theta
         return self._stacked(theta, jnp.cos(jnp.arange(self.groups)))
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Any:
         """Evaluate at the coefficients of all groups."""
         return self.term(Blocks(theta=self.stacked(params.theta)), data, self._stacked(prior))
+
+    @property
+    def prox(self):
+        """That of the term, at coefficients of all groups."""
+        inner = self.term.prox
+        return inner and (
+            lambda v, step, data, prior, params=None: inner(v, step, data, self._stacked(prior))
+        )
 
     @property
     def lines(self):
