@@ -68,13 +68,13 @@ class AllGroups(Term):
 
     def stacked(self, theta: Any) -> Any:
         """Coefficients of all groups."""
-        if jnp.ndim(theta) == 2:  # they are
-            return theta
         return self._stacked(theta, jnp.cos(jnp.arange(self.groups)))
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Any:
-        """Evaluate at the coefficients of all groups."""
-        return self.term(Blocks(theta=self.stacked(params.theta)), data, self._stacked(prior))
+        """Evaluate at the coefficients of all groups, which those of one are made into."""
+        one = jnp.ndim(params.theta) == jnp.ndim(prior.weight)
+        theta = self.stacked(params.theta) if one else params.theta
+        return self.term(Blocks(theta=theta), data, self._stacked(prior))
 
     @property
     def prox(self):
