@@ -33,9 +33,11 @@ from unigrn.requirements import (
     adam_steps,
     chooses_subsets,
     copies_differ,
+    coupled_prices,
     couples_groups,
     draws_noise,
     each,
+    fitted_once,
     free_prox,
     has_evidence,
     lines_and_bounds,
@@ -52,6 +54,7 @@ from unigrn.solvers import (
     closed_form,
     evidence,
     gradient,
+    graphs,
     newton,
     palm,
     proximal,
@@ -259,6 +262,28 @@ LADDER = (
         ),
         double=True,
     ),
+    # The same of all groups, whose penalties couple them: each takes its prox in turn.
+    Solver(
+        "splitting of precision matrices across groups",
+        "networks",
+        None,
+        (
+            Requirement("a term couples the groups", couples_groups),
+            Requirement("the loss is a log det", partial(each, "log_det", ("loss",))),
+            Requirement("penalties are sums of |theta|, or of all groups", coupled_prices),
+            Requirement(
+                "the constraint is the domain of a log det",
+                partial(each, "definite", ("constraint",)),
+            ),
+            Requirement("fitted once", fitted_once),
+            STARTED,
+            *NETWORK,
+            *ALL_CELLS,
+        ),
+        double=True,
+        batch=graphs.solve,
+        room=graphs.room,
+    ),
     # A log det that is infinite at cycles leads to an order of the genes, a convex problem.
     Solver(
         "central path to an acyclic network",
@@ -393,10 +418,10 @@ def select(
         passes = bool(spec.sweeps) and rung.drive is None
         # A solver made for something that the spec has not is near in number only.
         kind = MADE_FOR.get(rung.solve)
-        apart = spec.across != (rung.reads == "groups") or (
+        apart = spec.across != rung.across or (
             kind is not None and not any(getattr(getattr(t, "term", t), kind) for t in spec.terms)
         )
-        return apart, len(lacking), passes, spec.separable and rung.reads == "network"
+        return apart, len(lacking), passes, spec.separable and rung.whole
 
     near, lacking = min(reversed(refused), key=far)  # of equals the last, the most general
     why = "; ".join(lacking)

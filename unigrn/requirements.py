@@ -362,6 +362,24 @@ def couples_groups(profile: Profile) -> list[str]:
     return [] if profile.spec.across else ["no term couples the groups"]
 
 
+def coupled_prices(profile: Profile) -> list[str]:
+    """Ask for sums of |theta|, and convex terms of all groups that have lines or a prox."""
+    out = []
+    for term in parts(profile.spec.regularizer):
+        if not term.across and term.absolute is None:
+            out.append(f"regularizer {term.formula} has no absolute")
+        elif term.across and (term.convex is not True or (term.lines or term.prox) is None):
+            out.append(f"regularizer {term.formula} is not convex with lines or a prox")
+    return out
+
+
+def fitted_once(profile: Profile) -> list[str]:
+    """Ask for no axis, and no gauge."""
+    spec = profile.spec
+    out = [f"{o.name} is an axis of fits of one group" for o in spec.over]
+    return out + (["a gauge is of one group"] if spec.gauge is not None else [])
+
+
 def plain_reading(profile: Profile) -> list[str]:
     """Ask for nothing to be read off but the weight, and for no cells held out."""
     spec = profile.spec

@@ -229,10 +229,10 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
     def parts_of(place, where, variant, target, prior, d):
         slots, small = slots_of(where, variant), sums(place, where.regulators, target)
         stacked = prior.map(lambda v: jnp.broadcast_to(v, (count, *v.shape)))
-        return _parts(slots, View(small), prior, stacked, m, d)
+        return others_of(slots, View(small), prior, stacked, m, d)
 
     first = jax.tree.map(lambda v: v[0], (*lists, d))
-    inverse = _inverse(parts_of(*first), m, d[0])
+    inverse = inverse_of(parts_of(*first), m, d[0])
 
     def one(place, where, variant, target, prior, d, statement, *extra):
         slots, small = slots_of(where, variant), sums(place, where.regulators, target)
@@ -250,8 +250,8 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         problem = Problem(
             statement._replace(scale=own_scale), gram, values, vectors, bound, m, d, stacked.valid
         )
-        others = _parts(slots, view, prior, stacked, m, d)
-        theta, residual, steps = _run(problem, others, inverse, small.own, options)
+        others = others_of(slots, view, prior, stacked, m, d)
+        theta, residual, steps = run(problem, others, inverse, small.own, options)
         params = Blocks(theta=theta)
         value = problem.value(theta)
         for term in (*parts(slots.loss), *parts(slots.regularizer)):
@@ -352,6 +352,10 @@ class Problem(NamedTuple):
         turned = turned / (2 * n.scale[:, None] * self.values + rho * m)
         return jnp.einsum("gij,gj->gi", self.vectors, turned, precision=HIGHEST)
 
+    def gap(self, theta: Array, others: list[Part], multipliers: list[Array]) -> Array:
+        """Return what is asked for beside the residual: nothing."""
+        return jnp.zeros((), theta.dtype)
+
     def prox_h(self, v: Array, step: Array) -> Array:
         """Prox of h: entry by entry."""
         n = self.numbers
@@ -359,7 +363,7 @@ class Problem(NamedTuple):
         return jnp.where(self.valid, jnp.clip(best, n.low, n.high), 0)
 
 
-def _parts(slots, view, prior, stacked, m, d) -> list[Part]:
+def others_of(slots, view, prior, stacked, m, d) -> list[Part]:
     """List what does not act entry by entry, of the regularizer and the constraint."""
     out = []
     for term in (*parts(slots.regularizer), *parts(slots.constraint)):
@@ -401,7 +405,7 @@ def _parts(slots, view, prior, stacked, m, d) -> list[Part]:
     return out
 
 
-def _inverse(others: list[Part], m: Array, d: Array) -> Array:
+def inverse_of(others: list[Part], m: Array, d: Array) -> Array:
     """Return (sum K' M K)^-1 up to the units of the regulators, its diagonal where that is all."""
     plain = 2 * m + sum(p.weight[:, 0] / d[0] for p in others if p.matrix is None)
     if all(p.matrix is None for p in others):
@@ -413,8 +417,8 @@ def _inverse(others: list[Part], m: Array, d: Array) -> Array:
     return jnp.linalg.inv(normal)
 
 
-def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, options: Options):
-    """Return theta, its residual and the steps taken."""
+def run(problem: Any, others: list[Part], inverse: Array, own: Array, options: Options, start=None):
+    """Return theta, its residual and the steps taken; None starts at 0."""
     n, m, d = problem.numbers, problem.m, problem.d
     dtype = n.right.dtype
     tiny, eps = jnp.finfo(dtype).tiny, jnp.finfo(dtype).eps
@@ -486,7 +490,8 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
             worst = jnp.maximum(worst, measured(p, apart))
         left = jnp.where(problem.valid, left, 0)
         apart = (theta - problem.prox_h(theta + left / bound, 1 / bound)) * bound
-        return jnp.maximum(worst, measured(plain[1], apart)).astype(dtype)
+        worst = jnp.maximum(worst, measured(plain[1], apart))
+        return jnp.maximum(worst, problem.gap(theta, others, multipliers)).astype(dtype)
 
     def look(at, us, rho):
         moved, found = proxes(at, us, rho)
@@ -560,7 +565,7 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
         _, _, rounds, *_, residual = state
         return (residual > options.tolerance) & (rounds * ROUND < options.most)
 
-    zero = images(jnp.zeros_like(n.right))
+    zero = images(jnp.zeros_like(n.right) if start is None else start)
     stack = [jnp.zeros((KEPT, *v.shape), jnp.float32) for v in zero]  # in half the room
     memory = Memory(stack, stack, zero, zero, jnp.zeros((), dtype), jnp.zeros((), jnp.int32))
     curve = jnp.mean(n.scale * jnp.mean(problem.values, axis=1) / m)

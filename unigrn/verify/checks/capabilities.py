@@ -109,7 +109,7 @@ def lines(case: Case) -> str:
             f"a row of the lines of {case.name} must be 1 at one group, -1 at another and 0 at the "
             f"others, got {matrix[0][:3].tolist()}"
         )
-    many = np.cos(np.arange(matrix.shape[2]))[:, None] * theta[:, :, None]
+    many = np.cos(np.arange(matrix.shape[2]))[:, None] * theta.reshape(*theta.shape[:2], 1, -1)
     apart = np.abs(np.einsum("neg,nrgk->nrek", matrix, many))
     want = np.einsum("ne,nrek->nr", price, apart)
     agree(
