@@ -29,6 +29,7 @@ DEFAULTS = {
     "full_ridge": dict(alpha=1.0),
     "elastic_net": dict(penalties=20, smallest=0.01, ridge=0.01, masked=False),
     "tree_fused": dict(tree=None, fusion=0.05, strength=0.05, ridge=0.01),
+    "amusr": dict(own=0.05, shared=None, prior_weight=2.0, fallback=True),
     "prior_only": {},
     "correlation": {},
     "partial_correlation": dict(alpha=0.1),
@@ -82,7 +83,7 @@ DEFAULTS = {
     # the program: bounds 2 and -10, noise of .001, 4 modes in its example
     "scode": dict(modes=4, lower=-10.0, upper=2.0, noise=1e-3, runs=20),
     "dagma": dict(strength=0.05, bias=0.5, mask=False, scale="standard"),
-    "graphical_lasso": dict(strength=0.1, bias=0.5),
+    "graphical_lasso": dict(strength=0.1, bias=0.5, fusion=0.0, tree=None),
     # the program: lam = .035, gamma = .335, 60 steps of length 1e-5
     "otter": dict(
         interactions=None,

@@ -120,6 +120,14 @@ TABLE = [
         "proximal gradient across groups",
     ),
     (Spec(least_squares(), l1(1.0) + unigrn.fused(1.0), mask()), "splitting across groups"),
+    (
+        Spec(
+            unigrn.gaussian_graph(),
+            unigrn.pair_l1(0.1) + unigrn.fused(1.0),
+            unigrn.positive_definite(),
+        ),
+        "splitting of precision matrices across groups",
+    ),
     (Spec(least_squares(), unigrn.slope(2.0) + ridge(1.0), box(-1, 1)), "splitting on moments"),
     (Spec(least_squares()), CLOSED),
     (Spec(least_squares(), ridge(1.0), mask()), CLOSED),
@@ -281,7 +289,7 @@ def test_every_rung_is_reached_and_described():
     assert {name for _, name in TABLE} == set(NAMES)
     assert len(set(NAMES)) == len(LADDER)
     for rung in LADDER:
-        assert rung.reads in ("moments", "groups", "rows", "network")
+        assert rung.reads in ("moments", "groups", "rows", "network", "networks")
         assert len({need.text for need in rung.needs}) == len(rung.needs)
 
 
@@ -487,7 +495,7 @@ WRONG = [
     (
         lambda: unigrn.Solver("mine", "cells", len),
         ValueError,
-        "reads one of moments, groups, rows, network, got 'cells'",
+        "reads one of moments, groups, rows, network, networks, got 'cells'",
     ),
     (lambda: unigrn.Solver("mine", "rows", None), ValueError, "'mine' has no function"),
     (

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 import unigrn as u
 from unigrn import Data, PlanError, Prior, Spec
 from unigrn.ladder import select
+from unigrn.methods.amusr import amusr
 from unigrn.methods.tree_fused import tree_fused
+from unigrn.regularizers import Dirty
 from unigrn.status import Status
 from unigrn.verify import check_spec
 from unigrn.verify.claims.lineages import _dual
+from unigrn.verify.claims.shared import _nearest
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -249,6 +254,129 @@ def test_a_tree_that_does_not_fit_is_refused(cells, tree, grouped, words):
     prior = Prior.from_dict({t: REGULATORS for t in TARGETS})
     with pytest.raises(ValueError, match=words):
         fitted(cells, tree_fused(prior, tree), grouped)
+
+
+def shared_atoms(own, shared, many=4, positive=False):
+    """Vectors of one regulator over the groups whose priced sums the dirty model is least over."""
+    alone = [(row, own) for row in np.eye(many)]
+    corners = itertools.product([0.0, 1.0] if positive else [-1.0, 1.0], repeat=many)
+    together = [(np.array(row), shared) for row in corners if any(row)]
+    return [*alone, *((-row, price) for row, price in alone if not positive), *together]
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_shared_and_own_parts_are_those_of_the_least_distance(cells, positive):
+    bounds = u.nonnegative() if positive else None
+    for own, shared in ((4.0, 8.0), (4.0, 3.0), (1.0, 20.0), (2.0, 5.0)):
+        penalty = u.dirty(own, shared) + u.ridge(0.5)
+        found = fitted(cells, Spec(u.least_squares(), penalty, bounds))
+        assert found.plan.solver.name == "splitting across groups"
+        assert (found.status == Status.CONVERGED).all()
+        atoms = [
+            (np.kron(row, np.arange(5) == j), price)
+            for j in range(5)
+            for row, price in shared_atoms(own, shared, positive=positive)
+        ]
+        rows, prices = (np.array(v) for v in zip(*atoms, strict=True))
+        for t in range(3):
+            hess, right = matrices(cells, t)
+            want = _nearest(2 * (hess + 0.5 * np.eye(20)), 2 * right, rows, prices)
+            theta = found.theta[:, :, t].ravel()
+            np.testing.assert_allclose(theta, want, atol=1e-6 * np.abs(want).max())
+            assert (theta[np.abs(want) < 1e-9] == 0).all()  # exactly
+
+
+def test_prices_at_the_ends_share_all_or_nothing(cells):
+    loss = 0.5 * u.least_squares(mean=True)
+    lasso, alone, several = (
+        fitted(cells, Spec(loss, penalty, scale="both"))
+        for penalty in (u.l1(0.1), u.dirty(0.1, 0.4), u.dirty(0.1, 0.1))
+    )
+    np.testing.assert_allclose(alone.theta, lasso.theta, atol=1e-7)
+    size = np.abs(several.theta)
+    # A largest coefficient alone has a price: more than one group is at it.
+    assert ((size > size.max(axis=0) - 1e-7).sum(axis=0) > 1).all()
+    assert np.abs(several.theta - lasso.theta).max() > 0.05
+    one, same = (
+        fitted(cells, Spec(loss, penalty, scale="both"), grouped=False)
+        for penalty in (u.dirty(0.1), u.l1(0.1))
+    )
+    np.testing.assert_allclose(one.theta, same.theta, atol=1e-7)
+
+
+def test_a_shared_price_that_is_not_given_is_the_root_of_the_groups(cells):
+    loss = 0.5 * u.least_squares(mean=True)
+    given, found = (fitted(cells, Spec(loss, u.dirty(0.1, price))) for price in (0.2, None))
+    np.testing.assert_allclose(found.theta, given.theta, atol=1e-9)
+
+
+def test_steps_along_the_prox_end_where_splitting_does(cells):
+    spec = Spec(0.5 * u.least_squares(mean=True), u.dirty(0.1), scale="both")
+    found, other = (
+        fitted(cells, spec, solver=name)
+        for name in ("splitting across groups", "proximal gradient across groups")
+    )
+    assert (other.status == Status.CONVERGED).all()
+    np.testing.assert_allclose(other.theta, found.theta, atol=1e-7)
+    np.testing.assert_array_equal(other.theta == 0, found.theta == 0)
+
+
+def test_units_that_differ_by_group_are_no_trouble(cells):
+    x, y, group = cells
+    x, y = x.copy(), y.copy()
+    x[group == 1, 2] *= 1e-3
+    x[:, 3] *= 1e-3
+    y[group == 2] *= 1e-3
+    found = fitted((x, y, group), Spec(u.least_squares(), u.dirty(0.0, 0.0)))
+    assert (found.status == Status.CONVERGED).all()
+    for g in (0, 2, 3):  # the second group has fewer cells than regulators
+        rows = group == g
+        dx, dy = (v[rows] - v[rows].mean(0) for v in (x, y))
+        want = np.linalg.lstsq(dx, dy, rcond=None)[0]
+        np.testing.assert_allclose(found.theta[g], want, atol=1e-6 * np.abs(want).max())
+
+
+def test_a_prox_across_groups_that_is_not_that_of_the_term_is_refused():
+    class Twice(Dirty):
+        def prox(self, v, step, data, prior, params=None):
+            return super().prox(v, 2 * step, data, prior, params)
+
+    wrong = u.pytree(Twice)(0.5, 0.7, 2.0)
+    report = check_spec(Spec(u.least_squares(), wrong), examples=5)
+    assert not report and "prox" in str(report)
+    assert check_spec(Spec(u.least_squares(), u.dirty(0.5, 0.7)), examples=5)
+
+
+def test_a_penalty_across_groups_without_prox_or_lines_is_not_split():
+    class Odd(u.Regularizer):
+        across = convex = True
+        separable = "entries"
+
+        def absolute(self, data, prior):
+            return 1.0 + 0 * prior.weight
+
+        def __call__(self, params, data, prior):
+            return abs(params.theta).sum()
+
+    refused = select(Spec(u.least_squares(), u.pytree(Odd)())).refused
+    (lacking,) = (why for rung, why in refused if rung.name == "splitting across groups")
+    assert any("neither lines nor a prox" in line for line in lacking)
+
+
+@pytest.mark.slow
+def test_amusr_keeps_what_its_terms_promise():
+    report = check_spec("amusr", examples=5)
+    assert report, str(report)
+
+
+def test_amusr_shares_more_the_cheaper_it_is(cells):
+    prior = Prior.from_dict({t: REGULATORS[i : i + 2] for i, t in enumerate(TARGETS)})
+    spread = []
+    for shared in (0.04, 0.1, 0.2):
+        found = fitted(cells, amusr(prior, 0.05, shared))
+        assert (found.status == Status.CONVERGED).all()
+        spread.append(np.ptp(np.abs(found.theta), axis=0).sum())
+    assert spread[0] < spread[1] < spread[2]
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 from scipy import stats
+from scipy.optimize import linprog
 from scipy.special import digamma
 from scipy.stats import norm
 
@@ -68,6 +69,7 @@ from unigrn.regularizers import (
     L1,
     Ridge,
     adaptive_l1,
+    dirty,
     elastic_net,
     fused,
     gaussian_prior,
@@ -1185,7 +1187,7 @@ GENES_BY_GENES = (
     unigrn.acyclicity(1),
 )
 # Of all groups of cells at once; tests/test_splitting.py solves them.
-ACROSS_GROUPS = (fused(2.0), fused(2.0, [("a", "b"), ("b", "c", 0.5)]))
+ACROSS_GROUPS = (fused(2.0), fused(2.0, [("a", "b"), ("b", "c", 0.5)]), dirty(0.7, 1.1, 3.0))
 SQUARE = dict.fromkeys(
     ("acyclic", "definite", "log_det", "square"), "test_facts_of_networks_of_genes_by_genes"
 )
@@ -1221,7 +1223,7 @@ def test_every_capability_is_claimed_and_tested():
 
 
 def test_facts_of_terms_across_groups():
-    every, some = ACROSS_GROUPS
+    every, some, _ = ACROSS_GROUPS
     names = Names(np.array([]), np.array([]), {}, 0, False, np.array(["c", "b", "a"], object))
     some = local(bind((some,), names), View(regulators=np.arange(4), target=0))[0]
     theta = np.random.default_rng(0).normal(size=(3, 4))
@@ -1239,6 +1241,59 @@ def test_facts_of_terms_across_groups():
             assert set(np.unique(found.matrix)) == {-1, 0, 1}
     assert (every + l1(1)).lines is None and (every + l1(1)).across and (every + l1(1)).kink
     assert l1(1).lines is None and not every.entrywise
+
+
+def dirty_value(theta, price, shared):
+    """The least of a linear program in the shared part, the size of the own part and the largest.
+
+    All of one regulator: theta (groups,), the price of the own part and that of the largest.
+    """
+    many = len(theta)
+    eye, none = np.eye(many), np.zeros((many, many))
+    high = np.ones((many, 1))
+    # |theta - b| <= s and |b| <= m
+    rows = np.block(
+        [[eye, -eye, 0 * high], [-eye, -eye, 0 * high], [eye, none, -high], [-eye, none, -high]]
+    )
+    ends = np.r_[theta, -theta, np.zeros(2 * many)]
+    cost = np.r_[np.zeros(many), np.full(many, price), shared]
+    low = [(None, None)] * many + [(0, None)] * (many + 1)
+    return linprog(cost, rows, ends, bounds=low).fun
+
+
+@pytest.mark.parametrize("groups", [1, 2, 5])
+@pytest.mark.parametrize("constants", [(0.7, 1.1), (0.7, None), (0.7, 0.5), (0.2, 3.0), (0.0, 1.0)])
+def test_dirty_is_the_least_of_a_linear_program_and_its_prox_is_nearest(groups, constants):
+    own, shared = constants
+    rng = np.random.default_rng(groups)
+    on = np.tile([True, False, False, True], (groups, 1))
+    valid = np.tile([True, True, False, True], (groups, 1))
+    prior = PriorView(on, on * 2.0, on * 1, 0 * on > 1, valid)
+    phi = np.array([1 / 3, 1, 0, 1 / 3]) / np.mean([1 / 3, 1, 1 / 3])
+    largest = own * groups**0.5 if shared is None else shared
+    for factor in (1.0, 0.4):
+        term = factor * dirty(own, shared, 3.0)
+        assert term.across and term.kink and term.convex and term.separable == "targets"
+        assert term.lines is term.quadratic is None and not term.entrywise
+
+        def value(theta, term=term):
+            return float(term(Blocks(theta=theta), View(), prior))
+
+        for size in (0.5, 3.0):
+            v = np.where(valid, size * rng.normal(size=(groups, 4)), 0)
+            v[0, :2] = v[-1, :2]  # a tie
+            want = sum(dirty_value(v[:, j], own * phi[j], largest) for j in (0, 1, 3))
+            close(value(v), factor * want)
+            for step in (0.1, 0.8):
+                u = np.asarray(term.prox(v, step, View(), prior))
+                assert not u[:, 2].any()
+                # v - u is a slope at u: what it takes off u is the whole price of u, and of no
+                # other point more.
+                slope = (v - u) / step
+                close(np.sum(slope * u), value(u))
+                size_of = np.abs(slope) <= factor * own * phi * (1 + 1e-9) + 1e-12
+                assert size_of.all()
+                assert (np.abs(slope).sum(axis=0) <= factor * largest * (1 + 1e-9) + 1e-12).all()
 
 
 def test_facts_of_networks_of_genes_by_genes():
@@ -2615,6 +2670,8 @@ RIGHT = [
     (group_lasso, (1, GROUPS), {}),
     (group_lasso, (1, pd.Series({"a": "one", "b": "two"})), {}),
     (fused, (1,), {}),
+    (dirty, (1,), {}),
+    (dirty, (0, 0, 0.5), {}),
     (fused, (0, {"b": "a"}, True), {}),
     (fused, (1, [("a", "b"), ("b", "c", 2), (1, "a")]), {}),
     (fused, (1, pd.DataFrame({"a": ["x"], "b": ["y"], "w": [0.5]})), {}),
@@ -2751,6 +2808,10 @@ WRONG = [
     (group_lasso, (1, {"g": ["a"], "h": ["a"]}), "'a'"),
     (group_lasso, (1, {}), "groups"),
     (fused, (-1,), "strength"),
+    (dirty, (-1,), "own"),
+    (dirty, (1, -1), "shared"),
+    (dirty, (1, math.inf), "shared"),
+    (dirty, (1, 1, 0), "prior_weight"),
     (fused, (1, {}), "pairs of groups"),
     (fused, (1, "ab"), "pairs of groups"),
     (fused, (1, [("a",)]), "pairs of groups"),

@@ -61,6 +61,7 @@ _HOME = {
     "loss": "losses",
     "least_squares": "losses",
     "fused": "regularizers",
+    "dirty": "regularizers",
     "gaussian": "losses",
     "gaussian_evidence": "losses",
     "huber": "losses",

@@ -30,7 +30,12 @@ from unigrn.solvers.batching import Members
 from unigrn.spec import Shape, Slots
 from unigrn.terms import Blocks, Moments, PriorView, View, parts
 
-WHOLE = {"rows": "rows of cells", "network": "the whole network", "groups": "all groups at once"}
+WHOLE = {
+    "rows": "rows of cells",
+    "network": "the whole network",
+    "groups": "all groups at once",
+    "networks": "all networks at once",
+}
 Sums = tuple[np.ndarray, ...]  # of a pass: gram, cross, square, count, means of x and of y
 NEAR = 1e-12  # relative gap that is no better by a Newton step
 AGREE = 1e-6  # relative difference of the stated problem's objective from that of the terms

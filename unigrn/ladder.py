@@ -34,9 +34,11 @@ from unigrn.requirements import (
     adam_steps,
     chooses_subsets,
     copies_differ,
+    coupled_prices,
     couples_groups,
     draws_noise,
     each,
+    fitted_once,
     free_prox,
     has_evidence,
     lines_and_bounds,
@@ -53,6 +55,7 @@ from unigrn.solvers import (
     closed_form,
     evidence,
     gradient,
+    graphs,
     newton,
     palm,
     proximal,
@@ -169,24 +172,6 @@ LADDER = (
         proximal.solve,
         (*MOMENTS, SQUARES, PROX, STARTED, SWEEPLESS, TRACED, STEADY, *ALL_CELLS),
     ),
-    # Terms that couple the groups of cells: theta of all groups of one target at once.
-    Solver(
-        "proximal gradient across groups",
-        "groups",
-        None,
-        (
-            Requirement("a term couples the groups", couples_groups),
-            *MOMENTS[1:],
-            SQUARES,
-            PROX,
-            UNSTARTED,
-            LISTS,
-            SWEEPLESS,
-            *ALL_CELLS,
-            Requirement("edges are read off by their weight", plain_reading),
-        ),
-        batch=across.solve,
-    ),
     # Penalties and sets that no rule joins: each takes its prox in turn, with multipliers.
     Solver(
         "splitting on moments",
@@ -197,6 +182,8 @@ LADDER = (
         batch=splitting.solve,
         room=splitting.room,
     ),
+    # Terms that couple the groups of cells: theta of all groups of one target at once. Splitting is
+    # sure of convex ones, whatever the units; what has a gradient alone is left to steps along it.
     Solver(
         "splitting across groups",
         "groups",
@@ -217,6 +204,23 @@ LADDER = (
         double=True,
         batch=splitting.solve,
         room=splitting.room,
+    ),
+    Solver(
+        "proximal gradient across groups",
+        "groups",
+        None,
+        (
+            Requirement("a term couples the groups", couples_groups),
+            *MOMENTS[1:],
+            SQUARES,
+            PROX,
+            UNSTARTED,
+            LISTS,
+            SWEEPLESS,
+            *ALL_CELLS,
+            Requirement("edges are read off by their weight", plain_reading),
+        ),
+        batch=across.solve,
     ),
     # Anything differentiable, target by target: rows are needed.
     Solver(
@@ -274,6 +278,28 @@ LADDER = (
             *ALL_CELLS,
         ),
         double=True,
+    ),
+    # The same of all groups, whose penalties couple them: each takes its prox in turn.
+    Solver(
+        "splitting of precision matrices across groups",
+        "networks",
+        None,
+        (
+            Requirement("a term couples the groups", couples_groups),
+            Requirement("the loss is a log det", partial(each, "log_det", ("loss",))),
+            Requirement("penalties are sums of |theta|, or of all groups", coupled_prices),
+            Requirement(
+                "the constraint is the domain of a log det",
+                partial(each, "definite", ("constraint",)),
+            ),
+            Requirement("fitted once", fitted_once),
+            STARTED,
+            *NETWORK,
+            *ALL_CELLS,
+        ),
+        double=True,
+        batch=graphs.solve,
+        room=graphs.room,
     ),
     # A log det that is infinite at cycles leads to an order of the genes, a convex problem.
     Solver(
@@ -409,10 +435,10 @@ def select(
         passes = bool(spec.sweeps) and rung.drive is None
         # A solver made for something that the spec has not is near in number only.
         kind = MADE_FOR.get(rung.solve)
-        apart = spec.across != (rung.reads == "groups") or (
+        apart = spec.across != rung.across or (
             kind is not None and not any(getattr(getattr(t, "term", t), kind) for t in spec.terms)
         )
-        return apart, len(lacking), passes, spec.separable and rung.reads == "network"
+        return apart, len(lacking), passes, spec.separable and rung.whole
 
     near, lacking = min(reversed(refused), key=far)  # of equals the last, the most general
     why = "; ".join(lacking)

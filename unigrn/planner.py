@@ -161,7 +161,7 @@ class Plan:
         if self.exact:
             lines.append(f"nothing is padded: {self.exact} would notice")
         lines += [f"note: {note}" for note in self.notes]
-        if self.solver.reads == "network":
+        if self.solver.whole:
             lines += self._sweeping()
         else:
             lines += self._batching(groups)
@@ -175,11 +175,14 @@ class Plan:
         data, spec, item = self.data, self.spec, np.dtype(self.dtype).itemsize
         q, p = len(self.problem.regulators), len(self.problem.targets)
         groups, entries = len(data.group_sizes), len(self.problem.candidate)
-        if self.solver.reads == "network":
+        if self.solver.whole:
             inputs, terms, each = self.footprint
             held = inputs + terms + max(terms, self.together() * each)
             held += data.cells * (q + p * self.copies) * item
             calls = 0.0
+            if self.solver.room is not None:
+                wide, tall, _ = self.widths(0)
+                calls = self.solver.room(wide * tall, wide * tall, groups) * item
         else:
             calls = 0.0
             for batch in self.batches():
@@ -190,7 +193,7 @@ class Plan:
             held = self._moments()[0]
             if self.solver.reads == "rows" or any(o.by_candidates for o in spec.over):
                 held += 2 * data.cells * (q + p * self.copies) * item
-        within = spec.over and spec.over[0].compiled and self.solver.reads != "network"
+        within = spec.over and spec.over[0].compiled and not self.solver.whole
         outer = self.members // (spec.over[0].size if within else 1)
         results = entries * (8.0 * outer + groups * item + 60)
         return {
@@ -211,7 +214,7 @@ class Plan:
         """
         parts, free = self.memory(), free_memory()
         need = sum(parts.values())
-        if self.solver.reads == "network":  # a sweep holds several copies of each block
+        if self.solver.whole:  # a sweep holds several copies of each block
             need += self.start_peak + 6 * self.footprint[2]
         if free is not None and need > free:
             most = max(parts, key=parts.__getitem__)
@@ -395,7 +398,7 @@ class Plan:
             # Its matrices are never formed; of fits in turn only what they found is kept.
             arrays = 5 + 24 / self.members if self.solver.in_turn else 12
             return arrays * batch.k * item
-        across = len(self.data.group_sizes) if self.solver.reads == "groups" else 1
+        across = len(self.data.group_sizes) if self.solver.across else 1
         if self.solver.room is not None:
             return self.solver.room(batch.k, places(len(self.problem.regulators)), across) * item
         return batch.k * batch.k * item * across

@@ -328,8 +328,8 @@ def splits(profile: Profile) -> list[str]:
         if all(way is None for way in ways) and not term.entrywise:
             what = "projection" if term.kind == "constraint" else "prox"
             out.append(f"{term.kind} {term.formula} has no {what}")
-        elif term.across and term.lines is None:
-            out.append(f"{term.kind} {term.formula} has no lines")
+        elif term.across and term.lines is None and term.prox is None:
+            out.append(f"{term.kind} {term.formula} has neither lines nor a prox")
     return out
 
 
@@ -365,6 +365,24 @@ def _alone(profile: Profile) -> list[str]:
 def couples_groups(profile: Profile) -> list[str]:
     """Ask for a term that couples the groups."""
     return [] if profile.spec.across else ["no term couples the groups"]
+
+
+def coupled_prices(profile: Profile) -> list[str]:
+    """Ask for sums of |theta|, and convex terms of all groups that have lines or a prox."""
+    out = []
+    for term in parts(profile.spec.regularizer):
+        if not term.across and term.absolute is None:
+            out.append(f"regularizer {term.formula} has no absolute")
+        elif term.across and (term.convex is not True or (term.lines or term.prox) is None):
+            out.append(f"regularizer {term.formula} is not convex with lines or a prox")
+    return out
+
+
+def fitted_once(profile: Profile) -> list[str]:
+    """Ask for no axis, and no gauge."""
+    spec = profile.spec
+    out = [f"{o.name} is an axis of fits of one group" for o in spec.over]
+    return out + (["a gauge is of one group"] if spec.gauge is not None else [])
 
 
 def plain_reading(profile: Profile) -> list[str]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 
+from unigrn.check import check_number
 from unigrn.precision import gaussian_graph, positive_definite
 from unigrn.prior import Prior
-from unigrn.regularizers import pair_l1
+from unigrn.regularizers import fused, pair_l1
 from unigrn.spec import Spec
 from unigrn.terms import Array, Blocks, PriorView, View
 
 
-def graphical_lasso(prior: Prior | None, strength: float = 0.1, bias: float = 0.5) -> Spec:
+def graphical_lasso(
+    prior: Prior | None,
+    strength: float = 0.1,
+    bias: float = 0.5,
+    fusion: float = 0.0,
+    tree: Any = None,
+) -> Spec:
     """Graphical lasso, its penalty cheaper where the prior names a pair of genes.
 
     min over theta symmetric positive definite of
@@ -28,22 +37,36 @@ def graphical_lasso(prior: Prior | None, strength: float = 0.1, bias: float = 0.
         lambda: pairs whose partial covariance stays below have no edge.
     bias
         Between 0 (pairs of the prior are free) and 1 (the prior is ignored).
+    fusion
+        Price of a difference between the networks of two groups of cells, which are then fitted at
+        once: + fusion sum over pairs (a, b) of groups of sum_ij |theta_a,ij - theta_b,ij|, the
+        diagonal included (the fused graphical lasso). 0: every group by itself.
+    tree
+        With ``fusion``: parent of every group but the root, ``{"child": "parent"}``, or a list of
+        [group, group, weight]; None joins all pairs of groups.
 
     Notes
     -----
     Take it for tens to a few thousand genes, to tell direct from indirect association; it gives no
     direction. It expects log-normalised values; every gene is scaled. Convex, with a duality gap as
     certificate; genes that do not vary have no edges. Memory and time grow with the square and the
-    cube of the number of genes: give the genes of interest as targets.
+    cube of the number of genes: give the genes of interest as targets. Groups that are fused count
+    alike, however many cells they have, and a gene that does not vary in one of them has no edges
+    in any.
 
     References
     ----------
     Friedman, Hastie and Tibshirani, Biostatistics 9 (2008) 432, doi:10.1093/biostatistics/kxm045;
-    Li and Jackson, G3 5 (2015) 1075, doi:10.1534/g3.115.018127 (weighted by a prior).
+    Li and Jackson, G3 5 (2015) 1075, doi:10.1534/g3.115.018127 (weighted by a prior); Danaher, Wang
+    and Witten, J. R. Stat. Soc. B 76 (2014) 373, doi:10.1111/rssb.12033 (fused over groups).
     """
+    apart = check_number("fusion", fusion) == 0
+    if apart and tree is not None:
+        raise ValueError("tree joins groups by fusion > 0, got fusion=0; give both or neither")
+    penalty = pair_l1(strength, bias)
     return Spec(
         loss=gaussian_graph(),
-        regularizer=pair_l1(strength, bias),
+        regularizer=penalty if apart else penalty + fused(fusion, tree, tree=tree is not None),
         constraint=positive_definite(),
         prior=prior,
         name="graphical_lasso",

@@ -1,6 +1,7 @@
 """Regularizers: what is preferred of the parameters, given the prior; a family of them a file."""
 
 from unigrn.regularizers.densities import GaussianPrior, KlGaussian, gaussian_prior, kl_gaussian
+from unigrn.regularizers.dirty import Dirty, dirty
 from unigrn.regularizers.evidence import (
     AdaptiveL1,
     PairL1,
@@ -37,6 +38,7 @@ from unigrn.regularizers.towards import AbsolutePull, SquaredHinge, SquaredPull,
 __all__ = [
     "AbsolutePull",
     "AdaptiveL1",
+    "Dirty",
     "FunctionRegularizer",
     "Fused",
     "GaussianPrior",
@@ -60,6 +62,7 @@ __all__ = [
     "SquaredPull",
     "TargetGraph",
     "adaptive_l1",
+    "dirty",
     "elastic_net",
     "fused",
     "gaussian_prior",

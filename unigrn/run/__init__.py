@@ -24,6 +24,7 @@ def run(plan: Plan, seed: int = 0) -> Solution:
         state = State(plan, seed)
         reads = {
             "network": coupled.networks,
+            "networks": coupled.all_networks,
             "rows": separable.on_rows,
             "moments": separable.on_moments,
             "groups": separable.on_groups,

@@ -25,27 +25,95 @@ from unigrn.spec import Slots
 from unigrn.terms import PriorView, View, local
 
 
+def dense_prior(state: State) -> PriorView:
+    """Return the prior of a whole network, padded."""
+    problem = state.problem
+    size = state.plan.widths(0)[:2]
+
+    def dense(values):
+        out = np.zeros(size, device_kind(values, state.dtype))
+        out[problem.candidate, problem.entry_target] = values
+        return out
+
+    return problem.prior.map(dense)
+
+
+def laid_rows(values: np.ndarray, rows: int, width: int, dtype: Any) -> np.ndarray:
+    """Pad rows of cells."""
+    out = np.zeros((rows, width), dtype)
+    out[: len(values), : values.shape[1]] = values
+    return out
+
+
+def all_networks(state: State) -> None:
+    """Solve the whole networks of all groups as one problem, by what its loss is of each group."""
+    plan, dtype, size = state.plan, state.dtype, state.plan.widths(0)[:2]
+    prior, views, terms = dense_prior(state), [], ()
+    sizes = {"regulators": size[0], "targets": size[1]}
+    given = (state.problem.terms, state.problem.extra)
+    for group, (x, y) in enumerate(reading.held_rows(state)):
+        rows = plan.widths(len(x))[2]
+        terms, extra = local(laid(given, sizes, state.data.positions(group), rows, dtype), View())
+        weight = reading.weights(state, group)(0, len(x))[0]
+        views.append(
+            View(
+                x=laid_rows(x, rows, size[0], dtype),
+                y=laid_rows(y, rows, size[1], dtype),
+                weight=laid_rows(weight[:, None], rows, 1, dtype)[:, 0],
+                extra=extra,
+            )
+        )
+    keys = [
+        jax.vmap(partial(jax.random.fold_in, state.key(g)))(np.zeros(1, np.uint32))
+        for g in range(state.groups)
+    ]
+    posed = [
+        stated(plan.shape, terms, view.replace(key=own[0]), prior)
+        for view, own in zip(views, keys, strict=True)
+    ]
+    posed = jax.tree.map(lambda *v: jnp.stack(v), *posed)
+    with threadpool_limits(1, "blas"):
+        fit = jax.block_until_ready(
+            together(plan.solver, plan.shape, terms, posed, prior, state.options)
+        )
+    where = (state.problem.candidate, state.problem.entry_target)
+    for group, view in enumerate(views):
+        one = replace(fit, params=jax.tree.map(lambda v, g=group: v[g], fit.params))
+        one = jax.tree.map(lambda v: v[None], one)
+        found = read_off(
+            replace(plan.shape, rules=None), terms, one.params, view, prior, keys[group], None
+        )
+        _, columns, numbers = found
+        keep(state, np.zeros(1, int), one, columns, numbers, where)
+        finish_group(state, group)
+
+
+@partial(jax.jit, static_argnames=("shape",))
+def stated(shape, terms, view: View, prior: PriorView) -> Any:
+    """Return what the loss is of the cells of one group, and where it starts."""
+    slots = Slots(shape, terms)
+    return slots.loss.log_det(view, prior), slots.start(view, prior).theta
+
+
+@partial(jax.jit, static_argnames=("solver", "shape"))
+def together(solver, shape, terms, posed, prior: PriorView, options) -> Fit:
+    """Fit the networks of all groups."""
+    return solver.batch(Slots(shape, terms), *posed, prior, options)
+
+
 def networks(state: State) -> None:
     """Solve the whole network of every group as one problem."""
     problem, dtype, plan = state.problem, state.dtype, state.plan
     p, size = len(problem.targets), plan.widths(0)[:2]
     where = (problem.candidate, problem.entry_target)
-
-    def dense(values):
-        out = np.zeros(size, device_kind(values, dtype))
-        out[where] = values
-        return out
-
-    prior = problem.prior.map(dense)
+    prior = dense_prior(state)
     kinds = np.stack([state.system, state.held, state.copy, state.variant], axis=1)
     for group, (x, y) in enumerate(reading.held_rows(state)):
         rows = plan.widths(len(x))[2]
         weights = reading.weights(state, group)(0, len(x))
 
         def lay(values, width, rows=rows):
-            out = np.zeros((rows, width), dtype)
-            out[: len(values), : values.shape[1]] = values
-            return out
+            return laid_rows(values, rows, width, dtype)
 
         terms, extra = laid(
             (problem.terms, problem.extra),
@@ -116,7 +184,7 @@ def one_kind(
     held: Any,
 ) -> None:
     """Fit the members that differ in their starts only, and keep what they gave."""
-    plan, problem = state.plan, state.problem
+    plan = state.plan
     keys = jax.vmap(partial(jax.random.fold_in, state.key(group)))(
         members.astype(np.uint32) if state.spec.over else np.zeros(1, np.uint32)
     )
@@ -143,20 +211,7 @@ def one_kind(
         params, columns, numbers = read_off(
             replace(plan.shape, rules=None), terms, fit.params, view, prior, keys[stretch], held
         )
-        count = len(problem.candidate)
-        for name, values in columns.items():
-            table = kept(state.edges, name, (state.grid.size, count))
-            table[members[stretch]] = np.asarray(values)[:, where[0], where[1]]
-        numbers |= {
-            "objective": fit.value,
-            "status": fit.status,
-            "residual": fit.residual,
-            "iterations": fit.iterations,
-        }
-        for name, values in numbers.items():
-            values = np.asarray(values)
-            shape = (state.grid.size, len(problem.targets))
-            kept(state.numbers, name, shape, values.dtype)[members[stretch]] = values[:, None]
+        keep(state, members[stretch], fit, columns, numbers, where)
         if plan.history:
             state.runs.append(np.asarray(fit.history)[:, : int(jnp.max(fit.iterations))])
         if 0 in members:  # blocks are those of the first kind's start of lowest objective
@@ -165,6 +220,23 @@ def one_kind(
             if state.best is None or value[best] < state.best[0]:
                 blocks = {b: np.asarray(params[b][best]) for b in params if b != "theta"}
                 state.best = (value[best], cut(state, group, blocks))
+
+
+def keep(state: State, members, fit: Fit, columns, numbers, where) -> None:
+    """Keep the columns, and the numbers of the fits, of some members."""
+    for name, values in columns.items():
+        table = kept(state.edges, name, (state.grid.size, len(where[0])))
+        table[members] = np.asarray(values)[:, where[0], where[1]]
+    numbers |= {
+        "objective": fit.value,
+        "status": fit.status,
+        "residual": fit.residual,
+        "iterations": fit.iterations,
+    }
+    for name, values in numbers.items():
+        values = np.asarray(values)
+        shape = (state.grid.size, len(state.problem.targets))
+        kept(state.numbers, name, shape, values.dtype)[members] = values[:, None]
 
 
 def cut(state: State, group: int, blocks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ def solution(state: State) -> Solution:
     """Put a run together."""
     blocks: dict[str, Any] = {}
     for name, groups in state.blocks.items():
-        separate = state.plan.solver.reads != "network"
+        separate = not state.plan.solver.whole
         blocks[name] = (
             np.stack(groups) if separate and len({b.shape for b in groups}) == 1 else groups
         )

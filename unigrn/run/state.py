@@ -77,7 +77,7 @@ class State:
         self.groups = len(self.data.group_sizes)
         self.grid = Grid(tuple(reversed(self.spec.over)))
         # The innermost axis, where it is reduced inside the compiled program.
-        last = self.grid.over[-1] if self.grid.over and plan.solver.reads != "network" else None
+        last = self.grid.over[-1] if self.grid.over and not plan.solver.whole else None
         self.inner = last if last is not None and last.compiled is not None else None
         self.systems, self.system = self.grid.part(reweights)
         self.held_out, self.held = self.grid.part(holds_out)

@@ -14,7 +14,7 @@ from unigrn.solvers.optimality import Fit, Options
 from unigrn.spec import Slots
 from unigrn.terms import PriorView, View
 
-READS = ("moments", "groups", "rows", "network")
+READS = ("moments", "groups", "rows", "network", "networks")
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Solver:
         In words, for plans and provenance.
     reads
         "moments" (one pass over the cells, then none is needed), "groups" (the same, all groups of
-        cells at once), "rows" (all cells of a group) or
-        "network" (all cells, all targets as one problem).
+        cells at once), "rows" (all cells of a group),
+        "network" (all cells, all targets as one problem) or "networks" (the same, all groups of
+        cells at once).
     solve
         Function ``(terms, view, prior, options) -> Fit`` of one fit: ``terms`` has the slots
         ``loss``, ``regularizer`` and ``constraint``, and ``terms.start(view, prior)``. A ``Fit``
@@ -75,6 +76,16 @@ class Solver:
             raise ValueError(f"a solver reads one of {', '.join(READS)}, got {self.reads!r}")
         if self.solve is None and self.batch is None and self.drive is None:
             raise ValueError(f"the solver {self.name!r} has no function to solve with")
+
+    @property
+    def whole(self) -> bool:
+        """Whether all targets are one problem."""
+        return self.reads in ("network", "networks")
+
+    @property
+    def across(self) -> bool:
+        """Whether all groups of cells are one problem."""
+        return self.reads in ("groups", "networks")
 
     def lacking(self, profile: Any) -> list[str]:
         """Every requirement that fails, as text."""

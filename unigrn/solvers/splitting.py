@@ -9,10 +9,10 @@ u_i (the alternating direction method of multipliers over all parts at once)::
     z = (sum_i K_i' M_i K_i)^-1 sum_i K_i' M_i (h_i + u_i),   u_i = u_i + h_i - K_i z
 
 K_i is the identity, or acts along the groups of cells (`unigrn.kernels.Lines`), so that the matrix
-of z is groups by groups. M evens out the units of groups and regulators; rho, one number a fit,
-moves to where copies and multipliers settle equally fast. The prox of f is two products with the
-eigenvectors of the moments, which serve every rho, and every target where all take their candidates
-from one list.
+of z is groups by groups; with the identity g_i may be of one group or of all. M evens out the units
+of groups and regulators; rho, one number a fit, moves to where copies and multipliers settle
+equally fast. The prox of f is two products with the eigenvectors of the moments, which serve every
+rho, and every target where all take their candidates from one list.
 
 The certificate does not ask how a point was found. With y_i of the parts and what is left of the
 slope, y_h = -grad f(theta) - sum_i K_i' y_i, theta is optimal where K_i theta = prox_{t g_i}(K_i
@@ -199,7 +199,7 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
 
     lists = (place, where, variants, targets, prior)
     statement = jax.vmap(numbers)(*lists)
-    free = all(by_entry(t) or t.across for t in terms)
+    free = all(by_entry(t) or t.lines is not None for t in terms)
     m, d = _units(statement, moments, place, prior, index, one_list, free)
 
     def spectrum(gram, root):
@@ -229,10 +229,10 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
     def parts_of(place, where, variant, target, prior, d):
         slots, small = slots_of(where, variant), sums(place, where.regulators, target)
         stacked = prior.map(lambda v: jnp.broadcast_to(v, (count, *v.shape)))
-        return _parts(slots, View(small), prior, stacked, m, d)
+        return others_of(slots, View(small), prior, stacked, m, d)
 
     first = jax.tree.map(lambda v: v[0], (*lists, d))
-    inverse = _inverse(parts_of(*first), m, d[0])
+    inverse = inverse_of(parts_of(*first), m, d[0])
 
     def one(place, where, variant, target, prior, d, statement, *extra):
         slots, small = slots_of(where, variant), sums(place, where.regulators, target)
@@ -250,8 +250,8 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
         problem = Problem(
             statement._replace(scale=own_scale), gram, values, vectors, bound, m, d, stacked.valid
         )
-        others = _parts(slots, view, prior, stacked, m, d)
-        theta, residual, steps = _run(problem, others, inverse, small.own, options)
+        others = others_of(slots, view, prior, stacked, m, d)
+        theta, residual, steps = run(problem, others, inverse, small.own, options)
         params = Blocks(theta=theta)
         value = problem.value(theta)
         for term in (*parts(slots.loss), *parts(slots.regularizer)):
@@ -352,6 +352,10 @@ class Problem(NamedTuple):
         turned = turned / (2 * n.scale[:, None] * self.values + rho * m)
         return jnp.einsum("gij,gj->gi", self.vectors, turned, precision=HIGHEST)
 
+    def gap(self, theta: Array, others: list[Part], multipliers: list[Array]) -> Array:
+        """Return what is asked for beside the residual: nothing."""
+        return jnp.zeros((), theta.dtype)
+
     def prox_h(self, v: Array, step: Array) -> Array:
         """Prox of h: entry by entry."""
         n = self.numbers
@@ -359,7 +363,7 @@ class Problem(NamedTuple):
         return jnp.where(self.valid, jnp.clip(best, n.low, n.high), 0)
 
 
-def _parts(slots, view, prior, stacked, m, d) -> list[Part]:
+def others_of(slots, view, prior, stacked, m, d) -> list[Part]:
     """List what does not act entry by entry, of the regularizer and the constraint."""
     out = []
     for term in (*parts(slots.regularizer), *parts(slots.constraint)):
@@ -377,6 +381,15 @@ def _parts(slots, view, prior, stacked, m, d) -> list[Part]:
 
             out.append(Part(found.matrix, weight, prox))
             continue
+        if term.across:  # one step for all of them
+            level = jnp.exp(jnp.mean(jnp.log(m)))
+            weight = jnp.full((m.shape[0], d.shape[0]), level)
+
+            def whole(v, step, term=term):
+                return term.prox(v, step[0, 0], view, stacked, None)
+
+            out.append(Part(None, weight, whole))
+            continue
         weight = m[:, None] * d[None, :]
         inner = term.prox if term.kind == "regularizer" else None
 
@@ -392,20 +405,20 @@ def _parts(slots, view, prior, stacked, m, d) -> list[Part]:
     return out
 
 
-def _inverse(others: list[Part], m: Array, d: Array) -> Array:
+def inverse_of(others: list[Part], m: Array, d: Array) -> Array:
     """Return (sum K' M K)^-1 up to the units of the regulators, its diagonal where that is all."""
-    count = 2 + sum(p.matrix is None for p in others)
+    plain = 2 * m + sum(p.weight[:, 0] / d[0] for p in others if p.matrix is None)
     if all(p.matrix is None for p in others):
-        return 1 / (count * m)
-    normal = jnp.diag(count * m)
+        return 1 / plain
+    normal = jnp.diag(plain)
     for p in others:
         if p.matrix is not None:
             normal = normal + _dot(p.matrix.T * (p.weight[:, 0] / d[0])[None, :], p.matrix)
     return jnp.linalg.inv(normal)
 
 
-def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, options: Options):
-    """Return theta, its residual and the steps taken."""
+def run(problem: Any, others: list[Part], inverse: Array, own: Array, options: Options, start=None):
+    """Return theta, its residual and the steps taken; None starts at 0."""
     n, m, d = problem.numbers, problem.m, problem.d
     dtype = n.right.dtype
     tiny, eps = jnp.finfo(dtype).tiny, jnp.finfo(dtype).eps
@@ -477,7 +490,8 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
             worst = jnp.maximum(worst, measured(p, apart))
         left = jnp.where(problem.valid, left, 0)
         apart = (theta - problem.prox_h(theta + left / bound, 1 / bound)) * bound
-        return jnp.maximum(worst, measured(plain[1], apart)).astype(dtype)
+        worst = jnp.maximum(worst, measured(plain[1], apart))
+        return jnp.maximum(worst, problem.gap(theta, others, multipliers)).astype(dtype)
 
     def look(at, us, rho):
         moved, found = proxes(at, us, rho)
@@ -551,7 +565,7 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
         _, _, rounds, *_, residual = state
         return (residual > options.tolerance) & (rounds * ROUND < options.most)
 
-    zero = images(jnp.zeros_like(n.right))
+    zero = images(jnp.zeros_like(n.right) if start is None else start)
     stack = [jnp.zeros((KEPT, *v.shape), jnp.float32) for v in zero]  # in half the room
     memory = Memory(stack, stack, zero, zero, jnp.zeros((), dtype), jnp.zeros((), jnp.int32))
     curve = jnp.mean(n.scale * jnp.mean(problem.values, axis=1) / m)
@@ -561,11 +575,11 @@ def _run(problem: Problem, others: list[Part], inverse: Array, own: Array, optio
     ends = (zero[2:], [jnp.zeros(v.shape, bool) for v in zero[2:]])
     state = (zero, rho, jnp.zeros((), jnp.int32), memory, ends, theta, far)
     _, _, rounds, _, (ys, tied), theta, residual = jax.lax.while_loop(proceed, body, state)
-    # What is tied but for rounding is put together, where that is as good a point.
+    # What is tied or 0 but for rounding is made so, where that is as good a point.
     snapped = theta
     for p, same in zip(others, tied, strict=True):
-        if p.matrix is not None:
-            snapped = _together(snapped, p.matrix, same)
+        alone = p.matrix is None
+        snapped = jnp.where(same, 0, snapped) if alone else _together(snapped, p.matrix, same)
     snapped = jnp.clip(snapped, n.low, n.high)  # a mean of equal numbers may be off by rounding
     exact = certified(snapped, ys)
     better = exact <= jnp.maximum(residual, options.tolerance)

@@ -16,6 +16,7 @@ from unigrn.verify.checks.world import (
     TIGHT,
     Case,
     agree,
+    group_names,
     jit,
     lengths,
     look,
@@ -127,7 +128,7 @@ def lines(case: Case) -> str:
             f"a row of the lines of {case.name} must be 1 at one group, -1 at another and 0 at the "
             f"others, got {matrix[0][:3].tolist()}"
         )
-    many = np.cos(np.arange(matrix.shape[2]))[:, None] * theta[:, :, None]
+    many = np.cos(np.arange(matrix.shape[2]))[:, None] * theta.reshape(*theta.shape[:2], 1, -1)
     apart = np.abs(np.einsum("neg,nrgk->nrek", matrix, many))
     want = np.einsum("ne,nrek->nr", price, apart)
     agree(
@@ -304,6 +305,9 @@ def prox(case: Case) -> str:
     block = case.term.block
     points, base = case.form(case.world)[0], still(case)
     v = points[block]
+    if case.term.across:
+        count = len(group_names((case.term,)))
+        v = v[:, :, None] * case.rng.normal(size=(*v.shape[:2], count, 1))
     v = np.where(case.rng.random(v.shape) < 0.2, np.rint(v), v)
     if case.term.price is not None:  # at a price below 0 and v = 0 no minimum is attained
         v = np.where(v == 0, 0.3, v)

@@ -71,8 +71,18 @@ class AllGroups(Term):
         return self._stacked(theta, jnp.cos(jnp.arange(self.groups)))
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Any:
-        """Evaluate at the coefficients of all groups."""
-        return self.term(Blocks(theta=self.stacked(params.theta)), data, self._stacked(prior))
+        """Evaluate at the coefficients of all groups, which those of one are made into."""
+        one = jnp.ndim(params.theta) == jnp.ndim(prior.weight)
+        theta = self.stacked(params.theta) if one else params.theta
+        return self.term(Blocks(theta=theta), data, self._stacked(prior))
+
+    @property
+    def prox(self):
+        """That of the term, at coefficients of all groups."""
+        inner = self.term.prox
+        return inner and (
+            lambda v, step, data, prior, params=None: inner(v, step, data, self._stacked(prior))
+        )
 
     @property
     def lines(self):

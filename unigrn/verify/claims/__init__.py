@@ -22,6 +22,7 @@ _MODULES = (
     "methods",
     "paths",
     "lineages",
+    "shared",
     "whole",
     "activities",
     "counted",
