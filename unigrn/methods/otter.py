@@ -66,9 +66,7 @@ def otter(
     coexpression = check_number("coexpression", coexpression)
     if coexpression > 1:
         raise ValueError(f"coexpression must lie between 0 and 1, got {coexpression:g}")
-    if interactions is not None and hasattr(interactions, "columns"):
-        names = [list(map(str, side)) for side in (interactions.index, interactions.columns)]
-        interactions = along(interactions.to_numpy(float), "regulators", "regulators", names=names)
+    interactions = of_names(interactions)
     adam = Sweeps(
         (Step("theta", "adam", length, late=1),), check_whole("count", count, low=1), None, None
     )
@@ -86,6 +84,14 @@ def otter(
             "score": "the weight: the larger, the more likely the edge",
         },
     )
+
+
+def of_names(interactions: Any) -> Any:
+    """Let a table of interactions follow the names of its rows and columns; pass on all else."""
+    if interactions is None or not hasattr(interactions, "columns"):
+        return interactions
+    names = [list(map(str, side)) for side in (interactions.index, interactions.columns)]
+    return along(interactions.to_numpy(float), "regulators", "regulators", names=names)
 
 
 @pytree

@@ -23,6 +23,7 @@ _MODULES = (
     "paths",
     "lineages",
     "whole",
+    "messages",
     "activities",
     "counted",
     "moving",
