@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 import unigrn
-from unigrn import Data, Prior
+from unigrn import Blocks, Data, Loss, PlanError, Prior, Spec, pytree
+from unigrn.certify import check_certifiable
+from unigrn.ladder import LADDER
 from unigrn.methods import get
-from unigrn.verify import check_spec
+from unigrn.terms import Iterates, PriorView, View
+from unigrn.verify import check_spec, equivalent
 
 FACTORS, TARGETS = ["a", "b", "c"], [f"t{k}" for k in range(6)]
 KNOWN = np.random.default_rng(0).random((3, 6)) < 0.5
@@ -106,3 +110,172 @@ def test_giraffe_passes_the_checks():
 def test_wrong_settings_of_giraffe_are_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
         get("giraffe").function(None, **wrong)
+
+
+# ------------------------------------------------------------------ PANDA
+
+RESTS = "fixed point of the method's map, which minimises nothing"
+SHORT = "not converged: iteration limit"
+
+
+def panda(**more):
+    return get("panda").function(prior_of_known(), INTERACTIONS, **more)
+
+
+def words(solution):
+    return set(solution.certificate.status)
+
+
+def test_panda_rests_at_a_fixed_point_and_has_no_objective():
+    found = unigrn.fit(panda(), data_of(expression()), targets=TARGETS)
+    assert words(found) == {RESTS} and "converged" not in RESTS
+    assert 5e-4 < found.residual.max() <= 1e-3 and found.iterations.min() > 5
+    assert np.isnan(found.targets["objective"]).all()
+    assert found.block("interactions").index.tolist() == FACTORS
+    assert found.block("coexpression").shape == (6, 6)
+    # Whose next step would move it as little as its last: it is the map's own rest.
+    finer = unigrn.fit(panda(tolerance=1e-6), data_of(expression()), targets=TARGETS)
+    assert words(finer) == {RESTS} and finer.iterations.min() > found.iterations.max()
+    assert 1e-5 < np.abs(finer.theta - found.theta).max() < 0.05
+
+
+def test_panda_cut_short_is_at_no_fixed_point():
+    found = unigrn.fit(panda(), data_of(expression()), targets=TARGETS, max_iterations=4)
+    assert words(found) == {SHORT} and found.residual.min() > 1e-3
+    assert not found.converged.any()
+
+
+def test_panda_counts_cells_by_their_weights_and_groups_apart():
+    values, times = expression(), np.random.default_rng(2).integers(1, 4, 20)
+    weighted = unigrn.fit(panda(), data_of(values, weights=1.0 * times), targets=TARGETS)
+    repeated = unigrn.fit(panda(), data_of(np.repeat(values, times, axis=0)), targets=TARGETS)
+    np.testing.assert_allclose(weighted.theta, repeated.theta, atol=1e-9)
+    other = expression(seed=5)
+    both = data_of(np.r_[values, other], groups=["u"] * 20 + ["v"] * 20)
+    apart = unigrn.fit(panda(), both, targets=TARGETS)
+    for group, alone in enumerate((values, other)):
+        one = unigrn.fit(panda(), data_of(alone), targets=TARGETS)
+        np.testing.assert_allclose(apart.theta[group], one.theta[0], atol=1e-9)
+    single = unigrn.fit(panda(), data_of(values, "float32"), targets=TARGETS)
+    exact = unigrn.fit(panda(), data_of(values), targets=TARGETS)
+    np.testing.assert_allclose(single.theta, exact.theta, atol=1e-4)
+
+
+def test_a_prior_whose_edges_are_all_alike_is_no_start():
+    table = {"source": np.repeat(FACTORS, 6), "target": TARGETS * 3}
+    spec = get("panda").function(Prior.from_edges(pd.DataFrame(table)))
+    found = unigrn.fit(spec, data_of(expression()), targets=TARGETS)
+    assert words(found) == {"failed: not finite"} and not found.converged.any()
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda spec: unigrn.folds(spec, 4), "folds judges by the loss"),
+        (lambda spec: unigrn.consensus(spec, 3), "without an objective none of them is better"),
+        (lambda spec: unigrn.consensus(spec, 3, best=True), "without an objective none"),
+        (lambda spec: unigrn.permuted(spec), "permuted copies"),
+        (lambda spec: unigrn.bagging(spec), "draws candidates"),
+        (lambda spec: spec.replace(regularizer=unigrn.ridge(1.0)), "beside a map"),
+        (lambda spec: spec.replace(constraint=unigrn.support()), "beside a map"),
+        (lambda spec: spec.replace(loss=2 * spec.loss), "not multiplied by a number"),
+        (lambda spec: spec.replace(loss=spec.loss + unigrn.least_squares()), "a map without one"),
+        (lambda spec: spec.replace(start=None), "has no start"),
+        (lambda spec: spec.replace(sweeps=unigrn.Sweeps()), "sweeps that the spec declares"),
+        (lambda spec: spec.replace(minibatch=unigrn.Minibatch()), "minibatches"),
+        (lambda spec: spec.replace(columns=(unigrn.drop_one(),)), "no column"),
+    ],
+)
+def test_what_a_map_has_no_use_for_is_refused(change, says):
+    with pytest.raises(PlanError, match=says):
+        unigrn.plan(change(panda()), data_of(expression()), targets=TARGETS)
+
+
+def test_no_other_solver_takes_a_map():
+    spec, data = panda(), data_of(expression())
+    took = []
+    for rung in LADDER:
+        try:
+            unigrn.plan(spec, data, targets=TARGETS, solver=rung.name)
+            took.append(rung.name)
+        except PlanError:
+            continue
+    assert took == ["declared iteration without an objective"]
+    assert "nothing is minimised" in unigrn.plan(spec, data).explain()
+    with pytest.raises(PlanError, match="no map of the blocks"):
+        ridge = Spec(unigrn.least_squares(), unigrn.ridge(1.0))
+        unigrn.plan(ridge, data, solver=took[0])
+
+
+def test_nothing_asks_a_map_for_a_value():
+    spec, data = panda(), data_of(expression())
+    assert str(spec).startswith("iterate_") and str(spec).endswith("(no objective)")
+    with pytest.raises(TypeError, match="no value"):
+        spec.objective(Blocks(theta=np.zeros((3, 6))), View(), PriorView(*[None] * 5))
+    with pytest.raises(TypeError, match="without an objective"):
+        equivalent(spec, spec)
+    with pytest.raises(PlanError, match="no objective says"):
+        check_certifiable(unigrn.plan(spec, data))
+    with pytest.raises(ValueError, match="a tolerance of its own"):
+        unigrn.plan(spec, data, tolerance=1e-3)
+    with pytest.raises(ValueError, match="ebic"):
+        unigrn.fit(unigrn.path(spec, "Messages.alpha", [0.1, 0.2]), data)
+    mask = np.ones((3, 6), bool)
+    prior = PriorView(mask, mask * 1.0, mask * 1, ~mask, mask)
+    with pytest.raises(PlanError, match="a map without one"):
+        unigrn.solve(spec.replace(columns=()), View(x=np.ones((4, 3)), y=np.ones((4, 6))), prior)
+
+
+def test_ways_that_do_without_an_objective_are_taken():
+    data = data_of(expression())
+    parts = unigrn.fit(unigrn.stability(panda(), 3), data, targets=TARGETS)
+    assert words(parts) == {RESTS} and (parts.statistics["frequency"] == 1).all()
+    every = unigrn.path(panda(), "Messages.alpha", (0.1, 0.3), choose=None)
+    columns = unigrn.fit(every, data, targets=TARGETS).statistics
+    for alpha in (0.1, 0.3):
+        one = unigrn.fit(panda(alpha=alpha), data, targets=TARGETS)
+        np.testing.assert_allclose(columns[f"weight[{alpha}]"], one.weights, atol=1e-9)
+    looser = unigrn.path(panda(), "Messages.tolerance", (1e-3, 1e-1), choose=None)
+    columns = unigrn.fit(looser, data, targets=TARGETS).statistics
+    one = unigrn.fit(panda(tolerance=1e-1), data, targets=TARGETS)
+    np.testing.assert_allclose(columns["weight[0.1]"], one.weights, atol=1e-9)
+
+
+@pytree
+class Towards(Loss):
+    """theta <- factor theta + 1 - factor: rests at 1 for factors below 1."""
+
+    factor: float
+
+    separable = None
+    weighted = True
+    iterates = property(lambda self: Iterates(self.step, 1e-8))
+
+    def step(self, params, number, data, prior):
+        moved = self.factor * params.theta + (1 - self.factor)
+        return params.replace(theta=moved), jnp.max(jnp.abs(moved - params.theta))
+
+
+@pytest.mark.parametrize(
+    "factor, ends", [(0.5, RESTS), (-1.0, SHORT), (-2e9, "failed: not finite")]
+)
+def test_a_map_of_ones_own_ends_as_it_does(factor, ends):
+    data = data_of(expression())
+    found = unigrn.fit(Spec(Towards(factor)), data, targets=TARGETS, regulators=FACTORS)
+    assert words(found) == {ends}
+    if ends is RESTS:
+        np.testing.assert_allclose(found.theta, 1, atol=1e-7)
+
+
+def test_panda_passes_what_can_be_checked():
+    report = check_spec("panda", examples=3)
+    assert report and "fixed point" in str(report)
+
+
+@pytest.mark.parametrize(
+    "wrong, says",
+    [({"alpha": 0}, "alpha"), ({"alpha": 1.5}, "at most 1"), ({"tolerance": 0}, "tolerance")],
+)
+def test_wrong_settings_of_panda_are_refused(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        get("panda").function(None, **wrong)

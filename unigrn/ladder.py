@@ -14,6 +14,7 @@ from unigrn.requirements import (
     KNOWN,
     LISTS,
     MOMENTS_DO,
+    OBJECTIVE,
     ONLY_THETA,
     PROX,
     QUIET,
@@ -38,6 +39,7 @@ from unigrn.requirements import (
     each,
     free_prox,
     has_evidence,
+    iterates,
     lines_and_bounds,
     plain_reading,
     sweeps_help,
@@ -52,6 +54,7 @@ from unigrn.solvers import (
     closed_form,
     evidence,
     gradient,
+    iteration,
     newton,
     palm,
     proximal,
@@ -90,7 +93,7 @@ TARGETS = (ALONE, SEPARATES)
 MOMENTS = (*TARGETS, ONLY_THETA, MOMENTS_DO)
 ROWS = (WEIGHTS, SHARED, ROWS_DO, SWEEPLESS, TRACED, STEADY)
 COPIES = Requirement("permuted copies differ", copies_differ)
-NETWORK = (WEIGHTS, LISTS, COPIES, ROWS_DO, SWEEPLESS, TRACED, STEADY)
+NETWORK = (OBJECTIVE, WEIGHTS, LISTS, COPIES, ROWS_DO, SWEEPLESS, TRACED, STEADY)
 ALL_CELLS = (QUIET, WHOLE)
 EXACT = (DELETES, UNSTARTED, SWEEPLESS, WHOLE)
 SQUARES = Requirement("the loss is quadratic", partial(each, "quadratic", ("loss",)))
@@ -289,6 +292,22 @@ LADDER = (
             *ALL_CELLS,
         ),
     ),
+    # No objective at all: a map of the blocks until it comes to rest, and its own word for that.
+    Solver(
+        "declared iteration without an objective",
+        "network",
+        iteration.solve,
+        (
+            ALONE,
+            Requirement("a map of the blocks stands alone", iterates),
+            STARTED,
+            WEIGHTS,
+            LISTS,
+            COPIES,
+            SWEEPLESS,
+            *ALL_CELLS,
+        ),
+    ),
     # Sweeps of the method's own, or blocks that are exact given the others: each in turn.
     Solver(
         "PALM over blocks of the whole network",
@@ -339,6 +358,7 @@ MADE_FOR = {
     subsets.solve: "subsets",
     newton.solve: "log_det",
     central_path.solve: "acyclic",
+    iteration.solve: "iterates",
 }
 
 
@@ -395,6 +415,7 @@ def select(
         apart = spec.across != (rung.reads == "groups") or (
             kind is not None and not any(getattr(getattr(t, "term", t), kind) for t in spec.terms)
         )
+        apart = apart or (spec.loss.iterates is not None and kind != "iterates")
         return apart, len(lacking), passes, spec.separable and rung.reads == "network"
 
     near, lacking = min(reversed(refused), key=far)  # of equals the last, the most general
