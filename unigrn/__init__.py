@@ -116,6 +116,7 @@ _HOME = {
     "consensus": "ensembles",
     "folds": "ensembles",
     "jackknife": "ensembles",
+    "lioness": "ensembles",
     "over": "ensembles",
     "path": "ensembles",
     "permuted": "ensembles",

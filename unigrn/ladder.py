@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from unigrn import leftout
 from unigrn.probes import Profile
 from unigrn.requirements import (
     ALONE,
@@ -377,6 +378,10 @@ def select(
     if isinstance(profile, Spec):
         profile = Profile(profile, profile.terms, sizes=implied_sizes(profile.terms))
     spec = profile.spec
+    if any(o.leaves_out for o in spec.over):
+        drawn = profile.draws_start or any(profile.noisy(t) for t in spec.terms)
+        if why := leftout.unsuited(spec, drawn):
+            raise PlanError(f"lioness of {spec.name!r} means nothing: {why}", why)
     if solver is not None:
         if isinstance(solver, str):
             known = {s.name: s for s in ladder}

@@ -22,6 +22,7 @@ from unigrn.check import check_number, check_whole
 from unigrn.columns import Column
 from unigrn.data import Data
 from unigrn.ladder import PlanError, select
+from unigrn.leftout import left_out
 from unigrn.moments import padded
 from unigrn.probes import Profile
 from unigrn.problem import COARSE, FINE, Batch, Problem, batches, build, chunk_size
@@ -456,6 +457,12 @@ def plan(
     """
     if not isinstance(spec, Spec):
         raise TypeError(f"plan needs a Spec, got {type(spec).__name__}")
+    source = data
+    if any(o.leaves_out for o in spec.over):
+        data = left_out(data)
+        source = data.own or data  # as it is read: every cell once
+        if tolerance is None and spec.loss.iterates is None:
+            tolerance = max(1e-9 * float(data.share().min()), 1e-12)
     if (declared := spec.loss.iterates) is not None:
         if tolerance is not None:
             raise ValueError(
@@ -467,7 +474,7 @@ def plan(
     if tolerance is None:
         tolerance = 1e-9 if data.dtype == "float64" else 1e-6
     tolerance = check_number("tolerance", tolerance)
-    problem = build(spec, data, regulators, targets)
+    problem = build(spec, source, regulators, targets)
     with precision(data.dtype):
         profile = profiled(spec, data, problem)
         choice = select(profile, solver)

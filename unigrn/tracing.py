@@ -225,6 +225,20 @@ class Traced:
         moved, change = term.iterates.step(params, jnp.zeros((), jnp.int32), view, prior)
         return number(change) + sum(jnp.sum(v) for v in jax.tree.leaves(moved))
 
+    @cached_property
+    def draws_start(self) -> bool:
+        """Whether where a fit starts is drawn at random."""
+        view, prior, params, _ = self._arguments
+        if self.spec.start is None or params is None:
+            return False
+        bare = Shape(self.spec.shape.counts, start=self.spec.start)
+
+        def begun(params, view, prior):
+            ready = tuple(t.prepare(view, prior) for t in local(self.terms, view))
+            return sum(jnp.sum(v) for v in jax.tree.leaves(Slots(bare, ready).start(view, prior)))
+
+        return "key" in _used(begun, params, view, prior)
+
     def _on_moments(self, value: Callable, params: Blocks, view: View, prior: PriorView) -> bool:
         try:
             jax.eval_shape(value, params, _summed(view, prior), prior)
