@@ -22,6 +22,7 @@ from unigrn import (
     box,
     budget,
     component_analysis,
+    expected_gaussian,
     huber,
     l0,
     l1,
@@ -36,9 +37,20 @@ from unigrn import (
     support,
 )
 from unigrn.losses import loss
+from unigrn.methods.generative import Start
 from unigrn.neighbours import Alike, KnownEdges
-from unigrn.regularizers import Fused, regularizer
-from unigrn.terms import Constraint, Lines, Loss, Quadratic, Regularizer, Squares, pytree, static
+from unigrn.regularizers import Fused, KlGaussian, regularizer
+from unigrn.terms import (
+    Constraint,
+    Lines,
+    Loss,
+    Quadratic,
+    Regularizer,
+    Spread,
+    Squares,
+    pytree,
+    static,
+)
 from unigrn.verify import check_spec
 from unigrn.verify.checks import SPEC_CHECKS, TERM_CHECKS, CheckReport, Result, SpecError
 
@@ -309,6 +321,13 @@ class WrongQuadratic(Penalty):
     def quadratic(self, data, prior):
         zero = jnp.zeros_like(prior.weight)
         return Quadratic(jnp.zeros((), zero.dtype), zero + 0.5, jnp.zeros((), zero.dtype))
+
+
+@pytree
+class WrongSpread(KlGaussian):
+    def spread(self, data, prior):
+        found = super().spread(data, prior)
+        return Spread(found.quadratic, found.rate, 2 * found.count)
 
 
 @pytree
@@ -653,6 +672,12 @@ FAULTS = (
     Planted("wrong prox", penalised(WrongProx()), "prox", "factor of the step"),
     Planted("small lipschitz", penalised(SmallLipschitz()), "lipschitz", "gives 1, but"),
     Planted("wrong quadratic", penalised(WrongQuadratic()), "quadratic", "constant included"),
+    Planted(
+        "wrong spread",
+        Spec(expected_gaussian(), WrongSpread(1.0, 0.1), start=Start()),
+        "spread",
+        "the spread of",
+    ),
     Planted("wrong absolute", penalised(WrongAbsolute()), "absolute", "sum c |theta|"),
     Planted("lines of half the price", penalised(HalfLines(1.0)), "lines", "differences cost"),
     Planted("lines of sums", penalised(SummedLines(1.0)), "lines", "1 at one group, -1 at another"),

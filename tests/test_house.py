@@ -25,7 +25,7 @@ LEVELS = [
     ["moments", "replicates", "stages"],
     ["spec", "binding", "columns", "selection"],
     ["leftout"],
-    ["problem", "ensembles"],
+    ["problem", "ensembles", "processes"],
     ["tracing"],
     ["probes"],
     ["solvers"],

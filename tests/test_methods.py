@@ -105,6 +105,19 @@ DEFAULTS = {
         layer=None,
         graded=False,
     ),
+    # the program's constructor: .01 to .99, 1, 1, 1
+    "pmf_grn": dict(
+        low=None,
+        high=None,
+        existence=None,
+        strength=1.0,
+        activity=1.0,
+        noise="gaussian",
+        divergence=1.0,
+        mask="soft",
+        form="variational",
+        draws=None,
+    ),
     "linear_gaussian": dict(
         noise_variance=None, on=1.0, off=0.01, mask="soft", form="variational", draws=0
     ),

@@ -51,6 +51,7 @@ from unigrn.problem import COARSE, FINE, bucket, build, chunk_size
 
 NAMES = tuple(rung.name for rung in LADDER)
 CLOSED = "closed form"
+VARIANCES = "closed form of means and variances"
 EVIDENCE = "evidence maximisation"
 ACTIVE = "active sets on moments"
 MOMENTS = "proximal gradient on moments"
@@ -148,7 +149,7 @@ TABLE = [
     (Spec(unigrn.loss(absolute, blocks=("theta", "intercept")), None, nonnegative()), ROWS),
     (Spec(absolute, None, support() + box(-1, 2)), ROWS),
     (unigrn.bagging(Spec(unigrn.loss(absolute, weighted=True))), GRADIENT),
-    (Spec(expected_gaussian(), kl_gaussian(), support(), start=zeros), GRADIENT),
+    (Spec(expected_gaussian(), kl_gaussian(), support(), start=zeros), VARIANCES),
     (Spec(expected_gaussian(draws=2), kl_gaussian(), support(), start=zeros), NOISY),
     (Spec(least_squares(), l0(1.0), support()), MOMENTS),
     (Spec(least_squares(), ridge(1.0), scale="standard"), CLOSED),

@@ -16,6 +16,7 @@ from unigrn.requirements import (
     LISTS,
     MOMENTS_DO,
     OBJECTIVE,
+    ONE_START,
     ONLY_THETA,
     PROX,
     QUIET,
@@ -114,6 +115,22 @@ LADDER = (
             *EXACT,
         ),
         batch=closed_form.solve,
+    ),
+    # Means and variances of a mean-field posterior that do not depend on each other.
+    Solver(
+        "closed form of means and variances",
+        "moments",
+        None,
+        (
+            *TARGETS,
+            MOMENTS_DO,
+            Requirement("every term is a spread", partial(each, "spread", ("loss", "regularizer"))),
+            DELETES,
+            ONE_START,
+            SWEEPLESS,
+            WHOLE,
+        ),
+        batch=closed_form.spreads,
     ),
     # Hyperparameters of a Gaussian model by their own fixed point, one factorisation a fit.
     Solver(

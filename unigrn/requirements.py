@@ -54,9 +54,14 @@ def _started(profile: Profile) -> list[str]:
 
 def _unstarted(profile: Profile) -> list[str]:
     spec = profile.spec
-    if any(over.starts for over in spec.over):
-        return ["every start gives the same exact answer"]
+    if restarts := _one_start(profile):
+        return restarts
     return [] if spec.start is None else ["a start is not used: the answer is exact"]
+
+
+def _one_start(profile: Profile) -> list[str]:
+    restarts = any(over.starts for over in profile.spec.over)
+    return ["every start gives the same exact answer"] if restarts else []
 
 
 def _no_shift(profile: Profile) -> list[str]:
@@ -418,6 +423,7 @@ ROWS_DO = Requirement("no term needs moments", _rows_do)
 STARTED = Requirement("every block has a start", _started)
 UNSTARTED = Requirement("no start", _unstarted)
 OBJECTIVE = Requirement("there is an objective", _objective)
+ONE_START = Requirement("one start", _one_start)
 QUIET = Requirement("nothing draws noise", _quiet)
 WHOLE = Requirement("all cells at every step", _whole_batches)
 DELETES = Requirement(

@@ -43,6 +43,7 @@ from unigrn.kernels import (
     LogDet,
     Observed,
     Quadratic,
+    Spread,
     Squares,
     hard_threshold,
     largest,
@@ -84,6 +85,7 @@ __all__ = [
     "Quadratic",
     "Regularizer",
     "Scaled",
+    "Spread",
     "Squares",
     "Sum",
     "Term",
@@ -123,6 +125,7 @@ class Term:
     axes: ClassVar[dict[str, tuple[str, ...]]] = {}
     linear: Any = ()
     quadratic: Any = None
+    spread: Any = None
     absolute: Any = None
     lines: Any = None
     price: Any = None
@@ -372,6 +375,12 @@ def _joint(name: str) -> Callable[[Sum, list[Any]], Any]:
 CAPABILITIES: dict[str, Capability] = {
     "quadratic": Capability(
         "function (data, prior) -> Quadratic: the term, exactly, as a function of theta",
+        _times,
+        _every(_plus),
+    ),
+    "spread": Capability(
+        "function (data, prior) -> Spread: the term, exactly, as a quadratic of theta and the cost "
+        "of the variances in log_variance",
         _times,
         _every(_plus),
     ),

@@ -214,7 +214,8 @@ class Traced:
             if self._on_moments(value, params, view, prior):
                 return Reading(moments=True)
             return Reading(rows=True, error=_called(error, view, params))
-        rows = bool(used & {"x", "y", "weight", "cells"}) and term.quadratic is None
+        sums = term.quadratic is not None or term.spread is not None
+        rows = bool(used & {"x", "y", "weight", "cells"}) and not sums
         return Reading(rows, "x" in used, False, "weight" in used, "key" in used)
 
     def _iterated(self, term: Term, params: Blocks, view: View, prior: PriorView) -> Array:

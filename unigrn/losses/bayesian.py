@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from unigrn.check import check_number, check_whole
 from unigrn.losses.rows import cell_weights, centred_squares
 from unigrn.losses.squares import Gaussian
-from unigrn.terms import Array, Blocks, Loss, PriorView, View, pytree, static
+from unigrn.terms import Array, Blocks, Loss, PriorView, Spread, View, pytree, static
 
 
 @pytree
@@ -105,7 +106,12 @@ class ExpectedGaussian(Loss):
     noisy = property(lambda self: True if self.draws else None)
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
-        """Evaluate on rows: exactly, or by draws of theta."""
+        """Evaluate exactly, on moments or rows, or by draws of theta on rows."""
+        if data.moments is not None and not self.draws:
+            found = self._spread(data, prior)
+            mean = found.quadratic.value(params.theta, data.moments)
+            spread = jnp.where(prior.valid, jnp.exp(params.log_variance), 0)
+            return mean + jnp.sum(found.rate * spread)
         weight = cell_weights(data)
         variance, count = Gaussian(self.variance).of_rows(data)
         constant = 0.5 * count * jnp.log(2 * math.pi * variance)
@@ -122,6 +128,16 @@ class ExpectedGaussian(Loss):
             drawn = jax.vmap(lambda t: centred_squares(data, data.x @ t, True)[0])(theta)
             squares = jnp.mean(drawn, axis=0)
         return jnp.sum(squares / (2 * variance) + constant)
+
+    @property
+    def spread(self) -> Any:
+        """The quadratic of theta and the price G_jj / 2 s^2 of every variance; None with draws."""
+        return None if self.draws else self._spread
+
+    def _spread(self, data: View, prior: PriorView) -> Spread:
+        mean, m = Gaussian(self.variance).quadratic(data, prior), data.moments
+        own = jnp.diagonal(m.gram) if m.own is None else m.own
+        return Spread(mean, mean.scale * own, jnp.zeros_like(own))
 
     @property
     def formula(self) -> str:

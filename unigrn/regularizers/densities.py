@@ -7,7 +7,17 @@ import math
 import jax.numpy as jnp
 
 from unigrn.check import check_number
-from unigrn.terms import Array, Blocks, PriorView, Quadratic, Regularizer, Squares, View, pytree
+from unigrn.terms import (
+    Array,
+    Blocks,
+    PriorView,
+    Quadratic,
+    Regularizer,
+    Spread,
+    Squares,
+    View,
+    pytree,
+)
 
 
 class _Widths(Regularizer):
@@ -95,6 +105,13 @@ class KlGaussian(_Widths):
         t2, s = self.variance(prior), params.log_variance
         each = 0.5 * ((jnp.exp(s) + params.theta**2) / t2 - 1 - s + jnp.log(t2))
         return jnp.sum(jnp.where(prior.valid, each, 0))
+
+    def spread(self, data: View, prior: PriorView) -> Spread:
+        """Return 1 / (2 t^2) of squares and of variances, and a half of every log variance."""
+        t2 = self.variance(prior)
+        constant = jnp.sum(jnp.where(prior.valid, 0.5 * jnp.log(t2) - 0.5, 0))
+        live = jnp.where(prior.valid, 0.5, 0).astype(t2.dtype)
+        return Spread(Quadratic(None, 0.5 / t2, constant), live / t2, live)
 
     formula = property(lambda self: "KL(N(θ, v) ‖ N(0, t²(P)))")
 

@@ -7,6 +7,8 @@ formed.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -19,16 +21,16 @@ from unigrn.terms import Blocks, Moments, Quadratic, View
 
 
 def quadratics(
-    shape: Shape, terms: tuple, members: Members, small: Moments, prior, where
-) -> Quadratic:
-    """Return the quadratic of every fit; leaves have the batch as their first axis."""
+    shape: Shape, terms: tuple, members: Members, small: Moments, prior, where, kind="quadratic"
+) -> Any:
+    """Return the quadratic of every fit, or its spread; the batch is the first axis of leaves."""
 
     def one(moments, view, where, variant):
         slots = batching.terms_of(shape, terms, members.varied, variant, where)
-        q = slots.loss.quadratic(View(moments), view)
+        q = getattr(slots.loss, kind)(View(moments), view)
         if slots.regularizer is None:
             return q
-        return q + slots.regularizer.quadratic(View(moments), view)
+        return q + getattr(slots.regularizer, kind)(View(moments), view)
 
     return jax.vmap(one)(small, prior, where, batching.variants(members.tasks))
 
@@ -39,6 +41,34 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
     index, valid, prior = batching.positions(tasks, members.entries)
     small = batching.scalars(moments, tasks, index)
     q = quadratics(shape, terms, members, small, prior, batching.by_fit(tasks, index))
+    return exact(q, moments, members, small, index, valid)
+
+
+def spreads(
+    shape: Shape, terms: tuple, moments: Moments, members: Members, options: Options
+) -> Fit:
+    """Solve for means as above, and for each variance, v_j = count_j / rate_j, apart from them."""
+    tasks = members.tasks
+    index, valid, prior = batching.positions(tasks, members.entries)
+    small = batching.scalars(moments, tasks, index)
+    where = batching.by_fit(tasks, index)
+    found = quadratics(shape, terms, members, small, prior, where, "spread")
+    fit = exact(found.quadratic, moments, members, small, index, valid)
+    live = valid & (found.count > 0) & (found.rate > 0)
+    share = jnp.where(live, found.count, 1) / jnp.where(live, found.rate, 1)
+    log_variance = jnp.where(live, jnp.log(share), 0)
+    cost = jnp.where(live, found.rate * jnp.exp(log_variance) - found.count * log_variance, 0)
+    # Without a price, or a log, there is no least variance.
+    bounded = jnp.all(live | jnp.logical_not(valid), axis=1)
+    status = jnp.where(bounded, fit.status, Status.SINGULAR).astype(jnp.int32)
+    params = fit.params.replace(log_variance=log_variance)
+    value = fit.value + jnp.sum(cost, axis=1)
+    return Fit(params, status, fit.residual, fit.iterations, value)
+
+
+def exact(q: Quadratic, moments: Moments, members: Members, small: Moments, index, valid) -> Fit:
+    """Minimise the quadratic of every fit."""
+    tasks = members.tasks
     if q.matrix is None and q.scale is None:
         # Entry by entry: no matrix at all. An entry that nothing depends on stays at 0.
         live = valid & (q.diagonal > 0)

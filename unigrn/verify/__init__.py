@@ -18,6 +18,7 @@ _HOME = {
     "Instance": "instances",
     "Point": "instances",
     "check_spec": "checks",
+    "pmf_grn_log_joint": "densities",
     "replay_netrex_cf": "replay",
     "verify": "table",
 }

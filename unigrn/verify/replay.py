@@ -126,18 +126,24 @@ def _released(file: dict[str, np.ndarray]) -> Spec:
     )
 
 
-def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_archive(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Return the arrays of a recording, or say that it is none."""
     name = os.fspath(path)
     try:
         file = np.load(name, allow_pickle=False)
         if not hasattr(file, "files"):
             raise ValueError("it holds a single array")
         with file:
-            found = {k: file[k] for k in file.files if k.startswith(("in_", "it0000_", "order"))}
+            return {k: file[k] for k in file.files}
     except (zipfile.BadZipFile, ValueError, EOFError) as problem:
         raise ValueError(
             f"{name!r} is no recorded run (an .npz file of plain arrays): {problem}"
         ) from None
+
+
+def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    name, every = os.fspath(path), read_archive(path)
+    found = {k: v for k, v in every.items() if k.startswith(("in_", "it0000_", "order"))}
     needed = [
         f"in_{n}"
         for n in (

@@ -74,6 +74,25 @@ def quadratic(case: Case) -> str:
     return ""
 
 
+def spread(case: Case) -> str:
+    """Check that the quadratic of means and the cost of variances add up to the value."""
+    _claims(case, "spread")
+    if case.coupled:
+        raise Skip("variances are solved for target by target")
+    view = moments_of(case.world, 0) if case.term.kind == "loss" else None
+    found = case.offer("spread", view=view)
+    params = case.form(case.world)[0]
+    got = _quadratic_values(found.quadratic, params.theta, None if view is None else view.moments)
+    got = got + _costs(found, params.log_variance)
+    agree(case, got, case.values, "the spread of {term} gives {b} where the term is {a}")
+    return ""
+
+
+@jit
+def _costs(found, log_variance):
+    return jax.vmap(lambda f, v: jax.vmap(f.cost)(v))(found, log_variance)
+
+
 @jit
 def _quadratic_values(q, theta, moments):
     def one(q, theta, moments):
@@ -511,6 +530,7 @@ def convex(case: Case) -> str:
 
 CHECKS = (
     quadratic,
+    spread,
     absolute,
     lines,
     price,

@@ -26,6 +26,7 @@ _MODULES = (
     "messages",
     "activities",
     "counted",
+    "factors",
     "moving",
     "regulons",
     "running",

@@ -1,0 +1,32 @@
+"""Generative processes: declared once, turned into specs, simulated."""
+
+from unigrn.processes.distributions import (
+    Beta,
+    Distribution,
+    Gamma,
+    Normal,
+    Poisson,
+    TruncatedNormal,
+)
+from unigrn.processes.elbo import Divergence, Likelihood, Posterior, generative
+from unigrn.processes.process import EDGES, Process
+from unigrn.processes.uncertain import NoMoments, apply, exp, sigmoid
+
+__all__ = [
+    "EDGES",
+    "Beta",
+    "Distribution",
+    "Divergence",
+    "Gamma",
+    "Likelihood",
+    "NoMoments",
+    "Normal",
+    "Poisson",
+    "Posterior",
+    "Process",
+    "TruncatedNormal",
+    "apply",
+    "exp",
+    "generative",
+    "sigmoid",
+]

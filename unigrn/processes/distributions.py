@@ -1,0 +1,162 @@
+"""Distributions of sites: log densities that take numbers, or moments of a guide in their place."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from unigrn.processes import uncertain
+from unigrn.processes.uncertain import LOG_2PI, Latent, NoMoments, Uncertain
+from unigrn.terms import Array, pytree
+
+
+class Distribution:
+    """A distribution of independent entries.
+
+    ``log_prob(value)`` is the log density of every entry; with moments of a guide in place of
+    ``value`` or a parameter, its expectation. ``support`` is "real", "positive" or "unit": the
+    guide is Normal on u with value = u, e^u or 1 / (1 + e^-u).
+    """
+
+    support: ClassVar[str] = "real"
+
+    def log_prob(self, value: Any) -> Array:
+        """Return the log density of every entry."""
+        raise NotImplementedError
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draw entries."""
+        raise NotImplementedError
+
+    def center(self) -> Array:
+        """Return u at which a fit starts."""
+        raise NotImplementedError
+
+
+@pytree
+class Normal(Distribution):
+    """N(mean, sd^2): log density -(x - mean)^2 / (2 sd^2) - log sd - log(2 pi) / 2."""
+
+    mean: Any
+    sd: Any
+
+    def log_prob(self, value: Any) -> Array:
+        """Return the log density of every entry."""
+        squares = uncertain.precision(self.sd) * uncertain.distance(value, self.mean)
+        return -0.5 * squares - uncertain.log(self.sd) - 0.5 * LOG_2PI
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draw entries."""
+        return self.mean + self.sd * jax.random.normal(key, shape, dtype)
+
+    def center(self) -> Array:
+        """Return the mean."""
+        return uncertain.mean(self.mean)
+
+
+@pytree
+class TruncatedNormal(Distribution):
+    """N(mean, sd^2) between ``low`` and ``high``."""
+
+    mean: Any
+    sd: Any
+    low: Any
+    high: Any
+
+    def log_prob(self, value: Any) -> Array:
+        """Return the log density of every entry."""
+        if any(isinstance(v, Uncertain) for v in (value, self.mean, self.sd)):
+            raise NoMoments("a truncated Normal distribution has no closed expectation")
+        ends = [(end - self.mean) / self.sd for end in (self.low, self.high)]
+        return jax.scipy.stats.truncnorm.logpdf(value, *ends, loc=self.mean, scale=self.sd)
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draw entries."""
+        low, high = ((end - self.mean) / self.sd for end in (self.low, self.high))
+        return self.mean + self.sd * jax.random.truncated_normal(key, low, high, shape, dtype)
+
+    def center(self) -> Array:
+        """Return the mean of the Normal distribution."""
+        return uncertain.mean(self.mean)
+
+
+@pytree
+class Gamma(Distribution):
+    """Gamma(shape a, rate b): log density a log b - log Gamma(a) + (a - 1) log x - b x, x > 0."""
+
+    shape: Any
+    rate: Any
+
+    support = "positive"
+
+    def log_prob(self, value: Any) -> Array:
+        """Return the log density of every entry."""
+        a, b = self.shape, self.rate
+        if isinstance(a, Uncertain):
+            raise NoMoments("a Gamma distribution of uncertain shape has no closed expectation")
+        start = a * uncertain.log(b) - jax.scipy.special.gammaln(a)
+        return start + (a - 1) * uncertain.log(value) - uncertain.mean(b) * uncertain.mean(value)
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draw entries."""
+        return jax.random.gamma(key, self.shape, shape, dtype) / self.rate
+
+    def center(self) -> Array:
+        """Return the logarithm of the mean."""
+        return jnp.log(uncertain.mean(self.shape) / uncertain.mean(self.rate))
+
+
+@pytree
+class Beta(Distribution):
+    """Beta(a, b): log density (a - 1) log x + (b - 1) log(1 - x) - log B(a, b), 0 < x < 1."""
+
+    a: Any
+    b: Any
+
+    support = "unit"
+
+    def log_prob(self, value: Any) -> Array:
+        """Return the log density of every entry."""
+        for parameter in (self.a, self.b):
+            if isinstance(parameter, Uncertain):
+                raise NoMoments("a Beta distribution of uncertain shape has no closed expectation")
+        if isinstance(value, Latent) and value.kind == "unit":
+            logs = tuple(
+                value.expect(lambda f, sign=sign: -jax.nn.softplus(-sign * f), plain=True)
+                for sign in (1, -1)
+            )
+        elif isinstance(value, Uncertain):
+            raise NoMoments("a Beta distribution of a sum or product has no closed expectation")
+        else:
+            logs = jnp.log(value), jnp.log1p(-value)
+        start = -jax.scipy.special.betaln(jnp.asarray(self.a), jnp.asarray(self.b))
+        return start + (self.a - 1) * logs[0] + (self.b - 1) * logs[1]
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draw entries."""
+        return jax.random.beta(key, self.a, self.b, shape, dtype)
+
+    def center(self) -> Array:
+        """Return the logit of the mean."""
+        return jnp.log(self.a / self.b)
+
+
+@pytree
+class Poisson(Distribution):
+    """Poisson(rate) of counts: log mass x log rate - rate - log x!."""
+
+    rate: Any
+
+    support = "counts"
+
+    def log_prob(self, value: Any) -> Array:
+        """Return the log mass of every entry."""
+        start = -jax.scipy.special.gammaln(value + 1)
+        return start + value * uncertain.log(self.rate) - uncertain.mean(self.rate)
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draw entries."""
+        drawn = jax.random.poisson(key, self.rate, shape)
+        return drawn.astype(dtype)

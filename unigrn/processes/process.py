@@ -1,0 +1,229 @@
+"""A generative process: sites declared once, evaluated at numbers, at moments, or drawn.
+
+A process is a frozen dataclass with axes for its sites, and one function that visits them::
+
+    @pytree
+    class Factors(Process):
+        \"\"\"y ~ N(z theta, s^2), z ~ N(0, 1), theta ~ N(0, width^2), log s ~ N(0, 1).\"\"\"
+
+        width: Array
+
+        latents = {"theta": ("regulators", "targets"), "z": ("cells", "regulators"), "noise": ()}
+        observed = {"expression": ("cells", "targets")}
+
+        def sites(self, site, data, prior):
+            theta = site("theta", Normal(0.0, self.width))
+            z = site("z", Normal(0.0, 1.0))
+            noise = site("noise", Normal(0.0, 1.0))
+            site("expression", Normal(z @ theta, exp(noise)), data.y)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from unigrn.processes.distributions import Distribution
+from unigrn.processes.uncertain import FUNCTIONS, Latent
+from unigrn.terms import Array, PriorView, View
+
+EDGES = ("regulators", "targets")
+KINDS = {"real": "normal", "positive": "exp", "unit": "unit"}
+Site = Callable[..., Any]
+
+
+class Process:
+    """What generated the data, latent numbers first.
+
+    ``latents`` and ``observed`` give every site's axes: "cells", "regulators", "targets", or words
+    of a process's own. ``theta`` is a latent over regulators and targets: the network, or what it
+    is made of. ``sites(site, data, prior)`` visits each once: ``site(name, distribution)`` returns
+    the value of a latent, ``site(name, distribution, values)`` takes what was observed, and
+    ``where=`` says which of it, if not all.
+    """
+
+    latents: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    observed: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    needs_prior: ClassVar[bool] = True
+
+    def sites(self, site: Site, data: View, prior: PriorView) -> None:
+        """Visit every site."""
+        raise NotImplementedError
+
+    def edges(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the network and its columns, as expressions in the latents.
+
+        ``weight`` is the network; ``probability``, where there is one, that of an edge.
+        """
+        return {"weight": values["theta"]}
+
+    def log_density(
+        self, values: Any, data: View, prior: PriorView, only: tuple[str, ...] = ()
+    ) -> dict[str, Array]:
+        """Return the log density of every site at values of the latents, summed over its entries.
+
+        Cells count by their weights, padding and entries that are no candidates not at all. With
+        moments of a guide in place of values these are expectations.
+
+        Parameters
+        ----------
+        values
+            Of every latent by name, as the process declares it; or a function (name, distribution)
+            that gives them.
+        data, prior
+            As a term sees them.
+        only
+            The sites that are asked for: all where none is named.
+
+        Raises
+        ------
+        ValueError
+            A value that is missing; a site that ``latents`` and ``observed`` do not name, or that
+            is visited twice or never.
+        """
+        out: dict[str, Any] = {}
+        only = only or (*self.latents, *self.observed)
+
+        def site(name, distribution, observed=None, where=None):
+            axes = self._axes(name, observed, out)
+            value = observed
+            if observed is None:
+                value = kept(name, _value(values, name, distribution), prior)
+            if name not in only:
+                out[name] = None
+                return value
+            weight = entries(axes, data, prior)
+            density = distribution.log_prob(value)
+            if where is not None:
+                density = jnp.where(where, density, 0)
+            out[name] = jnp.sum(jnp.where(weight > 0, weight * density, 0))
+            return value
+
+        self.sites(site, data, prior)
+        self._all_visited(out)
+        return {name: value for name, value in out.items() if value is not None}
+
+    def simulate(self, key: Array, data: View, prior: PriorView, given: Mapping = {}) -> dict:
+        """Draw every site, latents and what is observed, in the order of the process.
+
+        Parameters
+        ----------
+        key
+            Of `jax.random`; every site has a stream of its own.
+        data
+            Its ``x`` and ``y`` give the numbers of cells, regulators and targets; what they hold is
+            not read, but where the process itself does so.
+        prior
+            As a term sees it.
+        given
+            Values of latents that are not drawn.
+        """
+        out: dict[str, Array] = {}
+
+        def site(name, distribution, observed=None, where=None):
+            axes = self._axes(name, observed, out)
+            if observed is None and name in given:
+                value = given[name]
+            else:
+                own = jax.random.fold_in(key, len(out))
+                shape = jnp.shape(distribution.log_prob(jnp.ones((), data.y.dtype)))
+                full = jnp.broadcast_shapes(shape, self._shape(axes, data))
+                value = distribution.sample(own, full, data.y.dtype)
+            out[name] = kept(name, value, prior) if observed is None else value
+            return out[name]
+
+        self.sites(site, data, prior)
+        self._all_visited(out)
+        return out
+
+    def centers(self, data: View, prior: PriorView) -> dict[str, Array]:
+        """Return u of every latent where its distribution puts a start, one after the other."""
+        out: dict[str, Array] = {}
+
+        def site(name, distribution, observed=None, where=None):
+            axes = self._axes(name, observed, out)
+            if observed is not None:
+                out[name] = observed
+                return observed
+            function = FUNCTIONS[kind(name, distribution)]
+            center = jnp.asarray(distribution.center(), data.y.dtype)
+            out[name] = jnp.broadcast_to(center, self._shape(axes, data))
+            return kept(name, function(out[name]), prior)
+
+        self.sites(site, data, prior)
+        self._all_visited(out)
+        return {name: out[name] for name in self.latents}
+
+    def _axes(self, name: str, observed: Any, met: Mapping[str, Any]) -> tuple[str, ...]:
+        kind = "latents" if observed is None else "observed"
+        known = getattr(self, kind)
+        if name not in known:
+            raise ValueError(
+                f"{type(self).__name__} visits the site {name!r}, which its {kind} do not name; "
+                f"they are {', '.join(known) or 'none'}"
+            )
+        if name in met:
+            raise ValueError(f"{type(self).__name__} visits the site {name!r} twice")
+        return known[name]
+
+    def _all_visited(self, met: Mapping[str, Any]) -> None:
+        if left := [n for n in (*self.latents, *self.observed) if n not in met]:
+            raise ValueError(f"{type(self).__name__} never visits the site {left[0]!r}")
+
+    def _shape(self, axes: tuple[str, ...], data: View) -> tuple[int, ...]:
+        sizes = {
+            "cells": data.y.shape[0],
+            "regulators": data.x.shape[1],
+            "targets": data.y.shape[1],
+        }
+        if unknown := [a for a in axes if a not in sizes]:
+            raise ValueError(f"{type(self).__name__} has a site along {unknown[0]!r} of no size")
+        return tuple(sizes[a] for a in axes)
+
+
+def kind(name: str, distribution: Distribution) -> str:
+    """Return how the guide of a latent is made from a Normal number."""
+    if distribution.support not in KINDS:
+        raise ValueError(
+            f"the latent {name} has the support {distribution.support!r}, for which there is no "
+            f"guide; a latent is {', '.join(KINDS)}"
+        )
+    return KINDS[distribution.support]
+
+
+def _value(values: Any, name: str, distribution: Distribution) -> Any:
+    if callable(values):
+        return values(name, distribution)
+    if name not in values:
+        raise ValueError(f"no value for the latent {name}; got {', '.join(values) or 'none'}")
+    return values[name]
+
+
+def kept(name: str, value: Any, prior: PriorView) -> Any:
+    """Put theta to 0 where it is no candidate."""
+    if name != "theta":
+        return value
+    if isinstance(value, Latent):
+        loc, sd = (jnp.where(prior.valid, v, 0) for v in (value.loc, value.sd))
+        return Latent(loc, sd, name, value.kind)
+    return jnp.where(prior.valid, value, 0)
+
+
+def entries(axes: tuple[str, ...], data: View, prior: PriorView) -> Array:
+    """Return how much every entry of a site counts: weights of cells, 0 of padding, else 1."""
+    dtype = data.y.dtype
+    if axes == EDGES:
+        return prior.valid.astype(dtype)
+    own = {
+        "cells": jnp.ones(data.y.shape[:1], dtype) if data.weight is None else data.weight,
+        "regulators": jnp.any(prior.valid, axis=1).astype(dtype),
+        "targets": jnp.any(prior.valid, axis=0).astype(dtype),
+    }
+    out = jnp.ones((), dtype)
+    for axis in axes:
+        side = own.get(axis, jnp.ones((1,), dtype))
+        out = jnp.multiply.outer(out, side)
+    return out
