@@ -24,6 +24,7 @@ LEVELS = [
     ["data", "prior", "bootstrap", "rates"],
     ["moments", "replicates", "stages"],
     ["spec", "binding", "columns", "selection"],
+    ["leftout"],
     ["problem", "ensembles", "processes"],
     ["tracing"],
     ["probes"],

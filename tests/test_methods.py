@@ -93,6 +93,10 @@ DEFAULTS = {
         count=60,
         length=1e-5,
     ),
+    # the program with its `lam` or its first weights; it has no runs
+    "giraffe": dict(interactions=None, weights=None, unit=True, runs=1),
+    # the program: alpha = .1, threshold = .001
+    "panda": dict(interactions=None, alpha=0.1, tolerance=1e-3),
     "known_targets": dict(
         together=None,
         strength=(0.1, 0.3, 1.0, 3.0),

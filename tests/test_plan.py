@@ -115,6 +115,7 @@ TABLE = [
         "central path to an acyclic network",
     ),
     (unigrn.methods.get("otter").function(None), "declared steps of Adam on the whole network"),
+    (unigrn.methods.get("panda").function(None), "declared iteration without an objective"),
     (
         Spec(least_squares(), unigrn.regularizer(smooth_group, across=True)),
         "proximal gradient across groups",

@@ -1200,6 +1200,7 @@ FACTS = SQUARE | {
     "entrywise": "test_entrywise_is_a_sum_over_the_entries_of_a_block",
     "evidence": "test_evidence",
     "intercept": "test_facts_of_constraints_and_losses",
+    "iterates": "test_a_map_has_no_value_and_is_part_of_no_sum",
     "kink": "test_a_kink_has_a_prox_and_no_gradient_everywhere",
     "layer": "test_facts_of_constraints_and_losses",
     "lines": "test_facts_of_terms_across_groups",
@@ -1218,8 +1219,8 @@ def test_every_capability_is_claimed_and_tested():
     assert all(test in globals() for test in FACTS.values())
     for name in CAPABILITIES:
         assert hasattr(Term, name)
-        # Across sees all groups: no view here does. Double is that of a method's own term.
-        assert claimants(name) or name in ("across", "lines", "double", *SQUARE), name
+        # Across sees all groups: no view here does. Double, and a map, are a method's own term.
+        assert claimants(name) or name in ("across", "lines", "double", "iterates", *SQUARE)
 
 
 def test_facts_of_terms_across_groups():
@@ -1330,6 +1331,15 @@ def test_a_fit_is_made_in_double_precision_where_one_term_asks_for_it():
     for penalty, dtype in ((exact, "float64"), (plain, "float32")):
         plan = unigrn.plan(unigrn.Spec(least_squares(), penalty), data)
         assert plan.dtype == dtype
+
+
+def test_a_map_has_no_value_and_is_part_of_no_sum():
+    own = unigrn.methods.get("panda").function(None).loss
+    assert float(own.iterates.tolerance) == 1e-3 and least_squares().iterates is None
+    assert (own + least_squares()).iterates is None and (2 * own).iterates is None
+    for term in (own, 2 * own, own + least_squares()):
+        with pytest.raises(TypeError, match="a map without an objective"):
+            term(Blocks(theta=jnp.zeros((2, 3))), View(), None)
 
 
 def test_every_capability_is_described():

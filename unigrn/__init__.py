@@ -117,6 +117,7 @@ _HOME = {
     "consensus": "ensembles",
     "folds": "ensembles",
     "jackknife": "ensembles",
+    "lioness": "ensembles",
     "over": "ensembles",
     "path": "ensembles",
     "permuted": "ensembles",

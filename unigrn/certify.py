@@ -51,7 +51,9 @@ def check_certifiable(plan: Plan) -> None:
     """
     spec = plan.spec
     why = None
-    if spec.over:
+    if spec.loss.iterates is not None:
+        why = "it is an iteration, and no objective says what would be optimal"
+    elif spec.over:
         why = (
             f"its weights are made of many fits ({spec.over[0].name}), and are the optimum of none"
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from unigrn.check import check_number, check_whole
+from unigrn.leftout import Lioness
 from unigrn.losses import LeastSquares
 from unigrn.replicates import (
     RULES,
@@ -277,3 +278,27 @@ def jackknife(spec: Spec, blocks: int = 10) -> Spec:
     Efron and Stein, Ann. Stat. 9 (1981) 586, doi:10.1214/aos/1176345462.
     """
     return over(spec, Jackknife(check_whole("blocks", blocks, low=2)))
+
+
+def lioness(spec: Spec) -> Spec:
+    """Give every unit of cells a network of its own by leaving it out (LIONESS).
+
+    With W of all cells, W_-s of all but those of unit s, and n_s of N cells in it (their weights,
+    where they have any), W_s = (N / n_s) (W - W_-s) + W_-s, entry by entry of ``weight``, and of
+    ``score`` where the method has one; other columns are left out. The units are the groups of the
+    data; cells without a group count in all fits. Data without groups make every cell a unit, at
+    most 1,000. The network of a unit is no fit: its status is the worse of the two fits it is made
+    of, and an error of theirs counts N / n_s times, which is why they are made in double precision
+    and to a residual that much smaller.
+
+    Parameters
+    ----------
+    spec
+        Any spec that draws nothing at random: N / n_s times the difference of two draws is noise.
+
+    References
+    ----------
+    Kuijjer, Tung, Yuan, Quackenbush and Glass, iScience 14 (2019) 226,
+    doi:10.1016/j.isci.2019.03.021.
+    """
+    return over(spec, Lioness())

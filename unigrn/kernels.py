@@ -6,7 +6,9 @@ Over 450 lines: what capabilities give is declared in one place.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -461,3 +463,15 @@ class Kernel:
     def times(self, factor: Array) -> Kernel:
         """Return the term multiplied by a number."""
         return Kernel(self.matrix, self.strengths * factor, self.settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Iterates:
+    """A map of the blocks, applied until it comes to rest; no objective is behind it.
+
+    ``step(params, number, data, prior)`` returns the blocks after step ``number`` (from 0) and by
+    how much it changed them, one number; at ``tolerance`` or less that was the last step.
+    """
+
+    step: Callable[..., tuple[Any, Array]]
+    tolerance: Array

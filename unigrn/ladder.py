@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from unigrn import leftout
 from unigrn.probes import Profile
 from unigrn.requirements import (
     ALONE,
@@ -14,6 +15,7 @@ from unigrn.requirements import (
     KNOWN,
     LISTS,
     MOMENTS_DO,
+    OBJECTIVE,
     ONE_START,
     ONLY_THETA,
     PROX,
@@ -41,6 +43,7 @@ from unigrn.requirements import (
     fitted_once,
     free_prox,
     has_evidence,
+    iterates,
     lines_and_bounds,
     plain_reading,
     sweeps_help,
@@ -56,6 +59,7 @@ from unigrn.solvers import (
     evidence,
     gradient,
     graphs,
+    iteration,
     newton,
     palm,
     proximal,
@@ -94,7 +98,7 @@ TARGETS = (ALONE, SEPARATES)
 MOMENTS = (*TARGETS, ONLY_THETA, MOMENTS_DO)
 ROWS = (WEIGHTS, SHARED, ROWS_DO, SWEEPLESS, TRACED, STEADY)
 COPIES = Requirement("permuted copies differ", copies_differ)
-NETWORK = (WEIGHTS, LISTS, COPIES, ROWS_DO, SWEEPLESS, TRACED, STEADY)
+NETWORK = (OBJECTIVE, WEIGHTS, LISTS, COPIES, ROWS_DO, SWEEPLESS, TRACED, STEADY)
 ALL_CELLS = (QUIET, WHOLE)
 EXACT = (DELETES, UNSTARTED, SWEEPLESS, WHOLE)
 SQUARES = Requirement("the loss is quadratic", partial(each, "quadratic", ("loss",)))
@@ -332,6 +336,22 @@ LADDER = (
             *ALL_CELLS,
         ),
     ),
+    # No objective at all: a map of the blocks until it comes to rest, and its own word for that.
+    Solver(
+        "declared iteration without an objective",
+        "network",
+        iteration.solve,
+        (
+            ALONE,
+            Requirement("a map of the blocks stands alone", iterates),
+            STARTED,
+            WEIGHTS,
+            LISTS,
+            COPIES,
+            SWEEPLESS,
+            *ALL_CELLS,
+        ),
+    ),
     # Sweeps of the method's own, or blocks that are exact given the others: each in turn.
     Solver(
         "PALM over blocks of the whole network",
@@ -382,6 +402,7 @@ MADE_FOR = {
     subsets.solve: "subsets",
     newton.solve: "log_det",
     central_path.solve: "acyclic",
+    iteration.solve: "iterates",
 }
 
 
@@ -400,6 +421,10 @@ def select(
     if isinstance(profile, Spec):
         profile = Profile(profile, profile.terms, sizes=implied_sizes(profile.terms))
     spec = profile.spec
+    if any(o.leaves_out for o in spec.over):
+        drawn = profile.draws_start or any(profile.noisy(t) for t in spec.terms)
+        if why := leftout.unsuited(spec, drawn):
+            raise PlanError(f"lioness of {spec.name!r} means nothing: {why}", why)
     if solver is not None:
         if isinstance(solver, str):
             known = {s.name: s for s in ladder}
@@ -438,6 +463,7 @@ def select(
         apart = spec.across != rung.across or (
             kind is not None and not any(getattr(getattr(t, "term", t), kind) for t in spec.terms)
         )
+        apart = apart or (spec.loss.iterates is not None and kind != "iterates")
         return apart, len(lacking), passes, spec.separable and rung.whole
 
     near, lacking = min(reversed(refused), key=far)  # of equals the last, the most general

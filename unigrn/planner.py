@@ -22,6 +22,7 @@ from unigrn.check import check_number, check_whole
 from unigrn.columns import Column
 from unigrn.data import Data
 from unigrn.ladder import PlanError, select
+from unigrn.leftout import left_out
 from unigrn.moments import padded
 from unigrn.probes import Profile
 from unigrn.problem import COARSE, FINE, Batch, Problem, batches, build, chunk_size
@@ -267,6 +268,11 @@ class Plan:
             lines.append(
                 f"  stops where the objective {stops}, or {after}" if stops else f"  stops {after}"
             )
+        if self.spec.loss.iterates is not None:
+            lines.append(
+                f"  nothing is minimised: it ends with a change of at most {self.tolerance:g}, "
+                f"or after {self.max_iterations:,} steps"
+            )
         some, (inputs, terms, each) = self.together(), self.footprint
         # While the terms are prepared they stand beside what they are made of.
         size = inputs + terms + max(terms, some * each)
@@ -437,7 +443,7 @@ def plan(
     tolerance
         A fit is "converged" where the residual of the whole problem (see
         `unigrn.solvers.optimality`) is at most this, relative to the gradient at theta = 0; by
-        default 1e-9 in float64 and 1e-6 in float32.
+        default 1e-9 in float64 and 1e-6 in float32. A method without an objective has its own.
     max_iterations
         Cap of iterative solvers: by default 5000, or the sweeps that the spec declares.
     solver
@@ -454,10 +460,24 @@ def plan(
     """
     if not isinstance(spec, Spec):
         raise TypeError(f"plan needs a Spec, got {type(spec).__name__}")
+    source = data
+    if any(o.leaves_out for o in spec.over):
+        data = left_out(data)
+        source = data.own or data  # as it is read: every cell once
+        if tolerance is None and spec.loss.iterates is None:
+            tolerance = max(1e-9 * float(data.share().min()), 1e-12)
+    if (declared := spec.loss.iterates) is not None:
+        if tolerance is not None:
+            raise ValueError(
+                f"the map of {spec.name} comes to rest by a tolerance of its own, "
+                f"{float(declared.tolerance):g}, got tolerance={tolerance!r}: give the method's "
+                "parameter for it"
+            )
+        tolerance = float(declared.tolerance)
     if tolerance is None:
         tolerance = 1e-9 if data.dtype == "float64" else 1e-6
     tolerance = check_number("tolerance", tolerance)
-    problem = build(spec, data, regulators, targets)
+    problem = build(spec, source, regulators, targets)
     with precision(data.dtype):
         profile = profiled(spec, data, problem)
         choice = select(profile, solver)

@@ -69,7 +69,8 @@ class Over:
     A method that returns None leaves that as it is. Class attributes: ``by_candidates`` True where
     `cells` depends on the number of candidates, ``starts`` where every member has a key of its own,
     ``loss`` where `reduce` asks for the loss of each fit, ``certified`` the members whose
-    certificates count, ``speaks`` those whose numbers of targets are averaged with ``compiled``.
+    certificates count, ``speaks`` those whose numbers of targets are averaged with ``compiled``,
+    ``leaves_out`` where groups of cells are left out and become networks (`unigrn.leftout`).
     """
 
     # Any, because a subclass may give a property or a method.
@@ -79,6 +80,7 @@ class Over:
     certified: ClassVar[Any] = slice(None)
     speaks: ClassVar[Any] = slice(None)
     compiled: ClassVar[Any] = None
+    leaves_out: ClassVar[Any] = False
     name: ClassVar[Any] = property(
         lambda self: type(self).__name__.lower(), doc="The axis in one word, for provenance."
     )

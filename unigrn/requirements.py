@@ -104,6 +104,28 @@ def _quiet(profile: Profile) -> list[str]:
     return [f"{t.kind} {t.formula} draws noise" for t in profile.spec.terms if profile.noisy(t)]
 
 
+def _objective(profile: Profile) -> list[str]:
+    return [
+        f"{t.kind} {t.formula} is a map without one"
+        for t in profile.spec.terms
+        if t.iterates is not None
+    ]
+
+
+def iterates(profile: Profile) -> list[str]:
+    """Ask for one map alone, and for nothing around the fit that judges it by an objective."""
+    spec = profile.spec
+    if spec.loss.iterates is None:
+        return [f"loss {spec.loss.formula} is no map of the blocks"]
+    out = [f"{t.kind} {t.formula} beside a map, which minimises nothing" for t in spec.terms[1:]]
+    for over in spec.over:
+        if over.loss or type(over).held is not Over.held:
+            out.append(f"{over.name} judges by the loss, and a map has none")
+        elif over.starts:
+            out.append(f"{over.name}: without an objective none of them is better")
+    return out + [f"its step fails: {r.error}" for r in profile.readings if r.error]
+
+
 def draws_noise(profile: Profile) -> list[str]:
     """Ask for noise, or for minibatches."""
     spec = profile.spec
@@ -418,6 +440,7 @@ MOMENTS_DO = Requirement("moments suffice", _moments_do)
 ROWS_DO = Requirement("no term needs moments", _rows_do)
 STARTED = Requirement("every block has a start", _started)
 UNSTARTED = Requirement("no start", _unstarted)
+OBJECTIVE = Requirement("there is an objective", _objective)
 ONE_START = Requirement("one start", _one_start)
 QUIET = Requirement("nothing draws noise", _quiet)
 WHOLE = Requirement("all cells at every step", _whole_batches)

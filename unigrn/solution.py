@@ -42,7 +42,8 @@ class Solution:
     status, residual, iterations
         Certificate, (groups, targets): `Status`, the residual of the whole problem relative to the
         gradient at theta = 0 (`unigrn.solvers.optimality`), and steps taken. The worst of the
-        spec's fits speaks for a target.
+        spec's fits speaks for a target. Of an iteration without an objective the residual is the
+        change in its last step, and ``objective`` is not a number.
     history
         Objective of each group after every sweep, (restarts, sweeps), where asked for.
     """

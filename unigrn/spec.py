@@ -200,7 +200,8 @@ class Spec:
     Parameters
     ----------
     loss
-        A `Loss`, or any differentiable function ``(params, data, prior) -> number``.
+        A `Loss`, or any differentiable function ``(params, data, prior) -> number``. A term that
+        ``iterates`` stands alone, and makes the method an iteration without an objective.
     regularizer
         A `Regularizer`, such a function, or None.
     constraint
@@ -432,6 +433,8 @@ class Spec:
     def __str__(self) -> str:
         over = ",".join(("θ", *(b for b in self.blocks if b not in ("theta", "intercept"))))
         text = f"argmin_{over}  {self.loss.formula}"
+        if self.loss.iterates is not None:
+            text = f"iterate_{over}  {self.loss.formula}   (no objective)"
         if self.regularizer is not None:
             text += f"  +  {self.regularizer.formula}"
         if self.constraint is not None:

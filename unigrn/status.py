@@ -22,6 +22,7 @@ class Status(enum.IntEnum):
     STALLED = 11
     INFEASIBLE = 12
     SADDLE = 13
+    FIXED_POINT = 14
 
     @property
     def message(self) -> str:
@@ -45,6 +46,7 @@ _MESSAGES = {
     Status.INFEASIBLE: "failed: outside the constraint (its sets may have no point in common)",
     Status.SADDLE: "not converged: the gradient is 0, and points next to it are lower (a saddle or "
     "a maximum): give another start",
+    Status.FIXED_POINT: "fixed point of the method's map, which minimises nothing",
     Status.OWN_LIMIT: "ended after the method's own number of sweeps, before it converged",
 }
 FAILED = (
@@ -69,6 +71,7 @@ WORST = (
     Status.INACCURATE,
     Status.OWN_LIMIT,
     Status.RELEASED_RULE,
+    Status.FIXED_POINT,
     Status.WITHIN_NOISE,
     Status.CONVERGED,
 )

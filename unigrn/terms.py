@@ -37,6 +37,7 @@ from jax.core import Tracer
 
 from unigrn.joint import Joint, joint
 from unigrn.kernels import (
+    Iterates,
     Kernel,
     Lines,
     LogDet,
@@ -72,6 +73,7 @@ __all__ = [
     "Capability",
     "Constraint",
     "Joint",
+    "Iterates",
     "Kernel",
     "Lines",
     "LogDet",
@@ -140,6 +142,7 @@ class Term:
     on_prior: Any = None
     evidence: Any = None
     subsets: Any = None
+    iterates: Any = None
     prox: Any = None
     project: Any = None
     lipschitz: Any = None
@@ -176,6 +179,8 @@ class Term:
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate the term."""
+        if self.iterates is not None:
+            raise TypeError(f"{self.formula} is a map without an objective: it has no value")
         raise TypeError(f"{type(self).__name__} does not say how it is evaluated")
 
     @property
@@ -449,6 +454,11 @@ CAPABILITIES: dict[str, Capability] = {
         "function () -> what a subset of regulators costs, by `candidates`, `shrinkage(prior)` and "
         "`criterion(rss, shrunk, used, count)` as `unigrn.losses.SubsetBic` has them; the term is "
         "least, given the entries that are not 0, at least squares on these",
+        lambda scaled, inner: None,
+    ),
+    "iterates": Capability(
+        "`Iterates`: the loss is no cost but a map of all blocks that is applied until it comes to "
+        "rest; it has no value, and nothing is minimised",
         lambda scaled, inner: None,
     ),
     "prox": Capability(

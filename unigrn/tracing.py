@@ -19,6 +19,7 @@ from unigrn.spec import Shape, Slots, Spec
 from unigrn.terms import (
     AXES,
     Along,
+    Array,
     Blocks,
     Moments,
     NotANumber,
@@ -203,6 +204,8 @@ class Traced:
 
         def value(params, view, prior):
             own = local((term,), view)[0]
+            if own.iterates is not None:
+                return self._iterated(own, params, view, prior)
             return number(own(params, view.replace(extra=local(view.extra, view)), prior))
 
         try:
@@ -214,6 +217,28 @@ class Traced:
         sums = term.quadratic is not None or term.spread is not None
         rows = bool(used & {"x", "y", "weight", "cells"}) and not sums
         return Reading(rows, "x" in used, False, "weight" in used, "key" in used)
+
+    def _iterated(self, term: Term, params: Blocks, view: View, prior: PriorView) -> Array:
+        """Add up what one step of a map gives from the start: a fit depends on nothing else."""
+        if self.spec.start is not None:
+            bare = Shape(self.spec.shape.counts, start=self.spec.start)
+            params = Slots(bare, local(self.terms, view)).start(view, prior)
+        moved, change = term.iterates.step(params, jnp.zeros((), jnp.int32), view, prior)
+        return number(change) + sum(jnp.sum(v) for v in jax.tree.leaves(moved))
+
+    @cached_property
+    def draws_start(self) -> bool:
+        """Whether where a fit starts is drawn at random."""
+        view, prior, params, _ = self._arguments
+        if self.spec.start is None or params is None:
+            return False
+        bare = Shape(self.spec.shape.counts, start=self.spec.start)
+
+        def begun(params, view, prior):
+            ready = tuple(t.prepare(view, prior) for t in local(self.terms, view))
+            return sum(jnp.sum(v) for v in jax.tree.leaves(Slots(bare, ready).start(view, prior)))
+
+        return "key" in _used(begun, params, view, prior)
 
     def _on_moments(self, value: Callable, params: Blocks, view: View, prior: PriorView) -> bool:
         try:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unigrn.ensembles import bagging, consensus, folds, jackknife, path, permuted, stability, stars
+from unigrn.ensembles import (
+    bagging,
+    consensus,
+    folds,
+    jackknife,
+    lioness,
+    path,
+    permuted,
+    stability,
+    stars,
+)
 from unigrn.ladder import PlanError, select
 from unigrn.selection import penalties
 from unigrn.spec import Minibatch, Spec
@@ -72,6 +82,7 @@ def ways(spec: Spec) -> Ways:
         ("stable penalty", f'stars(spec, "{penalty}", [...])', _stars),
         ("held-out cells", "folds(spec)", folds),
         ("standard errors", "jackknife(spec)", jackknife),
+        ("networks of units", "lioness(spec)", lioness),
         ("minibatches", "spec.replace(minibatch=...)", lambda s: s.replace(minibatch=Minibatch())),
     )
     rows = []

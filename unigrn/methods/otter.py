@@ -66,9 +66,7 @@ def otter(
     coexpression = check_number("coexpression", coexpression)
     if coexpression > 1:
         raise ValueError(f"coexpression must lie between 0 and 1, got {coexpression:g}")
-    if interactions is not None and hasattr(interactions, "columns"):
-        names = [list(map(str, side)) for side in (interactions.index, interactions.columns)]
-        interactions = along(interactions.to_numpy(float), "regulators", "regulators", names=names)
+    interactions = of_names(interactions)
     adam = Sweeps(
         (Step("theta", "adam", length, late=1),), check_whole("count", count, low=1), None, None
     )
@@ -88,6 +86,14 @@ def otter(
     )
 
 
+def of_names(interactions: Any) -> Any:
+    """Let a table of interactions follow the names of its rows and columns; pass on all else."""
+    if interactions is None or not hasattr(interactions, "columns"):
+        return interactions
+    names = [list(map(str, side)) for side in (interactions.index, interactions.columns)]
+    return along(interactions.to_numpy(float), "regulators", "regulators", names=names)
+
+
 @pytree
 class Matching(Loss):
     """(1 - l) |theta theta' - P|^2 + l |theta' theta - C|^2; see `otter`."""
@@ -104,19 +110,8 @@ class Matching(Loss):
         """Work out P, (q, q), and C, (p, p), each with a trace of 1."""
         if self.wanted is not None:
             return self
-        real = jnp.any(prior.valid, axis=1)
-        weight = jnp.ones_like(data.y[:, 0]) if data.weight is None else data.weight
-        share = (weight / jnp.sum(weight))[:, None]
-        centred = data.y - jnp.sum(share * data.y, axis=0, keepdims=True)
-        root = jnp.sqrt(jnp.sum(share * centred**2, axis=0, keepdims=True))
-        # What rounding of the mean leaves of a constant target is no variance.
-        noise = 32 * jnp.finfo(data.y.dtype).eps * jnp.max(jnp.abs(data.y), axis=0, keepdims=True)
-        unit = jnp.where(root > noise, centred / jnp.where(root > noise, root, 1), 0)
-        alike = unit.T @ (share * unit)
-        known = jnp.diag(real.astype(alike.dtype))
-        if self.interactions is not None:
-            known = jnp.where(real[:, None] & real[None, :], self.interactions, 0)
-        return Matching(self.coexpression, self.interactions, (_scaled(known), _scaled(alike)))
+        wanted = known_of(self.interactions, prior), correlations(data)
+        return Matching(self.coexpression, self.interactions, tuple(map(_scaled, wanted)))
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on the whole network."""
@@ -127,6 +122,26 @@ class Matching(Loss):
         return (1 - share) * jnp.sum(rows**2) + share * jnp.sum(columns**2)
 
     formula = property(lambda self: "(1 − l) ‖θθᵀ − P‖² + l ‖θᵀθ − C‖²")
+
+
+def known_of(interactions: Any, prior: PriorView) -> Array:
+    """Return the interactions of the regulators, (q, q), 0 at padding; the identity for None."""
+    real = jnp.any(prior.valid, axis=1)
+    if interactions is None:
+        return jnp.diag(real.astype(prior.weight.dtype))
+    return jnp.where(real[:, None] & real[None, :], interactions, 0)
+
+
+def correlations(data: View) -> Array:
+    """Return the correlations of the targets, (p, p); 0 in the row of a constant one."""
+    weight = jnp.ones_like(data.y[:, 0]) if data.weight is None else data.weight
+    share = (weight / jnp.sum(weight))[:, None]
+    centred = data.y - jnp.sum(share * data.y, axis=0, keepdims=True)
+    root = jnp.sqrt(jnp.sum(share * centred**2, axis=0, keepdims=True))
+    # What rounding of the mean leaves of a constant target is no variance.
+    noise = 32 * jnp.finfo(data.y.dtype).eps * jnp.max(jnp.abs(data.y), axis=0, keepdims=True)
+    unit = jnp.where(root > noise, centred / jnp.where(root > noise, root, 1), 0)
+    return unit.T @ (share * unit)
 
 
 def _scaled(matrix: Array) -> Array:

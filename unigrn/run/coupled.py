@@ -162,7 +162,7 @@ def read_off(shape, terms, params, view: View, prior: PriorView, keys, held) -> 
 
     def one(params, key):
         own = view.replace(key=key)
-        numbers = {"loss": loss(params, own, prior)}
+        numbers = {} if loss.iterates is not None else {"loss": loss(params, own, prior)}
         if held is not None:
             numbers["heldout"] = loss(params, own.replace(weight=held), prior)
         params = params if shape.gauge is None else shape.gauge(params, own, prior)
@@ -212,7 +212,7 @@ def one_kind(
             replace(plan.shape, rules=None), terms, fit.params, view, prior, keys[stretch], held
         )
         keep(state, members[stretch], fit, columns, numbers, where)
-        if plan.history:
+        if plan.history and fit.history is not None:
             state.runs.append(np.asarray(fit.history)[:, : int(jnp.max(fit.iterations))])
         if 0 in members:  # blocks are those of the first kind's start of lowest objective
             value = np.asarray(fit.value)

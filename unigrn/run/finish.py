@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from unigrn.check import cut
+from unigrn.leftout import LeftOut
 from unigrn.moments import GeneStatistics
 from unigrn.replicates import Found, condensed
 from unigrn.run import reading
@@ -39,7 +40,7 @@ def solution(state: State) -> Solution:
         + small_groups(state)
         + without_edges(state)
     )
-    return Solution(
+    found = Solution(
         state.plan,
         state.weights,
         state.statistics,
@@ -53,6 +54,37 @@ def solution(state: State) -> Solution:
         suspicious,
         state.by_entry,
         state.targets,
+    )
+    return leave_one_out(found, state.data) if isinstance(state.data, LeftOut) else found
+
+
+def leave_one_out(found: Solution, data: LeftOut) -> Solution:
+    """Turn fits without each unit, and last to all cells, into networks of the units."""
+    share, last = data.share()[:, None], len(found.weights) - 1
+
+    def network(values: np.ndarray) -> np.ndarray:
+        rest = values[:last].astype(np.float64)
+        return (values[last] - rest) / share + rest
+
+    rank = np.full(max(Status) + 1, len(WORST))
+    rank[list(WORST)] = np.arange(len(WORST))
+    without, whole = (
+        found.status[:last],
+        np.broadcast_to(found.status[last], (last, *found.status.shape[1:])),
+    )
+    worse = np.where(rank[without] <= rank[whole], without, whole)
+    return dataclasses.replace(
+        found,
+        plan=dataclasses.replace(found.plan, data=data.units),
+        weights=network(found.weights),
+        statistics={k: network(v) for k, v in found.statistics.items() if k == "score"},
+        nuisance={},
+        status=worse,
+        residual=np.fmax(found.residual[:last], found.residual[last]),
+        iterations=np.maximum(found.iterations[:last], found.iterations[last]),
+        history=[],
+        by_entry={},
+        targets={},
     )
 
 
@@ -172,6 +204,9 @@ def remarks(state: State) -> list[tuple[str, int, str, tuple[str, ...]]]:
     lines: list[tuple[str, int, str, tuple[str, ...]]] = []
     data, problem = state.data, state.problem
     names = [None] if data.groups is None else list(data.groups)
+    whole = len(names) - 1
+    if isinstance(data, LeftOut):
+        names = [*(f"of all cells but {name}" for name in names[:-1]), "of all cells"]
 
     def say(kind: str, count: int, message: str, examples: Any = ()) -> None:
         if count:
@@ -200,6 +235,8 @@ def remarks(state: State) -> list[tuple[str, int, str, tuple[str, ...]]]:
                 ("regulator", state.x, problem.regulators),
                 ("target", state.y, problem.targets),
             ):
+                if isinstance(data, LeftOut) and g < whole:
+                    continue
                 flat = state.by_group[g].constant[columns]
                 count = int(flat.sum())
                 say(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from unigrn import progress
 from unigrn.data import Block, aligned
+from unigrn.leftout import LeftOut, complements
 from unigrn.moments import gather
 from unigrn.replicates import STRETCH
 from unigrn.run.state import Grid, State
@@ -35,6 +36,8 @@ def read(state: State, feed: Callable[[Block], None]) -> None:
             for b in blocks
         )
     overall, by_group = gather(blocks, fed, state.width, state.groups)
+    if isinstance(state.data, LeftOut) and overall.bad is None:
+        by_group = complements(by_group, state.width)
     if overall.bad is not None:
         names = np.concatenate([state.genes, *state.made])[overall.bad]
         raise ValueError(
@@ -152,18 +155,21 @@ def counted(state: State, group: int) -> np.ndarray:
     return rows.sum(axis=1)[state.system]
 
 
-def held_rows(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
+def held_rows(state: State) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All rows of each group: (cells, regulators) and (cells, responses), scaled."""
     held: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(state.groups)]
     part = np.arange(len(state.y))
     read(state, lambda b: held[b.group].append((b.values[:, state.x], responses(state, b, part))))
     scale_x, scale_y = scales(state)
     scale_y = np.tile(scale_y, state.copies.size)
-    out = []
+    if isinstance(state.data, LeftOut):
+        yield from _without(state, held, (scale_x, scale_y))
+        return
     for group, rows in enumerate(held):
         middle = middles(state, group)
         ends = ((middle[state.x], scale_x), (np.tile(middle[state.y], state.copies.size), scale_y))
-        wide = tuple(np.empty((sum(len(r[0]) for r in rows), len(s)), state.dtype) for _, s in ends)
+        count = sum(len(r[0]) for r in rows)
+        wide = tuple(np.empty((count, len(factor)), state.dtype) for _, factor in ends)
         start = 0
         while rows:  # block by block in double precision, and each is let go
             block = rows.pop(0)
@@ -171,5 +177,23 @@ def held_rows(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
             for whole, values, (centre, factor) in zip(wide, block, ends, strict=True):
                 whole[stretch] = (values - centre) * factor
             start = stretch.stop
-        out.append(wide)
-    return out
+        yield wide[0], wide[1]
+
+
+def _without(state: State, held: list[Any], factors: Any) -> Iterator[tuple[Any, Any]]:
+    """All rows but those of each unit, and last all rows: made as they are asked for."""
+    data = state.data
+    assert isinstance(data, LeftOut) and data.own is not None
+    whole = tuple(np.empty((data.cells, len(f)), state.dtype) for f in factors)
+    for group, blocks in enumerate(held):
+        if blocks:
+            for rows, own in zip(whole, zip(*blocks, strict=True), strict=True):
+                rows[data.own.positions(group)] = np.concatenate(own)
+    held.clear()
+    for group in range(state.groups):
+        middle, cells = middles(state, group), data.positions(group)
+        x, y = (
+            (rows[cells] - middle[at]) * factor
+            for rows, at, factor in zip(whole, (state.x, state.y), factors, strict=True)
+        )
+        yield x, y

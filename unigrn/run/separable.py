@@ -16,10 +16,11 @@ from unigrn.backend import side_by_side
 from unigrn.binding import laid, places
 from unigrn.columns import read
 from unigrn.data import Block
+from unigrn.leftout import LeftOut
 from unigrn.moments import GroupSums, padded, padded_rows
 from unigrn.problem import Problem, Tasks, bucket, chunk_size
 from unigrn.replicates import condensed
-from unigrn.run import reading
+from unigrn.run import downdating, reading
 from unigrn.run.finish import finish_group
 from unigrn.run.state import State, kept
 from unigrn.solvers import batching
@@ -142,6 +143,9 @@ def passes(state: State) -> Iterator[tuple[np.ndarray, Iterator[Moments], bool]]
     q, width = padded(len(state.x) + 1), plan.width()
     for start in range(0, count, width):
         part = np.arange(start, min(start + width, count))
+        if isinstance(state.data, LeftOut):
+            yield part, downdating.moments(state, part), start + width >= count
+            continue
         sums = [
             GroupSums(q, padded(len(part) * state.copies.size), state.dtype)
             for _ in range(state.groups)

@@ -76,6 +76,11 @@ def formulation(problem: Any) -> Formulation:
             f"an equivalence joins Specs or Formulations, got {type(problem).__name__}; "
             "of a method give the Spec that it returns"
         )
+    if problem.loss.iterates is not None:
+        raise TypeError(
+            f"{problem.name} is an iteration without an objective: there is no problem to compare; "
+            "state it as a Formulation with its iterates"
+        )
     named = [n for n, v in problem.hyperparameters.items() if isinstance(v, np.ndarray) and v.ndim]
     if named:
         raise TypeError(

@@ -161,6 +161,9 @@ def _results(spec, build, examples, seed, only, data) -> Iterator[Result]:
             for t, b in zip(spec.terms, fitted.terms, strict=True)
         ]
         approach(cases)
+        for case in cases:
+            if case.term.iterates is not None:
+                case.broken = "it is a map and has no value"
     for case, check in itertools.product(cases, chosen[0]):
         if case.broken:
             yield Result(check.__name__, case.name, "skipped", case.broken)

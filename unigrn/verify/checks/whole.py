@@ -175,8 +175,10 @@ def solved(whole: Whole) -> str:
     import unigrn
 
     spec, world = whole.spec, whole.world
-    if isinstance(whole.rung, PlanError) or whole.broken or whole.unknown or world is None:
-        raise Skip(whole.broken or "there is no solver for it")
+    iterates = spec.loss.iterates is not None
+    broken = "" if iterates else whole.broken
+    if isinstance(whole.rung, PlanError) or broken or whole.unknown or world is None:
+        raise Skip(broken or "there is no solver for it")
     names, fitted = world.fitted.names, world.fitted
     values = world.view.x[0] if fitted.square else np.c_[world.view.x[0], world.view.y[0]]
     groups = None
@@ -222,6 +224,8 @@ def solved(whole: Whole) -> str:
         if Status.KINK not in found and (words := _on_counts(run, values, data)):
             return words
         raise Fault(f"{whole.spec.name} is not solved by {whole.rung.name}: {told}")
+    if iterates:
+        return f"{told}; without an objective, so not compared"
     if noisy:
         return f"{told}; noisy, so not compared"
     if spec.across:

@@ -24,6 +24,7 @@ _MODULES = (
     "lineages",
     "shared",
     "whole",
+    "messages",
     "activities",
     "counted",
     "factors",
