@@ -147,16 +147,16 @@ class Latent(Uncertain):
         def at(loc, sd, node, weight, *given):
             return weight * function(own(loc + sd * node), *given)
 
-        loc, sd, *given = jnp.broadcast_arrays(self.loc, self.sd, *given)
+        loc, sd, *rest = jnp.broadcast_arrays(self.loc, self.sd, *given)
         rule = [jnp.asarray(v, loc.dtype) for v in (nodes, weights)]
 
         if loc.size <= SMALL:  # all nodes at once
             ends = [v[None] for v in (loc, sd)]
             rule = [v.reshape(-1, *(1,) * loc.ndim) for v in rule]
-            return jnp.sum(at(*ends, *rule, *(v[None] for v in given)), axis=0)
+            return jnp.sum(at(*ends, *rule, *(v[None] for v in rest)), axis=0)
 
         def step(total, rule):
-            return total + at(loc, sd, *rule, *given), None
+            return total + at(loc, sd, *rule, *rest), None
 
         return jax.lax.scan(step, jnp.zeros_like(loc), tuple(rule))[0]
 
