@@ -20,6 +20,7 @@ _HOME = {
     "check_spec": "checks",
     "pmf_grn_log_joint": "densities",
     "replay_netrex_cf": "replay",
+    "symphony_log_joint": "symphony",
     "verify": "table",
 }
 

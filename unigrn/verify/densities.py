@@ -79,14 +79,7 @@ def pmf_grn_log_joint(npz_path: str | os.PathLike, setting: str) -> dict[str, fl
     ValueError
         The file is no such recording, or has no such setting.
     """
-    file = read_archive(npz_path)
-    own = {k.removeprefix(f"{setting}/"): v for k, v in file.items() if k.startswith(f"{setting}/")}
-    if "in/W" not in own or "latent/U" not in own:
-        known = sorted({k.split("/")[0] for k in file if k.endswith("/latent/U")})
-        raise ValueError(
-            f"{os.fspath(npz_path)!r} has no setting {setting!r} with in/W and latent/U; it has "
-            f"{', '.join(known) or 'none'}"
-        )
+    own = setting_of(read_archive(npz_path), npz_path, setting, ("in/W", "latent/U"))
 
     def hyper(name: str) -> float | None:
         value = np.asarray(own.get(f"hp/{name}", np.nan), float).reshape(-1)
@@ -94,6 +87,20 @@ def pmf_grn_log_joint(npz_path: str | os.PathLike, setting: str) -> dict[str, fl
 
     with jax.enable_x64(True):
         return {name: float(value) for name, value in _pmf_grn(own, hyper).items()}
+
+
+def setting_of(
+    file: dict[str, np.ndarray], path: str | os.PathLike, setting: str, needed: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """Return the arrays of one setting of a recording, or say which settings it has."""
+    own = {k.removeprefix(f"{setting}/"): v for k, v in file.items() if k.startswith(f"{setting}/")}
+    if any(name not in own for name in needed):
+        known = sorted({k.split("/")[0] for k in file if k.endswith(f"/{needed[-1]}")})
+        raise ValueError(
+            f"{os.fspath(path)!r} has no setting {setting!r} with {', '.join(needed)}; it has "
+            f"{', '.join(known) or 'none'}"
+        )
+    return own
 
 
 def _pmf_grn(own: dict[str, np.ndarray], hyper: Any) -> dict[str, Any]:
