@@ -140,7 +140,7 @@ def symphony_log_joint(npz_path: str | os.PathLike, setting: str) -> dict[str, f
         data = View(y=x, extra={"C": values["in/C"]})
         out: dict[str, float] = {}
         for mode in MODES:
-            process = Regulation(sums, values["in/g"], 1.0 * values["in/M_signed"], mode)
+            process = Regulation(sums, values["in/g"], values["in/M_signed"].astype(float), mode)
             found = process.log_density(latent, data, prior)
             out |= {(f"X_{mode}" if k == "X" else k): float(v) for k, v in found.items()}
     return out
