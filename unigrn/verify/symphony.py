@@ -81,7 +81,7 @@ class Regulation(Process):
         p = site("p", Gamma(4.5, 1.0))
         network = site("R", Normal(self.sign[None] * p[:, self.peak], SPREAD))
         normal = site("nij", Normal(0.0, 1.0))
-        chi = site("ci", Gamma((free - jnp.arange(genes)[None]) / 2, 0.5))
+        chi = site("ci", Gamma((free - jnp.arange(1.0 * genes)[None]) / 2, 0.5))
         delta = site("delta", Normal(-4.0, 100.0))
         share = counts / jnp.sum(counts)
         site("C", Normal((share @ p)[:, None], BULK), data.extra["C"])
