@@ -412,3 +412,27 @@ def test_a_likelihood_without_closed_moments_asks_for_draws():
             unigrn.fit(generative(kind(1.0, 0.5), prior), data, targets=["t0"])
     found = unigrn.fit(generative(Squared(1.0, 0.5), prior, draws=4), data, targets=["t0"])
     assert np.isfinite(found.theta).all()
+
+
+def test_minibatches_end_where_all_cells_do_within_their_noise():
+    """Blocks along cells go with their cells; what is left is Adam's noise in the objective."""
+    data, prior, _, y = expression(3, cells=150)
+    names = [f"t{i}" for i in range(P)]
+    spec = generative(Factors(1.0), prior)
+    yes = jnp.ones((Q, P), bool)
+    seen = PriorView(yes, jnp.ones((Q, P)), yes.astype(jnp.int8), ~yes, yes)
+    view = View(x=jnp.zeros((150, Q)), y=jnp.asarray(y))
+
+    def objective(found):
+        blocks = {name: jnp.asarray(block[0]) for name, block in found.blocks.items()}
+        params = Blocks(theta=jnp.asarray(found.theta[0]), **blocks)
+        return float(spec.objective(params, view, seen))
+
+    whole = unigrn.fit(spec, data, targets=names, tolerance=1e-6)
+    batch = unigrn.Minibatch(50, 400)
+    few = unigrn.fit(spec.replace(minibatch=batch), data, targets=names, tolerance=1e-3)
+    assert few.plan.solver.name == "stochastic gradient (optax Adam) on the whole network"
+    lowest = objective(whole)
+    assert lowest <= objective(few) <= lowest + 0.03 * abs(lowest)
+    with pytest.raises(ValueError, match="give fresh=True"):
+        generative(Factors(1.0), prior, draws=2, minibatch=batch)

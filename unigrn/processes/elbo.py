@@ -332,6 +332,8 @@ def generative(
     draws = check_whole("draws", draws)
     if fresh and not draws:
         raise ValueError("fresh=True draws at every step: say how many with draws=1 or more")
+    if draws and not fresh and fields.get("minibatch") is not None:
+        raise ValueError("draws of minibatches are new ones at every step: give fresh=True")
     how = {"form": form, "draws": draws, "fresh": bool(fresh), "seed": check_whole("seed", seed)}
     views = [Likelihood(process, site=site, **how) for site in process.observed]
     spread = Divergence(process, **how)

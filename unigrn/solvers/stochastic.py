@@ -26,8 +26,8 @@ SETTLED = 0.03  # a slope of all cells above so much of that at 0 is no noise, w
 SIGMAS = 5.0  # a gradient within so many standard errors of 0 counts as noise
 
 
-def drawn(view: View, key: Array, size: int) -> View:
-    """Return ``size`` cells of a view, drawn from those that count, with replacement."""
+def drawn(view: View, key: Array, size: int) -> tuple[View, Array]:
+    """Return ``size`` cells of a view, drawn from those that count, with replacement; and which."""
     cells = view.x.shape[0]
     if view.weight is None:
         place = jax.random.randint(key, (size,), 0, cells)
@@ -42,7 +42,7 @@ def drawn(view: View, key: Array, size: int) -> View:
 
     extra = {k: cut(v) if v.shape[:1] == (cells,) else v for k, v in view.extra.items()}
     weight = None if view.weight is None else cut(view.weight)
-    return view.replace(x=cut(view.x), y=cut(view.y), weight=weight, extra=extra)
+    return view.replace(x=cut(view.x), y=cut(view.y), weight=weight, extra=extra), place
 
 
 def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
@@ -60,8 +60,14 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
         if batch is None:
             return obj.smooth(params, view.replace(key=key), prior)
         pick, noise = jax.random.split(key)
-        few = drawn(view, pick, batch.size).replace(key=noise)
-        value = terms.loss(params, few, prior) * (cells / batch.size)
+        few, place = drawn(view, pick, batch.size)
+        own = {
+            name: jnp.take(params[name], place, axis=axes.index("cells"))
+            for name, axes in terms.axes.items()
+            if name in params and "cells" in axes
+        }
+        value = terms.loss(params.replace(**own), few.replace(key=noise), prior)
+        value = value * (cells / batch.size)
         return value + sum(t(params, view, prior) for t in parts(terms.regularizer))
 
     slope = jax.grad(objective)
