@@ -158,6 +158,16 @@ def test_expected_densities_are_means_over_draws():
         drawn = np.asarray(make(m, s).log_prob(x))
         error = drawn.std(axis=0) / np.sqrt(len(drawn))
         assert np.all(np.abs(drawn.mean(axis=0) - got) < 5 * error), type(expected).__name__
+    # A latent that is in two places: the product of two means is not the mean of the product.
+    for wrong, at in (
+        (Normal(mean, exp(mean)), value),
+        (Normal(0.0, exp(value)), value),
+        (Normal(value, 1.0), value),
+        (Gamma(2.0, exp(value)), exp(value)),
+        (Poisson(exp(mean)), exp(value)),
+    ):
+        with pytest.raises(NoMoments):
+            wrong.log_prob(at)
     with pytest.raises(NoMoments):
         Gamma(exp(mean), 1.0).log_prob(exp(value))
     with pytest.raises(NoMoments):

@@ -3,6 +3,7 @@
 from unigrn.processes.distributions import (
     Beta,
     Distribution,
+    Flat,
     Gamma,
     Normal,
     Poisson,
@@ -17,6 +18,7 @@ __all__ = [
     "Beta",
     "Distribution",
     "Divergence",
+    "Flat",
     "Gamma",
     "Likelihood",
     "NoMoments",

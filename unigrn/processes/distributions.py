@@ -44,6 +44,7 @@ class Normal(Distribution):
 
     def log_prob(self, value: Any) -> Array:
         """Return the log density of every entry."""
+        uncertain.independent(self.sd, value, self.mean)
         squares = uncertain.precision(self.sd) * uncertain.distance(value, self.mean)
         return -0.5 * squares - uncertain.log(self.sd) - 0.5 * LOG_2PI
 
@@ -54,6 +55,23 @@ class Normal(Distribution):
     def center(self) -> Array:
         """Return the mean."""
         return uncertain.mean(self.mean)
+
+
+@pytree
+class Flat(Distribution):
+    """Density 1 on all numbers: no prior belief, for latents that data alone inform."""
+
+    def log_prob(self, value: Any) -> Array:
+        """Return 0 for every entry."""
+        return jnp.zeros_like(uncertain.mean(value))
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Raise: no distribution has this density."""
+        raise ValueError("a flat distribution cannot be drawn from: give the values of its latent")
+
+    def center(self) -> Array:
+        """Return 0."""
+        return jnp.zeros(())
 
 
 @pytree
@@ -96,6 +114,7 @@ class Gamma(Distribution):
         a, b = self.shape, self.rate
         if isinstance(a, Uncertain):
             raise NoMoments("a Gamma distribution of uncertain shape has no closed expectation")
+        uncertain.independent(b, value)
         start = a * uncertain.log(b) - jax.scipy.special.gammaln(a)
         return start + (a - 1) * uncertain.log(value) - uncertain.mean(b) * uncertain.mean(value)
 
@@ -153,6 +172,8 @@ class Poisson(Distribution):
 
     def log_prob(self, value: Any) -> Array:
         """Return the log mass of every entry."""
+        if isinstance(value, Uncertain):
+            raise NoMoments("a Poisson distribution of a latent has no closed expectation")
         start = -jax.scipy.special.gammaln(value + 1)
         return start + value * uncertain.log(self.rate) - uncertain.mean(self.rate)
 

@@ -319,6 +319,16 @@ def precision(value: Any) -> Array:
     return value.expect(lambda f: f**-2)
 
 
+def independent(a: Any, *others: Any) -> None:
+    """Raise `NoMoments` where a depends on a site that one of the others depends on too."""
+    for other in others:
+        if isinstance(a, Uncertain) and isinstance(other, Uncertain) and a.names & other.names:
+            raise NoMoments(
+                f"a density in {named(a.names | other.names)} whose parameters depend on each other "
+                "has no closed mean"
+            )
+
+
 def distance(a: Any, b: Any) -> Array:
     """E (a - b)^2 of independent a and b."""
     if unknown := _unknown("a distance", a, b):

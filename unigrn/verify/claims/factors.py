@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
 from unigrn.methods import get
+from unigrn.methods.pmf_grn import GaussianFactors
+from unigrn.processes import EDGES, Flat, Normal, generative
 from unigrn.spec import Slots
-from unigrn.terms import Blocks, PriorView, View
+from unigrn.terms import Blocks, PriorView, View, pytree
 from unigrn.verify.claims.common import Search, apart, claimed, evaluated
 from unigrn.verify.claims.methods import NO_THEOREM
 from unigrn.verify.instances import described
@@ -171,18 +173,22 @@ def pmf_grn(
     }
 
 
-def shipped(example: Hidden) -> dict[str, Any]:
-    """Return the same of the shipped spec."""
-    spec = get("pmf_grn").function(None, **example.hyper)
+def posed(example: Hidden) -> tuple[View, PriorView, Blocks]:
+    """Return the data, the prior and the guide as a term sees them."""
     known, valid = example.prior
     prior = PriorView(known > 0, known, np.zeros(known.shape, np.int8), ~valid, valid)
-    view = View(
-        x=np.zeros((example.cells, REGULATORS)), y=example.expression, weight=example.weight
-    )
+    none = np.zeros((example.cells, REGULATORS))
+    view = View(x=none, y=example.expression, weight=example.weight)
     blocks = {}
     for name, (location, spread) in example.guide.items():
         blocks |= {name: location, f"log_sd_{name}": np.log(spread)}
-    params = Blocks(**jax.tree.map(np.asarray, blocks))
+    return view, prior, Blocks(**jax.tree.map(np.asarray, blocks))
+
+
+def shipped(example: Hidden) -> dict[str, Any]:
+    """Return the same of the shipped spec."""
+    spec = get("pmf_grn").function(None, **example.hyper)
+    view, prior, params = posed(example)
     value, _ = evaluated(spec, params, view, prior)
     columns = spec.columns[0](params, view, prior, Slots(spec.shape, spec.terms))
     columns.pop("score")
@@ -195,7 +201,51 @@ def _pmf_grn(example: Hidden, **change: Any) -> list[Finding]:
     return [apart(name, got[name], want[name], unit=1e-6) for name in want]
 
 
+@pytree
+class SoftData(GaussianFactors):
+    """PMF-GRN with a flat prior of existence, and the prior's log odds as data of their own."""
+
+    observed: ClassVar[dict[str, tuple[str, ...]]] = {**GaussianFactors.observed, "evidence": EDGES}
+
+    def sites(self, site, data, prior):
+        """Visit every site."""
+
+        def turned(name, distribution, *observed):
+            if name != "edge":
+                return site(name, distribution, *observed)
+            edge = site("edge", Flat())
+            site("evidence", Normal(edge, self.existence), data.extra["evidence"])
+            return edge
+
+        super().sites(turned, data, prior)
+
+
+def _soft_data(example: Hidden, half: bool = False, **change: Any) -> list[Finding]:
+    hyper = {n: v for n, v in example.hyper.items() if n != "divergence"}
+    spec = generative(SoftData(**hyper), None)
+    view, prior, params = posed(example)
+    known = np.clip(prior.weight, hyper["low"], hyper["high"])
+    evidence = np.log(known / (1 - known)) / (2 if half else 1)
+    value, _ = evaluated(spec, params, view.replace(extra={"evidence": evidence}), prior)
+    want = pmf_grn(example, **{"factor": False} | change)["objective"]
+    return [apart("objective", value, want)]
+
+
 CLAIMS = (
+    claimed(
+        "category_2.soft_data",
+        "a Gaussian prior of existence around the prior's log odds is the same as a flat one, with "
+        "these as data of their own",
+        (),
+        Search("soft prior = soft data", _soft_data, (_hidden,), 1e-8).slipped,
+        {
+            "the log odds halved as data": {"half": True},
+            "the prior's weights not kept from 0 and 1": {"clipped": False},
+            "edges that are no candidates counted": {"every": True},
+        },
+        reason="one line: (z - m)^2 is symmetric",
+        share=0.3,
+    ),
     claimed(
         "methods.pmf_grn",
         "the objective is the negative ELBO of the published factor model, each expectation in "
