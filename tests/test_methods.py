@@ -119,6 +119,8 @@ DEFAULTS = {
         form="variational",
         draws=None,
     ),
+    # the program: .01 off the prior, Gamma(.001, .001)
+    "bitfam": dict(off=0.01, hyperprior=1e-3, mask="soft"),
     "linear_gaussian": dict(
         noise_variance=None, on=1.0, off=0.01, mask="soft", form="variational", draws=0
     ),

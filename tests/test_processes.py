@@ -22,6 +22,7 @@ from unigrn.processes import (
     exp,
     generative,
     sigmoid,
+    where,
 )
 from unigrn.processes.uncertain import Latent, distance, log, moments, precision
 from unigrn.terms import Blocks, PriorView, View, pytree
@@ -58,6 +59,9 @@ def sample(value, draws=400_000, seed=0):
         lambda a, b: (jnp.arange(12.0).reshape(4, 3) / 9) @ (a * b),
         lambda a, b: (a * b) @ jnp.linspace(-1, 1, 8).reshape(4, 2),
         lambda a, b: a[:, 0][:, None] * b,
+        lambda a, b: where(jnp.arange(4)[None] < 2, a, 0.5 * b) + 1.0,
+        lambda a, b: exp(a) ** -0.5 * b,
+        lambda a, b: sigmoid(a) ** 2.0 - b,
     ],
 )
 def test_moments_are_those_of_draws(build):
@@ -108,6 +112,9 @@ def test_functions_of_one_number_are_exact_or_a_quadrature():
         lambda a, b: 1.0 / b,
         lambda a, b: exp(a * b),
         lambda a, b: ((a @ b.T) * 2.0)[0] @ jnp.ones((3, 2)),
+        lambda a, b: a[:, jnp.asarray([0, 0, 1, 2])] @ b.T,
+        lambda a, b: where(jnp.arange(4)[None] < 2, a, b) @ b.T,
+        lambda a, b: where(jnp.arange(4)[None] < 2, a[:, :1], b) @ jnp.ones((4, 2)),
     ],
 )
 def test_what_depends_on_itself_has_no_moments(build):

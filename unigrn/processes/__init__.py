@@ -11,7 +11,7 @@ from unigrn.processes.distributions import (
 )
 from unigrn.processes.elbo import Divergence, Likelihood, Posterior, generative
 from unigrn.processes.process import EDGES, Process
-from unigrn.processes.uncertain import NoMoments, apply, exp, sigmoid
+from unigrn.processes.uncertain import NoMoments, apply, exp, sigmoid, where
 
 __all__ = [
     "EDGES",
@@ -31,4 +31,5 @@ __all__ = [
     "exp",
     "generative",
     "sigmoid",
+    "where",
 ]

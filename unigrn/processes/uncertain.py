@@ -51,7 +51,7 @@ class Uncertain:
     T = property(lambda self: Uncertain(self.mean.T, self.variance.T, self.names, self.apart))
 
     def __getitem__(self, at: Any) -> Uncertain:
-        return Uncertain(self.mean[at], self.variance[at], self.names, self.apart)
+        return Uncertain(self.mean[at], self.variance[at], self.names, self.apart and _once(at))
 
     def __add__(self, other: Any) -> Uncertain:
         if unknown := _unknown("a sum", self, other):
@@ -168,7 +168,14 @@ class Latent(Uncertain):
         return Latent(self.loc, self.sd, self.name, "other", lambda u: function(own(u)))
 
     def __getitem__(self, at: Any) -> Latent:
-        return Latent(self.loc[at], self.sd[at], self.name, self.kind, self.function)
+        out = Latent(self.loc[at], self.sd[at], self.name, self.kind, self.function)
+        out.apart = self.apart and _once(at)
+        return out
+
+    def __pow__(self, power: float) -> Latent:
+        if self.kind == "exp":
+            return Latent(self.loc * power, self.sd * abs(power), self.name, "exp")
+        return self.through(lambda f: f**power)
 
     @property
     def T(self) -> Latent:
@@ -194,6 +201,21 @@ class Latent(Uncertain):
         return self.through(lambda f: f * other)
 
     __radd__, __rmul__ = __add__, __mul__
+
+
+class Either(Uncertain):
+    """One value where a mask is true, another elsewhere; see `where`."""
+
+    def __init__(self, mask: Array, first: Any, second: Any):
+        self.mask, self.first, self.second = mask, first, second
+        self.names, self.apart = _names(first, second), False
+
+    mean = property(lambda self: self.each(mean))
+    variance = property(lambda self: self.each(lambda value: moments(value)[1]))
+
+    def each(self, function: Callable[[Any], Array]) -> Array:
+        """Return what a function gives of either, where it counts."""
+        return jnp.where(self.mask, function(self.first), function(self.second))
 
 
 class Unknown(Uncertain):
@@ -243,6 +265,12 @@ def _unknown(what: str, a: Any, b: Any, product: bool = False) -> Unknown | None
     return None
 
 
+def _once(at: Any) -> bool:
+    """Whether an index takes no entry twice."""
+    parts = at if isinstance(at, tuple) else (at,)
+    return all(part is None or isinstance(part, int | slice | type(...)) for part in parts)
+
+
 def _wider(a: Uncertain, b: Any) -> bool:
     """Whether an operation with b repeats entries of a."""
     other = b.shape if isinstance(b, Uncertain) else jnp.shape(b)
@@ -288,6 +316,13 @@ def apply(function: Callable[[Array], Array], value: Any, kind: str = "") -> Any
     return Unknown("a function", value.names) if isinstance(value, Uncertain) else function(value)
 
 
+def where(mask: Array, first: Any, second: Any) -> Any:
+    """Return one value where ``mask`` is true and another elsewhere, of numbers or latents."""
+    if isinstance(first, Uncertain) or isinstance(second, Uncertain):
+        return Either(mask, first, second)
+    return jnp.where(mask, first, second)
+
+
 def mean(value: Any) -> Array:
     """E x."""
     return value.mean if isinstance(value, Uncertain) else value
@@ -295,6 +330,8 @@ def mean(value: Any) -> Array:
 
 def log(value: Any) -> Array:
     """E log x."""
+    if isinstance(value, Either):
+        return value.each(log)
     if not isinstance(value, Uncertain):
         return jnp.log(value)
     if not isinstance(value, Latent):
@@ -310,6 +347,8 @@ def log(value: Any) -> Array:
 
 def precision(value: Any) -> Array:
     """E x^-2."""
+    if isinstance(value, Either):
+        return value.each(precision)
     if not isinstance(value, Uncertain):
         return value**-2
     if not isinstance(value, Latent):
@@ -324,8 +363,8 @@ def independent(a: Any, *others: Any) -> None:
     for other in others:
         if isinstance(a, Uncertain) and isinstance(other, Uncertain) and a.names & other.names:
             raise NoMoments(
-                f"a density in {named(a.names | other.names)} whose parameters depend on each other "
-                "has no closed mean"
+                f"a density in {named(a.names | other.names)}, whose parameters depend on each "
+                "other, has no closed mean"
             )
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
+from scipy.special import gammaln
 
 from unigrn.methods import get
 from unigrn.methods.pmf_grn import GaussianFactors
@@ -60,6 +61,9 @@ class Hidden:
         names = ("existence", "strength", "activity", "divergence")
         return {"low": low, "high": high} | dict(zip(names, rng.uniform(0.5, 3, 4), strict=True))
 
+    off = property(lambda self: 0.01 if self.released else 0.2, doc="Width off the prior.")
+    shape = property(lambda self: 1e-3 if self.released else 2.0, doc="Of precisions.")
+
     @property
     def weight(self) -> np.ndarray:
         """Weights of the cells."""
@@ -86,6 +90,15 @@ class Hidden:
         """Location and spread of every latent."""
         rng, shapes = self.rng(5), _shapes(self.cells)
         return {n: (rng.normal(0, 0.7, s), rng.uniform(0.05, 0.8, s)) for n, s in shapes.items()}
+
+    @property
+    def activities(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Guide of a model with a precision of every regulator in place of existence and depth."""
+        kept = {n: v for n, v in self.guide.items() if n not in ("edge", "depth")}
+        rng = self.rng(6)
+        return kept | {
+            "precision": (rng.normal(0, 0.7, REGULATORS), rng.uniform(0.05, 0.8, REGULATORS))
+        }
 
 
 def _shapes(cells: int) -> dict[str, tuple[int, ...]]:
@@ -173,22 +186,79 @@ def pmf_grn(
     }
 
 
-def posed(example: Hidden) -> tuple[View, PriorView, Blocks]:
-    """Return the data, the prior and the guide as a term sees them."""
+def posed(example: Hidden, guide: str = "guide") -> tuple[View, PriorView, Blocks]:
+    """Return the data, the prior and a guide as a term sees them."""
     known, valid = example.prior
     prior = PriorView(known > 0, known, np.zeros(known.shape, np.int8), ~valid, valid)
     none = np.zeros((example.cells, REGULATORS))
     view = View(x=none, y=example.expression, weight=example.weight)
     blocks = {}
-    for name, (location, spread) in example.guide.items():
+    for name, (location, spread) in getattr(example, guide).items():
         blocks |= {name: location, f"log_sd_{name}": np.log(spread)}
     return view, prior, Blocks(**jax.tree.map(np.asarray, blocks))
 
 
-def shipped(example: Hidden) -> dict[str, Any]:
-    """Return the same of the shipped spec."""
-    spec = get("pmf_grn").function(None, **example.hyper)
-    view, prior, params = posed(example)
+def bitfam(
+    example: Hidden,
+    spread: bool = True,
+    narrow: bool = True,
+    turned: bool = True,
+    logarithm: float = 0.5,
+    flat: bool = False,
+) -> dict[str, Any]:
+    """Return the negative ELBO and the columns of BITFAM from its formulas."""
+    y, weight, (known, valid), guide = (
+        example.expression,
+        example.weight,
+        example.prior,
+        example.activities,
+    )
+    m, s = (np.where(valid, v, 0) for v in guide["theta"])
+    z = _mean(_sigmoid, *guide["activity"])
+    z2 = _mean(lambda t: _sigmoid(t) ** 2, *guide["activity"]) if spread else z**2
+    squares = (y - z @ m) ** 2 + z2 @ (m**2 + s**2) - z**2 @ m**2
+    noise, log_noise = _log_normal(guide["noise"])
+    cost = weight @ (0.5 * noise * squares - 0.5 * log_noise + 0.5 * np.log(2 * np.pi)).sum(axis=1)
+    rate, log_rate = _log_normal(guide["precision"])
+    on = (known > 0) | (not narrow)
+    size = np.where(on, rate[:, None], 1 / example.off**2)
+    log_size = np.where(on, log_rate[:, None], -2 * np.log(example.off))
+    h = example.shape
+    prior = (logarithm * log_size - 0.5 * size * (m**2 + s**2) - 0.5 * np.log(2 * np.pi))[
+        valid
+    ].sum()
+    prior += (h * np.log(h) - gammaln(h) + (h - 1) * log_rate - h * rate).sum() - noise
+    logs = _mean(lambda t: -np.logaddexp(0, t) - np.logaddexp(0, -t), *guide["activity"])
+    prior += weight @ ((0 if flat else -0.5 * logs - np.log(np.pi)) + 0 * logs).sum(axis=1)
+    entropy = _entropy(s[valid]).sum()
+    slope = guide["precision"][0].sum() + guide["noise"][0] if turned else 0
+    entropy += _entropy(guide["precision"][1]).sum() + _entropy(guide["noise"][1]) + slope
+    entropy += weight @ (_entropy(guide["activity"][1]) + logs).sum(axis=1)
+    return {"objective": cost - prior - entropy, "weight": m, "variance": s**2}
+
+
+def _log_normal(guide: tuple) -> tuple[Any, Any]:
+    """Mean of e^u, and of u."""
+    location, spread = guide
+    return np.exp(location + spread**2 / 2), location
+
+
+def _entropy(spread: Any) -> Any:
+    return np.log(spread) + 0.5 * np.log(2 * np.pi * np.e)
+
+
+def _bitfam(example: Hidden, **change: Any) -> list[Finding]:
+    given = {"off": example.off, "hyperprior": example.shape}
+    got = shipped(example, "bitfam", given, "activities")
+    want = bitfam(example, **change)
+    assert set(got) == set(want)
+    return [apart(name, got[name], want[name], unit=1e-6) for name in want]
+
+
+def shipped(example: Hidden, name: str, hyper: dict[str, float], guide: str) -> dict[str, Any]:
+    """Return the same of a shipped spec."""
+    spec = get(name).function(None, **hyper)
+    view, prior, params = posed(example, guide)
     value, _ = evaluated(spec, params, view, prior)
     columns = spec.columns[0](params, view, prior, Slots(spec.shape, spec.terms))
     columns.pop("score")
@@ -196,7 +266,8 @@ def shipped(example: Hidden) -> dict[str, Any]:
 
 
 def _pmf_grn(example: Hidden, **change: Any) -> list[Finding]:
-    got, want = shipped(example), pmf_grn(example, **change)
+    got = shipped(example, "pmf_grn", example.hyper, "guide")
+    want = pmf_grn(example, **change)
     assert set(got) == set(want)
     return [apart(name, got[name], want[name], unit=1e-6) for name in want]
 
@@ -261,6 +332,22 @@ CLAIMS = (
             "edges that are no candidates counted": {"every": True},
             "latents of a cell counted without its weight": {"counted": False},
             "another width of the depths": {"wide": 1.0},
+        },
+        reason=NO_THEOREM,
+        share=0.3,
+    ),
+    claimed(
+        "methods.bitfam",
+        "the objective is the negative ELBO of the published factor model with activities between "
+        "0 and 1, and columns are moments of the guide",
+        (),
+        Search("bitfam", _bitfam, (_hidden,), 1e-8).slipped,
+        {
+            "activities without a variance": {"spread": False},
+            "weights off the prior as wide as on it": {"narrow": False},
+            "precisions without the slope of their logarithm": {"turned": False},
+            "the width's logarithm counted twice": {"logarithm": 1.0},
+            "uniform activities": {"flat": True},
         },
         reason=NO_THEOREM,
         share=0.3,
