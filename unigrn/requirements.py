@@ -1,6 +1,7 @@
 """Requirements: what solvers ask of a spec, each with what the spec lacks, in words.
 
-A function takes a `Profile` and returns a line for everything that is lacking.
+A function takes a `Profile` and returns a line for everything that is lacking. Over 450 lines: one
+list of what can be asked, for the ladder to name.
 """
 
 from __future__ import annotations
