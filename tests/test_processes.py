@@ -314,6 +314,53 @@ def test_the_slope_of_a_closed_elbo_is_that_of_differences():
     assert along == pytest.approx(float(ends[0] - ends[1]) / 2e-5, rel=1e-7)
 
 
+@pytree
+class Positive(Process):
+    """y ~ N(theta summed over regulators, s^2), theta > 0."""
+
+    noise: float
+
+    latents = {"theta": EDGES}
+    observed = {"expression": ("cells", "targets")}
+
+    def sites(self, site, data, prior):
+        """Visit every site."""
+        theta = site("theta", Gamma(2.0, 3.0))
+        mean = jnp.ones((data.y.shape[0], theta.shape[0])) @ theta
+        site("expression", Normal(mean, self.noise), data.y)
+
+
+def test_a_positive_theta_is_0_where_it_is_no_candidate():
+    """Not e^0: neither in moments nor in draws."""
+    data, prior = world()
+    params = guided(Positive(0.5), data, prior)
+    closed = Likelihood(Positive(0.5), site="expression")(params, data, prior)
+    drawn = [
+        float(Likelihood(Positive(0.5), site="expression", draws=3000, seed=k)(params, data, prior))
+        for k in range(6)
+    ]
+    assert abs(np.mean(drawn) - closed) < 5 * np.std(drawn) / np.sqrt(6)
+    mean = np.where(prior.valid, np.exp(params.theta + np.exp(2 * params.log_sd_theta) / 2), 0)
+    at = {"theta": jnp.asarray(mean)}
+    residual = np.asarray(data.y) - mean.sum(axis=0)
+    want = stats.norm(0, 0.5).logpdf(residual).sum()
+    assert float(Positive(0.5).log_density(at, data, prior)["expression"]) == pytest.approx(want)
+    assert np.isfinite(float(Divergence(Positive(0.5))(params, data, prior)))
+
+
+def test_entries_that_a_site_has_not_are_refused():
+    data, prior = world()
+    kind = type("Wrong", (Positive,), {})
+
+    def sites(self, site, data, prior):
+        theta = site("theta", Normal(jnp.zeros((2, Q, P)), 1.0))
+        site("expression", Normal(theta[0, :1], self.noise), data.y)
+
+    kind.sites = sites
+    with pytest.raises(ValueError, match=r"site 'theta' of Wrong has entries of shape \(2, 3, 4\)"):
+        kind(1.0).log_density({"theta": jnp.zeros((2, Q, P))}, data, prior)
+
+
 def expression(seed=0, cells=60):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(cells, Q))

@@ -31,6 +31,7 @@ from unigrn.processes.uncertain import FUNCTIONS, Latent
 from unigrn.terms import Array, PriorView, View
 
 EDGES = ("regulators", "targets")
+SIZED = ("cells", *EDGES)  # axes whose size the data give
 KINDS = {"real": "normal", "positive": "exp", "unit": "unit"}
 Site = Callable[..., Any]
 
@@ -91,16 +92,16 @@ class Process:
             axes = self._axes(name, observed, out)
             value = observed
             if observed is None:
-                value = kept(name, _value(values, name, distribution), prior)
-            if name not in only:
-                out[name] = None
-                return value
-            weight = entries(axes, data, prior)
-            density = distribution.log_prob(value)
-            if where is not None:
-                density = jnp.where(where, density, 0)
-            out[name] = jnp.sum(jnp.where(weight > 0, weight * density, 0))
-            return value
+                value = _value(values, name, distribution)
+            out[name] = None
+            if name in only:
+                weight = entries(axes, data, prior)
+                density = distribution.log_prob(value)
+                self._fits(name, axes, jnp.shape(density), weight.shape)
+                if where is not None:
+                    density = jnp.where(where, density, 0)
+                out[name] = jnp.sum(jnp.where(weight > 0, weight * density, 0))
+            return kept(name, value, prior) if observed is None else value
 
         self.sites(site, data, prior)
         self._all_visited(out)
@@ -169,6 +170,15 @@ class Process:
             raise ValueError(f"{type(self).__name__} visits the site {name!r} twice")
         return known[name]
 
+    def _fits(self, name: str, axes: tuple[str, ...], shape: tuple, whole: tuple) -> None:
+        """Raise where a density has entries that its site has not."""
+        pairs = list(zip(shape[::-1], whole[::-1], axes[::-1], strict=False))
+        if len(shape) > len(axes) or any(d not in (1, w) for d, w, a in pairs if a in SIZED):
+            raise ValueError(
+                f"the site {name!r} of {type(self).__name__} has entries of shape {shape}, and its "
+                f"axes are {', '.join(axes) or 'none'}, of shape {whole}"
+            )
+
     def _all_visited(self, met: Mapping[str, Any]) -> None:
         if left := [n for n in (*self.latents, *self.observed) if n not in met]:
             raise ValueError(f"{type(self).__name__} never visits the site {left[0]!r}")
@@ -206,9 +216,11 @@ def kept(name: str, value: Any, prior: PriorView) -> Any:
     """Put theta to 0 where it is no candidate."""
     if name != "theta":
         return value
-    if isinstance(value, Latent):
+    if isinstance(value, Latent) and value.kind == "normal":
         loc, sd = (jnp.where(prior.valid, v, 0) for v in (value.loc, value.sd))
-        return Latent(loc, sd, name, value.kind)
+        return Latent(loc, sd, name)
+    if isinstance(value, Latent):
+        return value * prior.valid.astype(value.loc.dtype)
     return jnp.where(prior.valid, value, 0)
 
 
