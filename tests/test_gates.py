@@ -20,6 +20,7 @@ from unigrn.verify.claims import (
     proposition_1,
     regulons,
     running,
+    shared,
     stepping,
 )
 from unigrn.verify.instances import Instance, Point
@@ -41,6 +42,7 @@ EXAMPLE = (
     lineages.Lineage,
     moving.Moving,
     regulons.Regulons,
+    shared.Tasks,
 )
 GATES = {gate.claim: gate for gate in gates()}
 

@@ -295,6 +295,6 @@ CLAIMS = (
             "sample standard deviations": {"ddof": 1},
         },
         reason=NO_THEOREM,
-        share=0.3,
+        share=0.5,
     ),
 )
