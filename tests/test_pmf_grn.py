@@ -278,3 +278,14 @@ def test_a_hard_mask_keeps_other_edges_out_and_a_mode_has_no_variance():
 def test_settings_that_mean_nothing_are_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
         pmf_grn(None, **wrong)
+
+
+@pytest.mark.usefixtures("x64")
+def test_counts_below_0_are_refused():
+    names = ["r", "a", "b"]
+    values = np.random.default_rng(0).poisson(3.0, (20, 3)).astype(float)
+    values[0, -1] = -1
+    data = unigrn.Data.from_arrays(values, names, dtype="float64")
+    prior = unigrn.Prior.from_dict({"a": ["r"], "b": ["r"]})
+    with pytest.raises(ValueError, match="needs the expression of targets >= 0, got -1"):
+        unigrn.fit(pmf_grn(prior, noise="poisson"), data, targets=["a", "b"])

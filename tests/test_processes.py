@@ -500,3 +500,127 @@ def test_minibatches_end_where_all_cells_do_within_their_noise():
     assert lowest <= objective(few) <= lowest + 0.03 * abs(lowest)
     with pytest.raises(ValueError, match="give fresh=True"):
         generative(Factors(1.0), prior, draws=2, minibatch=batch)
+
+
+# ------------------------------------------------------------------ what reviewers found
+
+
+def stated(sites, latents=None, observed=None):
+    """Return a process of some sites, of a class of its own."""
+    latents = {"theta": EDGES} if latents is None else latents
+    observed = observed or {"expression": ("cells", "targets")}
+    kind = type("P", (Process,), {"latents": latents, "observed": observed, "sites": sites})
+    return pytree(kind)()
+
+
+def test_padding_is_no_part_of_a_process():
+    """A latent of every regulator, summed: those that pad would be free."""
+
+    def sites(self, site, data, prior):
+        theta = site("theta", Normal(0.0, 1.0))
+        each = site("each", Normal(0.0, 0.1))
+        shift = each @ jnp.ones((each.shape[0], 1))
+        site("expression", Normal(data.x @ theta + shift[None], 0.5), data.y)
+
+    data, prior, x, y = expression(5)
+    spec = generative(stated(sites, {"theta": EDGES, "each": ("regulators",)}), prior, "map")
+    found = unigrn.fit(spec, data, targets=[f"t{i}" for i in range(P)], tolerance=1e-9)
+    assert "nothing is padded" in found.plan.explain()
+    # The same as ridge, with a column for the sum: a shift of variance Q 0.01 for all targets.
+    spread = Q * 0.1**2
+    inside = [np.kron(np.eye(P), x), np.ones((P * len(x), 1))]
+    design, target = np.hstack(inside), y.T.reshape(-1)
+    price = np.r_[np.full(P * Q, 0.25), 0.25 / spread]
+    want = np.linalg.solve(design.T @ design + np.diag(price), design.T @ target)
+    np.testing.assert_allclose(found.theta[0], want[:-1].reshape(P, Q).T, atol=1e-7)
+    assert found.blocks["each"][0].sum() == pytest.approx(want[-1], abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        jax.nn.softmax,
+        lambda u: u - u.mean(0, keepdims=True),
+        lambda u: jnp.cumsum(u, axis=0),
+        lambda u: u[::-1],
+        lambda u: u / jnp.linalg.norm(u),
+        lambda u: u @ jnp.ones((4, 4)),
+    ],
+)
+def test_a_function_that_joins_entries_has_no_moments(function):
+    with pytest.raises(NoMoments, match="not entry by entry"):
+        apply(function, latent("a", (3, 4), 1))
+    assert apply(function, jnp.ones((3, 4))).shape == (3, 4)
+
+
+def test_latents_compare_to_nothing_and_end():
+    a = latent("a", (3,), 1)
+    assert len(list(a)) == 3
+    with pytest.raises(NoMoments, match="a sum of two"):  # entries of one site: not told apart
+        moments(sum(a))
+    for compared in (a == 0.0, a != 0.0, a > 0.0):
+        with pytest.raises(NoMoments, match="a comparison"):
+            moments(compared)
+        with pytest.raises(NoMoments):
+            bool(compared)
+    with pytest.raises(NoMoments, match="neither true nor false"):
+        bool(a)
+
+
+def test_what_is_not_observed_may_be_no_number():
+    data, prior = world()
+    seen = np.ones((N, P), bool)
+    seen[0], seen[2, 1] = False, False
+    known = np.where(seen, data.y, np.nan)
+
+    def sites(self, site, data, prior):
+        theta = site("theta", Normal(0.0, 1.0))
+        here = jnp.isnan(jnp.asarray(known))
+        site("expression", Normal(data.x @ theta, 0.5), jnp.asarray(known), where=~here)
+
+    params = guided(stated(sites), data, prior)
+    term = Likelihood(stated(sites), site="expression", form="map")
+    value, slope = jax.value_and_grad(lambda b: term(b, data, prior))(params)
+    mean = np.asarray(data.x) @ np.where(prior.valid, params.theta, 0)
+    want = -stats.norm(mean, 0.5).logpdf(np.asarray(data.y))[seen].sum()
+    assert float(value) == pytest.approx(want, rel=1e-12)
+    assert np.isfinite(slope.theta).all()
+
+
+def test_a_density_that_is_no_number_is_no_fit():
+    def sites(self, site, data, prior):
+        theta = site("theta", Normal(0.0, 1.0))
+        site("expression", Normal(data.x @ theta, -1.0), data.y)
+
+    data, prior, *_ = expression()
+    found = unigrn.fit(generative(stated(sites), prior, "map"), data, targets=["t0"])
+    assert "not finite" in found.certificate.status.iloc[0]
+
+
+def test_names_that_are_not_there_are_told():
+    data, prior = world()
+    for wrong, says in (
+        ({"theta": EDGES, "log_sd_theta": ()}, "log_sd_"),
+        ({"theta": ("regulators", "target")}, "did you mean targets"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            stated(Factors.sites, wrong)
+    with pytest.raises(ValueError, match="no site 'typo'; it has theta"):
+        Regression(1.0, 1.0).log_density({"theta": data.y}, data, prior, ("typo",))
+    with pytest.raises(ValueError, match="no latent 'expression'"):
+        Regression(1.0, 1.0).simulate(jax.random.key(0), data, prior, {"expression": data.y})
+
+
+def test_axes_of_a_process_have_the_length_that_it_says():
+    def sites(self, site, data, prior):
+        theta = site("theta", Normal(0.0, 1.0))
+        site("peaks", Normal(0.0, 1.0))
+        site("expression", Normal(data.x @ theta, 1.0), data.y)
+
+    latents = {"theta": EDGES, "peaks": ("peaks",)}
+    data, prior = world()
+    with pytest.raises(ValueError, match="along 'peaks': say how long that is"):
+        stated(sites, latents).simulate(jax.random.key(0), data, prior)
+    kind = type(stated(sites, latents))
+    kind.sizes = lambda self, data: {"peaks": 11}
+    assert kind().simulate(jax.random.key(0), data, prior)["peaks"].shape == (11,)

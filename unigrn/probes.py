@@ -27,7 +27,9 @@ class Profile(Traced):
     def padding(self) -> str:
         """Which term from outside padding changes, in words; empty where none."""
         for term in self.terms:
-            if outside(term) and not self._padded_alike(term):
+            # Latents of a process that are padding would be free: no point of a few shows it.
+            free = hasattr(getattr(term, "term", term), "process")
+            if outside(term) and (free or not self._padded_alike(term)):
                 return f"{term.kind} {term.formula}"
         return ""
 

@@ -215,7 +215,8 @@ class Spec:
         over all cells (population form, no centring), targets in their own units. "both":
         targets too. "standard": both, and centred within each group. "range": the middle of a
         gene's values in the group becomes 0, half its range over all cells 1. Constant genes are
-        left as they are, or 0 where centred.
+        left as they are, or 0 where centred. Every cell counts once for a scale, whatever its
+        weight.
     stages
         What happens to the cells before the fit: `unigrn.stages`, such as the activity of factors.
     start

@@ -611,7 +611,8 @@ class Sum(Term):
 def outside(term: Term) -> bool:
     """Whether a term is not one of ours, so that what it promises is tried out."""
     inner = term.term if isinstance(term, Scaled) else term
-    return hasattr(inner, "function") or not type(inner).__module__.startswith("unigrn.")
+    made = type(getattr(inner, "process", inner))
+    return hasattr(inner, "function") or not made.__module__.startswith("unigrn.")
 
 
 class NotANumber(TypeError):

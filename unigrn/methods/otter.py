@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from unigrn.check import check_number, check_whole
 from unigrn.prior import Prior
@@ -86,12 +87,32 @@ def otter(
     )
 
 
-def of_names(interactions: Any) -> Any:
+def of_names(interactions: Any, positive: bool = True) -> Any:
     """Let a table of interactions follow the names of its rows and columns; pass on all else."""
     if interactions is None or not hasattr(interactions, "columns"):
         return interactions
     names = [list(map(str, side)) for side in (interactions.index, interactions.columns)]
-    return along(interactions.to_numpy(float), "regulators", "regulators", names=names)
+    values, (rows, columns) = interactions.to_numpy(float), names
+    wrong = ""
+    if sorted(rows) != sorted(columns):
+        wrong = "other names along its rows than along its columns"
+    elif not np.isfinite(values).all():
+        wrong = "entries that are no numbers"
+    else:
+        place = [columns.index(name) for name in rows]
+        if (
+            np.abs(values[:, place] - values[:, place].T).max(initial=0)
+            > 1e-6 * np.abs(values).max()
+        ):
+            wrong = "entries that differ from their mirror images"
+        elif positive and np.trace(values[:, place]) <= 0:
+            wrong = "a trace of 0 or less, by which it is divided"
+    if wrong:
+        raise ValueError(
+            f"interactions needs a symmetric table of regulators, got one with {wrong}; a "
+            "regulator interacts with itself: put 1 on the diagonal"
+        )
+    return along(values, "regulators", "regulators", names=names)
 
 
 @pytree

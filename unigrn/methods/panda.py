@@ -60,7 +60,7 @@ def panda(
         raise ValueError(f"alpha must be at most 1, got {alpha:g}")
     return Spec(
         loss=Messages(
-            alpha, check_number("tolerance", tolerance, strict=True), of_names(interactions)
+            alpha, check_number("tolerance", tolerance, strict=True), of_names(interactions, False)
         ),
         prior=prior,
         name="panda",

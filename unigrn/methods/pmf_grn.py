@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from unigrn.check import check_number, check_whole
+from unigrn.losses.counts import COUNTS
 from unigrn.prior import Prior
 from unigrn.processes import EDGES, Normal, Poisson, Process, exp, generative, sigmoid
 from unigrn.spec import Spec
@@ -73,6 +74,7 @@ class PoissonFactors(Process):
 
     latents = {"theta": EDGES, "activity": ACTIVITY, "depth": DEPTH}
     observed = {"expression": ("cells", "targets")}
+    outcome = COUNTS
 
     def sites(self, site, data, prior):
         """Visit every site; theta is a logit."""
@@ -131,7 +133,7 @@ def pmf_grn(
         Standard deviation of log activities. The published runs have 5.
     noise
         "gaussian", or "poisson" of counts: W ~ Poisson(d_n sum_k U_nk V_km + 1e-6) with
-        logit V as logit A above.
+        logit V as logit A above; values below 0 are refused.
     divergence
         Factor of KL(q || p): 1 is the ELBO. The published runs have 10.
     mask

@@ -162,6 +162,8 @@ class Likelihood(Share, Loss):
         """Evaluate on the whole network."""
         return -self.expected((self.site,), params, data, prior)
 
+    outcome = property(lambda self: self.process.outcome)
+
     @property
     def formula(self) -> str:
         """The loss as text."""
@@ -282,7 +284,7 @@ def generative(
     mask: str = "soft",
     draws: int = 0,
     fresh: bool = False,
-    divergence: float = 1.0,
+    divergence: float | None = None,
     seed: int = 0,
     **fields: Any,
 ) -> Spec:
@@ -306,7 +308,7 @@ def generative(
     fresh
         Draw anew at every step (stochastic gradients) rather than the same at all of them.
     divergence
-        Factor of the divergence, 1 for an ELBO.
+        Factor of the divergence; None, or 1, for an ELBO.
     seed
         Of draws that stay the same.
     **fields
@@ -337,10 +339,11 @@ def generative(
     how = {"form": form, "draws": draws, "fresh": bool(fresh), "seed": check_whole("seed", seed)}
     views = [Likelihood(process, site=site, **how) for site in process.observed]
     spread = Divergence(process, **how)
-    factor = check_number("divergence", divergence, strict=True)
+    if divergence is not None:
+        spread = check_number("divergence", divergence, strict=True) * spread
     return Spec(
         loss=sum(views[1:], views[0]),
-        regularizer=spread if factor == 1 else factor * spread,
+        regularizer=spread,
         constraint=support() + no_self() if mask == "hard" else no_self(),
         prior=prior,
         start=Start(),

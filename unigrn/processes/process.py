@@ -20,6 +20,7 @@ A process is a frozen dataclass with axes for its sites, and one function that v
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -48,7 +49,22 @@ class Process:
 
     latents: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     observed: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    def __init_subclass__(cls, **more: Any):
+        super().__init_subclass__(**more)
+        for name, axes in {**cls.latents, **cls.observed}.items():
+            if name.startswith("log_sd_"):
+                raise ValueError(f"{cls.__name__} has a site {name!r}: log_sd_* are spreads")
+            for axis in axes:
+                near = difflib.get_close_matches(axis, SIZED, 1, 0.8)
+                if axis not in SIZED and near:
+                    raise ValueError(
+                        f"{cls.__name__} has a site {name!r} along {axis!r}; did you mean "
+                        f"{near[0]}?"
+                    )
+
     needs_prior: ClassVar[bool] = True
+    outcome: ClassVar[Any] = None  # what values of the targets may be: see `Term.outcome`
 
     def sites(self, site: Site, data: View, prior: PriorView) -> None:
         """Visit every site."""
@@ -60,6 +76,10 @@ class Process:
         ``weight`` is the network; ``probability``, where there is one, that of an edge.
         """
         return {"weight": values["theta"]}
+
+    def sizes(self, data: View) -> dict[str, int]:
+        """Return the lengths of axes of the process's own, from the data as a term sees them."""
+        return {}
 
     def log_density(
         self, values: Any, data: View, prior: PriorView, only: tuple[str, ...] = ()
@@ -90,9 +110,11 @@ class Process:
 
         def site(name, distribution, observed=None, where=None):
             axes = self._axes(name, observed, out)
-            value = observed
+            value: Any = observed
             if observed is None:
                 value = _value(values, name, distribution)
+            elif where is not None:
+                value = jnp.where(where, value, 0.5)  # what is left out may be no number
             out[name] = None
             if name in only:
                 weight = entries(axes, data, prior)
@@ -101,8 +123,9 @@ class Process:
                 if where is not None:
                     density = jnp.where(where, density, 0)
                 out[name] = jnp.sum(jnp.where(weight > 0, weight * density, 0))
-            return kept(name, value, prior) if observed is None else value
+            return kept(name, value, prior) if observed is None else observed
 
+        self._known(only)
         self.sites(site, data, prior)
         self._all_visited(out)
         return {name: value for name, value in out.items() if value is not None}
@@ -123,6 +146,7 @@ class Process:
             Values of latents that are not drawn.
         """
         out: dict[str, Array] = {}
+        self._known(given, latents=True)
 
         def site(name, distribution, observed=None, where=None):
             axes = self._axes(name, observed, out)
@@ -170,6 +194,15 @@ class Process:
             raise ValueError(f"{type(self).__name__} visits the site {name!r} twice")
         return known[name]
 
+    def _known(self, names: Any, latents: bool = False) -> None:
+        known = [*self.latents, *(() if latents else (*self.observed, ""))]
+        if unknown := [name for name in names if name not in known]:
+            what = "latent" if latents else "site"
+            raise ValueError(
+                f"{type(self).__name__} has no {what} {unknown[0]!r}; it has "
+                f"{', '.join(filter(None, known))}"
+            )
+
     def _fits(self, name: str, axes: tuple[str, ...], shape: tuple, whole: tuple) -> None:
         """Raise where a density has entries that its site has not."""
         pairs = list(zip(shape[::-1], whole[::-1], axes[::-1], strict=False))
@@ -189,8 +222,12 @@ class Process:
             "regulators": data.x.shape[1],
             "targets": data.y.shape[1],
         }
+        sizes |= self.sizes(data)
         if unknown := [a for a in axes if a not in sizes]:
-            raise ValueError(f"{type(self).__name__} has a site along {unknown[0]!r} of no size")
+            raise ValueError(
+                f"{type(self).__name__} has a site along {unknown[0]!r}: say how long that is by "
+                "a method sizes(data) -> {axis: length}"
+            )
         return tuple(sizes[a] for a in axes)
 
 

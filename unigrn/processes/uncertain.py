@@ -54,7 +54,7 @@ class Uncertain:
         return Uncertain(self.mean[at], self.variance[at], self.names, self.apart and _once(at))
 
     def __add__(self, other: Any) -> Uncertain:
-        if unknown := _unknown("a sum", self, other):
+        if (unknown := _unknown("a sum", self, other)) is not None:
             return unknown
         mean, variance = moments(other)
         return Uncertain(
@@ -62,7 +62,7 @@ class Uncertain:
         )
 
     def __mul__(self, other: Any) -> Uncertain:
-        if unknown := _unknown("a product", self, other):
+        if (unknown := _unknown("a product", self, other)) is not None:
             return unknown
         (mean, variance), own = moments(other), self.variance
         spread = own * mean**2 + variance * (own + self.mean**2)
@@ -73,6 +73,23 @@ class Uncertain:
 
     def __rmatmul__(self, other: Any) -> Uncertain:
         return _matmul(other, self)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def _compared(self, other: Any) -> Uncertain:
+        return Unknown("a comparison", _names(self, other))
+
+    __eq__: Any = _compared
+    __ne__: Any = _compared
+    __lt__ = __le__ = __gt__ = __ge__ = _compared
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        raise NoMoments(f"{named(self.names)} is neither true nor false: use draws")
 
     def __neg__(self) -> Uncertain:
         return self * -1.0
@@ -230,6 +247,7 @@ class Unknown(Uncertain):
     mean = property(_raise)
     variance = property(_raise)
     T = property(lambda self: self)
+    __bool__ = _raise
 
     def __getitem__(self, at: Any) -> Uncertain:
         return self
@@ -244,8 +262,7 @@ def moments(value: Any) -> tuple[Array, Array]:
     """Return mean and variance; that of a number is 0."""
     if isinstance(value, Uncertain):
         return value.mean, value.variance
-    value = jnp.asarray(value)
-    return value, jnp.zeros((), value.dtype)
+    return value, 0.0
 
 
 def _names(a: Any, b: Any) -> frozenset[str]:
@@ -285,7 +302,7 @@ def _apart(a: Uncertain, b: Any) -> bool:
 
 
 def _matmul(a: Any, b: Any) -> Uncertain:
-    if unknown := _unknown("a matrix product", a, b, product=True):
+    if (unknown := _unknown("a matrix product", a, b, product=True)) is not None:
         return unknown
     (mean, spread), (other, more) = moments(a), moments(b)
     variance = 0
@@ -304,14 +321,56 @@ def exp(value: Any) -> Any:
     return apply(jnp.exp, value, "exp")
 
 
+# What joins or moves entries: a function of these is not one entry by entry.
+JOINING = (
+    "reduce",
+    "cum",
+    "sort",
+    "dot",
+    "gather",
+    "scatter",
+    "rev",
+    "transpose",
+    "reshape",
+    "conv",
+)
+
+
+def _entry_by_entry(function: Callable[[Array], Array], value: Latent) -> None:
+    """Raise `NoMoments` where a function takes entries together."""
+    at = jax.ShapeDtypeStruct(jnp.shape(value.loc), jnp.result_type(value.loc))
+    program = jax.make_jaxpr(function)(at)
+
+    def names(jaxpr):
+        for step in jaxpr.eqns:
+            inner = [v for v in step.params.values() if hasattr(v, "eqns") or hasattr(v, "jaxpr")]
+            for part in inner:
+                yield from names(getattr(part, "jaxpr", part))
+            yield step.primitive.name
+
+    joined = [n for n in names(program.jaxpr) if n.startswith(JOINING)]
+    shapes = {v.aval.shape for v in program.jaxpr.outvars}
+    if joined or shapes != {at.shape}:
+        raise NoMoments(
+            f"a function of {value.name} that is not entry by entry ({(*joined, 'its shape')[0]}) "
+            "has no closed moments"
+        )
+
+
 def sigmoid(value: Any) -> Any:
     """1 / (1 + e^-x) of numbers, or of a latent."""
     return apply(jax.nn.sigmoid, value, "unit")
 
 
 def apply(function: Callable[[Array], Array], value: Any, kind: str = "") -> Any:
-    """Return a function, entry by entry, of numbers or of a latent."""
+    """Return a smooth function, entry by entry, of numbers or of a latent.
+
+    A quadrature of 24 nodes stands for its mean: a step, or a wave shorter than the spread of the
+    latent, it does not see.
+    """
     if isinstance(value, Latent):
+        if not kind:
+            _entry_by_entry(function, value)
         return value.through(function, kind if value.kind == "normal" else "")
     return Unknown("a function", value.names) if isinstance(value, Uncertain) else function(value)
 
@@ -370,7 +429,7 @@ def independent(a: Any, *others: Any) -> None:
 
 def distance(a: Any, b: Any) -> Array:
     """E (a - b)^2 of independent a and b."""
-    if unknown := _unknown("a distance", a, b):
+    if (unknown := _unknown("a distance", a, b)) is not None:
         return unknown.mean
     (first, spread), (second, more) = moments(a), moments(b)
     return (first - second) ** 2 + spread + more

@@ -210,7 +210,12 @@ class World:
                 target=np.full(self.count, target, np.int32),
             )
         return (
-            jax.tree.map(lambda v: v[..., target], self.points),
+            Blocks(
+                **{
+                    name: block[..., target] if block.ndim > 2 else block
+                    for name, block in self.points.items()
+                }
+            ),
             view,
             jax.tree.map(lambda v: v[..., target], self.prior),
         )
