@@ -288,9 +288,9 @@ def lioness(spec: Spec) -> Spec:
     ``score`` where the method has one; other columns are left out. The units are the groups of the
     data; cells without a group count in all fits. Data without groups make every cell a unit, at
     most 1,000. Genes are scaled once, by all cells, as the spec says (`Spec.scale`): W_-s is no fit
-    to rescaled data. The network of a unit is no fit: its status is the worse of the two fits it is made
-    of, and an error of theirs counts N / n_s times, which is why they are made in double precision
-    and to a residual that much smaller.
+    to rescaled data. The network of a unit is no fit: its status is the worse of the two fits it is
+    made of, and an error of theirs counts N / n_s times, which is why they are made in double
+    precision and to a residual that much smaller.
 
     Parameters
     ----------

@@ -26,8 +26,8 @@ def graphical_lasso(
     min over theta symmetric positive definite of
     -log det theta + tr(S theta) + strength sum_{i != j} (1 - (1 - bias) P_ij) |theta_ij|, with S
     the correlation of the genes (of a group of cells: their covariance there, in units of their
-    standard deviations over all cells) and P_ij the larger of the prior's weights of (i, j) and
-    (j, i), at most 1. Regulators are the targets, all genes by default: an edge says that two genes go
+    standard deviations over all cells) and P_ij the larger of the prior's weights of (i, j) and (j,
+    i), at most 1. Regulators are the targets, all genes by default: an edge says that two genes go
     together given all others, and stands in the table in both directions.
 
     Parameters
