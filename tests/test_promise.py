@@ -671,3 +671,36 @@ def test_converged_holds_for_regulators_of_very_unlike_units(solver):
     centred = z - z.mean(0)
     least = np.linalg.lstsq(centred, y - y.mean(0), rcond=None)[0]  # the penalty is next to nothing
     np.testing.assert_allclose(ours, least, atol=0.03)
+
+
+def test_padding_of_a_block_of_ones_own_is_not_free():
+    """A shift summed over the regulators, each of them with a price: more would share it."""
+
+    def squares(params, data, prior):
+        apart = data.y - data.x @ params.theta - jnp.sum(params.shift)
+        cells = jnp.ones_like(apart[:, 0]) if data.weight is None else data.weight
+        real = jnp.any(prior.valid, axis=0)[None]  # padded targets and cells are left out by hand
+        fit = jnp.sum(jnp.where(real, cells[:, None] * apart**2, 0))
+        return fit + jnp.sum(params.theta**2) + jnp.sum(params.shift**2)
+
+    def start(data, prior, key, terms):
+        theta = jnp.zeros_like(prior.weight)
+        return unigrn.Blocks(theta=theta, shift=theta[:, 0])
+
+    rng = np.random.default_rng(0)
+    x, q, p = rng.normal(size=(30, 3)), 3, 2
+    y = x @ rng.normal(size=(q, p)) + 2 + rng.normal(size=(30, p))
+    names = ["r0", "r1", "r2", "t0", "t1"]
+    data = unigrn.Data.from_arrays(np.c_[x, y], names, dtype="float64")
+    spec = Spec(
+        unigrn.loss(squares, blocks=("shift", "theta"), coupled=True),
+        start=start,
+        axes={"shift": ("regulators",)},
+    )
+    found = unigrn.fit(spec, data, regulators=names[:3], targets=names[3:], tolerance=1e-10)
+    design = np.hstack([np.kron(np.eye(p), x), np.ones((p * 30, 1))])
+    price = np.diag(np.r_[np.ones(p * q), 1 / q])  # three equal parts of a sum
+    want = np.linalg.solve(design.T @ design + price, design.T @ y.T.reshape(-1))
+    assert found.converged.all()
+    np.testing.assert_allclose(found.blocks["shift"][0].sum(), want[-1], rtol=1e-6)
+    np.testing.assert_allclose(found.theta[0], want[:-1].reshape(p, q).T, atol=1e-6)

@@ -27,9 +27,7 @@ class Profile(Traced):
     def padding(self) -> str:
         """Which term from outside padding changes, in words; empty where none."""
         for term in self.terms:
-            # Latents of a process that are padding would be free: no point of a few shows it.
-            free = hasattr(getattr(term, "term", term), "process")
-            if outside(term) and (free or not self._padded_alike(term)):
+            if outside(term) and not self._padded_alike(term):
                 return f"{term.kind} {term.formula}"
         return ""
 
@@ -119,7 +117,8 @@ class Profile(Traced):
             ]
             sizes = {"regulators": (q, pad_q), "targets": (TARGETS, pad_p), "cells": (n, pad_n)}
             pairs = [sizes.get(a, (FACTORS, 0)) for a in axes]
-            values = np.zeros([a + b for a, b in pairs], dtype)
+            # Not 0 at padding: a start may be anything there, and what has a slope would move.
+            values = np.full([a + b for a, b in pairs], 0.7, dtype)
             values[tuple(slice(a) for a, _ in pairs)] = rng.normal(size=[a for a, _ in pairs])
             blocks[name] = jnp.asarray(values)
         return Blocks(**{**blocks, "theta": theta}), view, prior
@@ -135,8 +134,10 @@ class Profile(Traced):
             out = {}
             if term.kind != "constraint":
                 out["value"] = t(params, view, prior)
-                slope = jax.grad(lambda b: t(b, view, prior))(params).theta
-                # Of padding the slope is cut away, whatever it is.
+                slopes = jax.grad(lambda b: t(b, view, prior))(params)
+                out |= {f"slope in {b}": slopes[b] for b in slopes if b != "theta"}
+                # Of padding the slope in theta is cut away, whatever it is.
+                slope = slopes.theta
                 slope = slope.T if term.across else slope
                 own = (
                     (CANDIDATES, TARGETS) if slope.ndim == 2 and not term.across else (CANDIDATES,)
@@ -164,7 +165,7 @@ class Profile(Traced):
             if value.ndim and rest.any():
                 return False
             size = np.abs(value[np.isfinite(value)]).max(initial=0)
-            if not np.allclose(value, other[own], 1e-4, 1e-4 * size, name == "slope"):
+            if not np.allclose(value, other[own], 1e-4, 1e-4 * size, name[:5] == "slope"):
                 return False
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from unigrn.check import check_number, check_whole
@@ -19,8 +20,7 @@ ACTIVITY, DEPTH = ("cells", "regulators"), ("cells",)
 
 def logit(weight: Any, low: Any, high: Any) -> Any:
     """Return the log odds of prior weights, kept between two probabilities."""
-    known = jnp.clip(weight, low, high)
-    return jnp.log(known) - jnp.log1p(-known)
+    return jax.scipy.special.logit(jnp.clip(weight, low, high))
 
 
 @pytree

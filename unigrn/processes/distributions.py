@@ -24,15 +24,15 @@ class Distribution:
 
     def log_prob(self, value: Any) -> Array:
         """Return the log density of every entry."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no log density: define log_prob")
 
     def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw entries."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} cannot be drawn from: define sample")
 
     def center(self) -> Array:
         """Return u at which a fit starts."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no start, which a latent needs: define center")
 
 
 @pytree

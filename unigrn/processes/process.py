@@ -68,7 +68,7 @@ class Process:
 
     def sites(self, site: Site, data: View, prior: PriorView) -> None:
         """Visit every site."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} visits no site: define sites(site, data, prior)")
 
     def edges(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the network and its columns, as expressions in the latents.

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import logit
 
 from unigrn.methods.pmf_grn import GaussianFactors, PoissonFactors
 from unigrn.processes import TruncatedNormal, exp
@@ -120,7 +121,7 @@ def _pmf_grn(own: dict[str, np.ndarray], hyper: Any) -> dict[str, Any]:
     center = batch(values["in/U_prior_hparams"]) if center is None else center
     latent = {k.removeprefix("latent/"): v for k, v in values.items() if k.startswith("latent/")}
     activity, depth = batch(latent["U"]), batch(latent["seq_depth"])[:, 0]
-    at = {"activity": jnp.log(activity), "depth": _odds(depth)}
+    at = {"activity": jnp.log(activity), "depth": logit(depth)}
     scale = hyper("prior_std_log_U")
     # The slope of each latent in what the process declares: log for log, odds for odds.
     turns = {"activity": jnp.log(activity), "depth": jnp.log(depth) + jnp.log1p(-depth)}
@@ -142,7 +143,7 @@ def _pmf_grn(own: dict[str, np.ndarray], hyper: Any) -> dict[str, Any]:
             batch(values["in/mask"]) if hyper("use_mask") and "in/mask" in values else None,
         )
         noise = latent["obs_std"].reshape(())
-        at |= {"edge": _odds(latent["A"].T), "theta": latent["B"].T, "noise": jnp.log(noise)}
+        at |= {"edge": logit(latent["A"].T), "theta": latent["B"].T, "noise": jnp.log(noise)}
         turns["edge"] = jnp.log(latent["A"]) + jnp.log1p(-latent["A"])
         turns["noise"] = jnp.log(noise)
         names |= {"edge": "A", "theta": "B", "noise": "obs_std"}
@@ -151,7 +152,3 @@ def _pmf_grn(own: dict[str, np.ndarray], hyper: Any) -> dict[str, Any]:
         name: density[site] - (jnp.sum(turns[site]) if site in turns else 0)
         for site, name in names.items()
     }
-
-
-def _odds(value: Any) -> Any:
-    return jnp.log(value) - jnp.log1p(-value)

@@ -112,13 +112,19 @@ def _twin(
     return out
 
 
-def _tree_fused(at: Lineage, **change: Any) -> list[Finding]:
+def _posed(at: Lineage) -> tuple[Data, Any, list[str]]:
+    """Return the cells as data, the known edges as a prior, and the genes."""
     values, group, weight = at.data()
     names = [*SOURCES, *TARGETS[1:]]
     own: Any = weight if at.weighted else None
     labels = [GROUPS[g] for g in group]
     data = Data.from_arrays(values, names, groups=labels, dtype="float64", weights=own)
     prior = prior_of(at.known, SOURCES, TARGETS)
+    return data, prior, names
+
+
+def _tree_fused(at: Lineage, **change: Any) -> list[Finding]:
+    data, prior, names = _posed(at)
     spec = tree_fused(prior, list(TREE), at.fusion, at.strength, at.ridge)
     found = u.fit(u.plan(spec, data, list(SOURCES), list(TARGETS), tolerance=1e-11))
     theta = placed(found, found.weights, SOURCES, TARGETS, 0.0)
@@ -227,12 +233,7 @@ def _graphs_twin(
 
 
 def _graphs(at: Lineage, **change: Any) -> list[Finding]:
-    values, group, weight = at.data()
-    names = [*SOURCES, *TARGETS[1:]]
-    own: Any = weight if at.weighted else None
-    labels = [GROUPS[g] for g in group]
-    data = Data.from_arrays(values, names, groups=labels, dtype="float64", weights=own)
-    prior = prior_of(at.known, SOURCES, TARGETS)
+    data, prior, names = _posed(at)
     spec = graphical_lasso(prior, at.strength, 0.5, at.fusion, list(TREE))
     found = u.fit(u.plan(spec, data, names, names, tolerance=1e-11))
     theta = placed(found, found.weights, names, names)
