@@ -182,7 +182,7 @@ prior = unigrn.Prior.from_edges(pd.DataFrame(edges, columns=["source", "target",
 frame = pd.DataFrame((values - values.min()).astype("f4"), columns=names)
 more = {"netrex_cf": {"factors": 10, "sweeps": 3}, "linear_gaussian": {"max_iterations": 3},
         "giraffe": {"max_iterations": 20}, "pmf_grn": {"max_iterations": 5},
-        "bitfam": {"max_iterations": 5},
+        "bitfam": {"max_iterations": 5}, "symphony": {"max_iterations": 5, "draws": 2},
         "netrex_cf_sketch": {"factors": 10, "sweeps": 3}, "netrex": {"sweeps": 5},
         "dagma": {"regulators": names[:24], "targets": names[:24]}}
 for name in methods.names():
@@ -191,6 +191,12 @@ for name in methods.names():
         few = frame.iloc[:, :8]
         given = unigrn.Data.from_arrays(few.to_numpy(), few.columns)
         given = given.with_extra(pseudotime=few.iloc[:, 0])
+    if name == "symphony":
+        few = frame.iloc[:, 20:40]
+        given = unigrn.Data.from_arrays(few.to_numpy(), few.columns)
+        peak = np.arange(400).reshape(20, 20) % 5
+        peak = unigrn.along(peak, "regulators", "targets", names=(few.columns, few.columns))
+        given = given.with_extra(peak=peak, bulk=unigrn.along(np.ones((5, 2)), "peaks", "bulks"))
     known = None if name == "scode" else prior
     network = unigrn.infer(given, known, name, **more.get(name, {}))
     print(name, hashlib.sha256(network.edges.to_csv().encode()).hexdigest())

@@ -74,7 +74,19 @@ def timed(cells=20, genes=6):
     return data.with_extra(pseudotime=rng.random(cells))
 
 
-BESIDE = {"scode": timed}
+def beside_bulk(cells=20, genes=4):
+    """Data with bulk accessibility of three peaks, and the peak of every pair of genes."""
+    rng = np.random.default_rng(0)
+    names = [f"g{i}" for i in range(genes)]
+    data = Data.from_arrays(rng.normal(size=(cells, genes)), names)
+    peak = rng.integers(0, 3, (genes, genes))
+    return data.with_extra(
+        bulk=along(rng.gamma(4, 1, (3, 2)), "peaks", "replicates"),
+        peak=along(peak, "regulators", "targets", names=(names, names)),
+    )
+
+
+BESIDE = {"scode": timed, "symphony": beside_bulk}
 
 
 @pytest.mark.parametrize("name", methods.names())

@@ -753,8 +753,13 @@ def test_methods(run: Run) -> None:
 
 
 def test_every_method_runs_with_its_defaults(run: Run, folder: Path, tmp_path: Path) -> None:
-    needs = {"poisson_glm": ["--layer", "counts"], "scode": ["--extra", "pseudotime=time"]}
+    needs = {
+        "poisson_glm": ["--layer", "counts"],
+        "scode": ["--extra", "pseudotime=time"],
+        "symphony": ["--extra", "bulk=uns/bulk", "--extra", "peak=varp/peak"],
+    }
     data = expression()
+    data.uns["bulk"], data.varp["peak"] = np.ones((2, 3)), np.ones((data.n_vars,) * 2)
     data.layers["counts"], data.obs["time"] = np.rint(data.X), np.linspace(0, 1, len(data))
     data.write_h5ad(tmp_path / "data.h5ad")
     edgeless = set()

@@ -121,6 +121,8 @@ DEFAULTS = {
     ),
     # the program: .01 off the prior, Gamma(.001, .001)
     "bitfam": dict(off=0.01, hyperprior=1e-3, mask="soft"),
+    # the notebook: .05, .01, Gamma(4.5, 1), one draw
+    "symphony": dict(spread=0.05, bulk=0.01, shape=4.5, covariance="intended", draws=8, seed=0),
     "linear_gaussian": dict(
         noise_variance=None, on=1.0, off=0.01, mask="soft", form="variational", draws=0
     ),

@@ -73,6 +73,14 @@ def smooth_group(params, data, prior, strength=1.0):
     return strength * jnp.sum(jnp.sqrt(1e-6 + jnp.sum(params.theta**2)))
 
 
+def coupled_squares(params, data, prior):
+    return jnp.sum((data.y - data.x @ params.theta) ** 2)
+
+
+def alike(params, data, prior):
+    return jnp.sum((params.theta - jnp.mean(params.theta, axis=0, keepdims=True)) ** 2)
+
+
 def zeros(data, prior, key, terms):
     """A plan traces a start for the axes of its blocks; it computes no number."""
     assert isinstance(prior.weight, jax.core.Tracer)
@@ -128,6 +136,13 @@ TABLE = [
             unigrn.positive_definite(),
         ),
         "splitting of precision matrices across groups",
+    ),
+    (
+        Spec(
+            unigrn.loss(coupled_squares, coupled=True),
+            unigrn.regularizer(alike, across=True, convex=True),
+        ),
+        "gradient (L-BFGS) on all networks at once",
     ),
     (Spec(least_squares(), unigrn.slope(2.0) + ridge(1.0), box(-1, 1)), "splitting on moments"),
     (Spec(least_squares()), CLOSED),

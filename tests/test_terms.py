@@ -64,7 +64,9 @@ from unigrn.losses import (
     quantile,
     subset_bic,
 )
+from unigrn.methods.symphony import Regulation
 from unigrn.neighbours import alike, known_edges
+from unigrn.processes import generative
 from unigrn.regularizers import (
     L1,
     Ridge,
@@ -1189,7 +1191,8 @@ GENES_BY_GENES = (
 # Of all groups of cells at once; tests/test_splitting.py solves them.
 ACROSS_GROUPS = (fused(2.0), fused(2.0, [("a", "b"), ("b", "c", 0.5)]), dirty(0.7, 1.1, 3.0))
 SQUARE = dict.fromkeys(
-    ("acyclic", "definite", "log_det", "square"), "test_facts_of_networks_of_genes_by_genes"
+    ("acyclic", "definite", "log_det", "ordered", "square"),
+    "test_facts_of_networks_of_genes_by_genes",
 )
 FACTS = SQUARE | {
     "across": "test_facts_of_constraints_and_losses",
@@ -1300,6 +1303,9 @@ def test_dirty_is_the_least_of_a_linear_program_and_its_prox_is_nearest(groups, 
 def test_facts_of_networks_of_genes_by_genes():
     graph, pairs, definite, order, _ = GENES_BY_GENES
     assert all(t.square and t.separable is None for t in GENES_BY_GENES)
+    triangular = generative(Regulation(0.05, 4.5), None, draws=1).loss
+    assert triangular.ordered and (2 * triangular).ordered and triangular.square
+    assert (triangular + least_squares()).ordered and not least_squares().ordered
     assert (pairs + l1(1)).square and (2 * pairs).square and not l1(1).square
     assert definite.definite and unigrn.positive_definite(0.1).definite is None
     assert (definite + definite).definite and (definite + no_self()).definite is None

@@ -94,7 +94,7 @@ def infer(
         Take expression and genes from ``adata.raw``.
     extra
         Columns of ``adata.obs`` with one number a cell, by the name that the method asks for:
-        ``{"pseudotime": "dpt_pseudotime"}``.
+        ``{"pseudotime": "dpt_pseudotime"}``; or arrays ``varp/KEY``, ``uns/KEY``.
     force
         Go on where the plan needs more memory than there is.
     certify

@@ -397,3 +397,27 @@ def numbers_of(column: str, values: Any, used: np.ndarray) -> np.ndarray:
             "cells; leave these cells out, or give them no group"
         )
     return np.where(used, out, 0.0)
+
+
+PLACES = ("varp", "uns")  # of AnnData, where arrays of genes and others are
+
+
+def array_of(adata: Any, place: str) -> tuple[np.ndarray, tuple[str, ...]] | None:
+    """Return the array ``varp/KEY`` or ``uns/KEY``, and its axes; None of another place."""
+    where, _, key = place.partition("/")
+    if where not in PLACES or place in adata.obs.columns:
+        return None
+    held = getattr(adata, where)
+    if key not in held:
+        raise ValueError(
+            f"there is no {where} key {key!r}; the keys are: {', '.join(map(str, held)) or 'none'}"
+        )
+    values = held[key]
+    values = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{place} must hold numbers, got {values.dtype}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{place} holds numbers that are not finite; fill them in")
+    if where == "varp":
+        return values, ("regulators", "targets")
+    return values, tuple(f"{key}_{i}" for i in range(values.ndim))

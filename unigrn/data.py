@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unigrn.check import listed
-from unigrn.containers import check_sparse, native, numbers_of, open_expression
+from unigrn.containers import array_of, check_sparse, native, numbers_of, open_expression
 from unigrn.views import Along, along
 
 if TYPE_CHECKING:
@@ -187,7 +187,8 @@ class Data:
             Take matrix and genes from ``.raw``, where scanpy keeps all genes.
         extra
             Columns of ``obs`` with one number a cell, by the name that a method asks for:
-            ``{"pseudotime": "dpt_pseudotime"}``; see `with_extra`.
+            ``{"pseudotime": "dpt_pseudotime"}``; or arrays ``varp/KEY`` (regulators, targets) and
+            ``uns/KEY`` (axes of their own); see `with_extra`.
 
         Raises
         ------
@@ -219,9 +220,18 @@ class Data:
             raise ValueError(
                 "the data has no X; name one of its layers: " + listed(_layers(adata), 12)
             )
-        columns = {}
+        genes = var.index
+        if names is not None:
+            genes, origin["names"] = _named(var, names), names
+        own = adata.var.index if names is None or raw else genes
+        columns, arrays = {}, {}
+        for name, place in (extra or {}).items():
+            if (found := array_of(adata, place)) is not None:
+                by_gene = (own, own) if "targets" in found[1] else None
+                arrays[name] = along(found[0], *found[1], names=by_gene)
+        of_cells = {n: c for n, c in (extra or {}).items() if n not in arrays}
         asked = [("groupby", groupby), ("weights", weights)]
-        for role, name in asked + [(f"extra {n}", column) for n, column in (extra or {}).items()]:
+        for role, name in asked + [(f"extra {n}", column) for n, column in of_cells.items()]:
             if name is None:
                 continue
             if name not in adata.obs.columns:
@@ -235,9 +245,6 @@ class Data:
             raise ValueError(f"obs column {groupby!r} has no value for any cell")
         origin |= {"raw": True} if raw else {}
         origin |= {"extra": dict(extra)} if extra else {}
-        genes = var.index
-        if names is not None:
-            genes, origin["names"] = _named(var, names), names
         data = cls._checked(
             native(matrix),
             adata.n_obs,
@@ -250,8 +257,9 @@ class Data:
         )
         data = replace(data, other_names=_other_names(adata, var, names, raw))
         used = np.ones(data.cells, bool) if data.codes is None else data.codes >= 0
-        named = {n: (c, columns[f"extra {n}"]) for n, c in (extra or {}).items()}
-        return data.with_extra(**{n: numbers_of(*pair, used) for n, pair in named.items()})
+        named = {n: (c, columns[f"extra {n}"]) for n, c in of_cells.items()}
+        numbers = {n: numbers_of(*pair, used) for n, pair in named.items()}
+        return data.with_extra(**arrays, **numbers)
 
     @classmethod
     def _checked(cls, matrix, cells, columns, genes, groups, weights, dtype, origin) -> Data:

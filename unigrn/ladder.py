@@ -41,6 +41,7 @@ from unigrn.requirements import (
     copies_differ,
     coupled_prices,
     couples_groups,
+    couples_targets,
     draws_noise,
     each,
     fitted_once,
@@ -307,6 +308,23 @@ LADDER = (
         double=True,
         batch=graphs.solve,
         room=graphs.room,
+    ),
+    # Anything differentiable that couples targets and groups: all networks are one problem.
+    Solver(
+        "gradient (L-BFGS) on all networks at once",
+        "networks",
+        None,
+        (
+            Requirement("a term couples the groups", couples_groups),
+            Requirement("a term couples the targets", couples_targets),
+            Requirement("fitted once", fitted_once),
+            STARTED,
+            SMOOTH,
+            FREE,
+            *NETWORK,
+            *ALL_CELLS,
+        ),
+        batch=across.networks,
     ),
     # A log det that is infinite at cycles leads to an order of the genes, a convex problem.
     Solver(

@@ -25,9 +25,9 @@ class Profile(Traced):
 
     @cached_property
     def padding(self) -> str:
-        """Which term from outside padding changes, in words; empty where none."""
+        """Which term padding changes, in words; empty where none. Asked of terms from outside."""
         for term in self.terms:
-            if outside(term) and not self._padded_alike(term):
+            if term.ordered or (outside(term) and not self._padded_alike(term)):
                 return f"{term.kind} {term.formula}"
         return ""
 

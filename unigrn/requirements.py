@@ -390,6 +390,11 @@ def couples_groups(profile: Profile) -> list[str]:
     return [] if profile.spec.across else ["no term couples the groups"]
 
 
+def couples_targets(profile: Profile) -> list[str]:
+    """Ask for a term that couples the targets."""
+    return ["every term separates over targets"] if profile.spec.separable else []
+
+
 def coupled_prices(profile: Profile) -> list[str]:
     """Ask for sums of |theta|, and convex terms of all groups that have lines or a prox."""
     out = []

@@ -148,6 +148,7 @@ class Term:
     lipschitz: Any = None
     separable: Any = None
     square: Any = None
+    ordered: Any = None
     across: Any = None
     convex: Any = None
     weighted: Any = None
@@ -483,11 +484,17 @@ CAPABILITIES: dict[str, Capability] = {
         "themselves in the same order",
         joined=_any_true,
     ),
+    "ordered": Capability(
+        "True where places of regulators and targets mean something, as in a triangular factor: "
+        "arrays come as long as the problem, without padding",
+        joined=_any_true,
+    ),
     "entrywise": Capability(
         "True where the term is a sum over the entries of its block", joined=_all_true
     ),
     "across": Capability(
-        "True where the term sees the coefficients of all groups, theta (groups, candidates)",
+        "True where the term sees the coefficients of all groups, theta (groups, candidates); a "
+        "loss all blocks and data of all groups, groups first",
         joined=_any_true,
     ),
     "convex": Capability("True where the term is convex in theta", joined=_all_true),

@@ -58,7 +58,8 @@ Extra = Annotated[
         "--extra",
         metavar="[NAME=]COLUMN",
         help="A column of obs with one number a cell that the method asks for by NAME, such as "
-        "pseudotime=dpt_pseudotime. Repeat for several.",
+        "pseudotime=dpt_pseudotime, or an array varp/KEY (genes by genes) or uns/KEY. Repeat for "
+        "several.",
     ),
 ]
 Regulators = Annotated[

@@ -53,25 +53,27 @@ def log_sd(name: str) -> str:
 # ------------------------------------------------------------------ what stands for the latents
 
 
-def point(params: Blocks) -> Callable[[str, Distribution], Array]:
-    """Every latent at its location."""
-    return lambda name, distribution: FUNCTIONS[kind(name, distribution)](params[name])
-
-
-def guide(params: Blocks) -> Callable[[str, Distribution], Latent]:
-    """Every latent by the moments of the guide."""
+def guide(params: Blocks, spread: tuple[str, ...]) -> Callable[[str, Distribution], Any]:
+    """Every latent by the moments of the guide, those without spread at their location."""
 
     def value(name, distribution):
-        return Latent(params[name], jnp.exp(params[log_sd(name)]), name, kind(name, distribution))
+        own = kind(name, distribution)
+        if name not in spread:
+            return FUNCTIONS[own](params[name])
+        return Latent(params[name], jnp.exp(params[log_sd(name)]), name, own)
 
     return value
 
 
-def draw(params: Blocks, noise: dict[str, Array]) -> Callable[[str, Distribution], Array]:
+def draw(
+    params: Blocks, spread: tuple[str, ...], noise: dict[str, Array]
+) -> Callable[[str, Distribution], Array]:
     """Every latent at a draw of the guide."""
 
     def value(name, distribution):
-        u = params[name] + jnp.exp(params[log_sd(name)]) * noise[name]
+        u = params[name]
+        if name in spread:
+            u = u + jnp.exp(params[log_sd(name)]) * noise[name]
         return FUNCTIONS[kind(name, distribution)](u)
 
     return value
@@ -98,30 +100,38 @@ class Share(Term):
     draws: int = static(default=0)
     fresh: bool = static(default=False)
     seed: int = static(default=0)
+    points: tuple[str, ...] = static(default=())
     site: str = static(default="")
 
     separable = None
     weighted = True
+    square = property(lambda self: self.process.square)
+    ordered = property(lambda self: self.process.ordered)
     noisy = property(lambda self: True if self.fresh else None)
 
     @property
     def blocks(self) -> tuple[str, ...]:
         """Locations of every latent, and with a guide the logarithms of its spreads."""
-        names = list(self.process.latents)
-        return tuple(sorted(names + [log_sd(n) for n in names if self.form == "variational"]))
+        return tuple(sorted((*self.process.latents, *map(log_sd, self.spread))))
+
+    @property
+    def spread(self) -> tuple[str, ...]:
+        """Latents that the guide spreads."""
+        names = self.process.latents if self.form == "variational" else ()
+        return tuple(n for n in names if n not in self.points)
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
         """Axes of the blocks: those of their sites."""
         own = {n: a for n, a in self.process.latents.items() if n != "theta"}
-        spread = {log_sd(n): a for n, a in self.process.latents.items()}
-        return own | (spread if self.form == "variational" else {})
+        return own | {log_sd(n): self.process.latents[n] for n in self.spread}
 
     def prepare(self, data: View, prior: PriorView) -> Any:
         """Draw the noise that stays the same at every step."""
         if not self.draws or self.fresh or self.noise is not None:
             return self
         shapes = jax.eval_shape(self.process.centers, data, prior)
+        shapes = {n: shapes[n] for n in self.spread}
         noise = noise_of(jax.random.key(self.seed), self.draws, shapes)
         return dataclasses.replace(self, noise=noise)
 
@@ -142,16 +152,14 @@ class Share(Term):
                 ) from error
             return sum(found.values(), jnp.zeros((), params.theta.dtype))
 
-        if self.form == "map":
-            return total(point(params))
-        if not self.draws:
-            return total(guide(params))
+        if not self.draws or self.form == "map":
+            return total(guide(params, self.spread))
         noise = self.noise
         if self.fresh:
-            noise = noise_of(data.key, self.draws, {n: params[n] for n in self.process.latents})
+            noise = noise_of(data.key, self.draws, {n: params[n] for n in self.spread})
         elif noise is None:
             noise = self.prepare(data, prior).noise
-        return jnp.mean(jax.lax.map(lambda noise: total(draw(params, noise)), noise))
+        return jnp.mean(jax.lax.map(lambda noise: total(draw(params, self.spread, noise)), noise))
 
 
 @pytree
@@ -181,8 +189,6 @@ class Divergence(Share, Regularizer):
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on the whole network: in closed form where every site has one."""
         names = tuple(self.process.latents)
-        if self.form == "map":
-            return -self.expected(names, params, data, prior)
         closed = dataclasses.replace(self, draws=0)
         try:
             density = closed.expected(names, params, data, prior)
@@ -197,20 +203,23 @@ class Divergence(Share, Regularizer):
         slopes: dict[str, Any] = {}
 
         def value(name, distribution):
-            latent = guide(params)(name, distribution)
-            slopes[name] = {
-                "normal": lambda: 0.0,
-                "exp": lambda: latent.loc,
-                "unit": lambda: latent.expect(
-                    lambda u: -jax.nn.softplus(u) - jax.nn.softplus(-u), plain=True
-                ),
-            }[latent.kind]()
+            latent = guide(params, self.spread)(name, distribution)
+            if name in self.spread:
+                slopes[name] = {
+                    "normal": lambda: 0.0,
+                    "exp": lambda: latent.loc,
+                    "unit": lambda: latent.expect(
+                        lambda u: -jax.nn.softplus(u) - jax.nn.softplus(-u), plain=True
+                    ),
+                }[latent.kind]()
             return latent
 
-        self.process.log_density(value, data, prior, ("",))
         out = jnp.zeros((), params.theta.dtype)
-        for name, axes in self.process.latents.items():
-            weight = entries(axes, data, prior)
+        if not self.spread:
+            return out
+        self.process.log_density(value, data, prior, ("",))
+        for name in self.spread:
+            weight = entries(self.process.latents[name], data, prior)
             own = params[log_sd(name)] + 0.5 * (LOG_2PI + 1) + slopes[name]
             out = out + jnp.sum(jnp.where(weight > 0, weight * own, 0))
         return out
@@ -222,11 +231,11 @@ class Divergence(Share, Regularizer):
         return f"−log p({latents})" if self.form == "map" else f"KL(q ‖ p({latents}))"
 
 
-def process_of(terms: Any) -> tuple[Process, str]:
-    """Return the process that the terms of a spec are of, and their form."""
+def share_of(terms: Any) -> Share:
+    """Return one of the terms that are of a generative process."""
     for term in terms:
         if isinstance(own := getattr(term, "term", term), Share):
-            return own.process, own.form
+            return own
     raise ValueError("none of the terms is of a generative process: use unigrn.generative(...)")
 
 
@@ -236,13 +245,12 @@ class Start:
 
     def __call__(self, data: View, prior: PriorView, key: Array, terms: tuple) -> Blocks:
         """Return locations, and spreads where there is a guide."""
-        process, form = process_of(terms)
-        blocks = {}
-        for i, (name, center) in enumerate(process.centers(data, prior).items()):
+        share, blocks = share_of(terms), {}
+        for i, (name, center) in enumerate(share.process.centers(data, prior).items()):
             own = jax.random.fold_in(jax.random.key(0) if key is None else key, i)
             apart = jax.random.normal(own, jnp.shape(center), center.dtype)
             blocks[name] = center + JITTER * apart
-            if form == "variational":
+            if name in share.spread:
                 blocks[log_sd(name)] = jnp.full_like(center, jnp.log(SPREAD))
         return Blocks(**blocks)
 
@@ -255,12 +263,12 @@ class Posterior(Column):
         self, params: Blocks, data: View, prior: PriorView, terms: Any
     ) -> dict[str, Array]:
         """Read the edges of the process off the guide; see `Process.edges`."""
-        process, form = process_of(terms.terms)
+        share = share_of(terms.terms)
+        process = share.process
         values: dict[str, Any] = {}
-        stand = point(params) if form == "map" else guide(params)
 
         def value(name, distribution):
-            values[name] = kept(name, stand(name, distribution), prior)
+            values[name] = kept(name, guide(params, share.spread)(name, distribution), prior)
             return values[name]
 
         process.log_density(value, data, prior, ("",))
@@ -286,6 +294,8 @@ def generative(
     fresh: bool = False,
     divergence: float | None = None,
     seed: int = 0,
+    points: tuple[str, ...] = (),
+    self_edges: bool = False,
     **fields: Any,
 ) -> Spec:
     """Return the spec of a generative process: its negative ELBO, or its negative log joint.
@@ -311,6 +321,10 @@ def generative(
         Factor of the divergence; None, or 1, for an ELBO.
     seed
         Of draws that stay the same.
+    points
+        Latents whose guide is one point: their density is at its highest there, given the others.
+    self_edges
+        Whether a gene may regulate itself.
     **fields
         Further fields of `Spec`: name, scale, stages, minibatch, notes, ...
 
@@ -336,15 +350,27 @@ def generative(
         raise ValueError("fresh=True draws at every step: say how many with draws=1 or more")
     if draws and not fresh and fields.get("minibatch") is not None:
         raise ValueError("draws of minibatches are new ones at every step: give fresh=True")
-    how = {"form": form, "draws": draws, "fresh": bool(fresh), "seed": check_whole("seed", seed)}
+    if unknown := [n for n in points if n not in process.latents]:
+        raise ValueError(
+            f"the process {name} has no latent {unknown[0]!r} for a point; it has "
+            f"{', '.join(process.latents)}"
+        )
+    how = {
+        "points": tuple(points),
+        "form": form,
+        "draws": draws,
+        "fresh": bool(fresh),
+        "seed": check_whole("seed", seed),
+    }
     views = [Likelihood(process, site=site, **how) for site in process.observed]
     spread = Divergence(process, **how)
     if divergence is not None:
         spread = check_number("divergence", divergence, strict=True) * spread
+    sets = [*([support()] if mask == "hard" else []), *([] if self_edges else [no_self()])]
     return Spec(
         loss=sum(views[1:], views[0]),
         regularizer=spread,
-        constraint=support() + no_self() if mask == "hard" else no_self(),
+        constraint=sum(sets[1:], sets[0]) if sets else None,
         prior=prior,
         start=Start(),
         columns=Posterior(),

@@ -64,6 +64,8 @@ class Process:
                     )
 
     needs_prior: ClassVar[bool] = True
+    square: ClassVar[bool | None] = None  # True where regulators are the targets themselves
+    ordered: ClassVar[bool | None] = None  # True where the guide depends on the order of genes
     outcome: ClassVar[Any] = None  # what values of the targets may be: see `Term.outcome`
 
     def sites(self, site: Site, data: View, prior: PriorView) -> None:

@@ -22,7 +22,7 @@ from unigrn.run.state import State, kept
 from unigrn.solvers import batching
 from unigrn.solvers.optimality import Fit
 from unigrn.spec import Slots
-from unigrn.terms import PriorView, View, local
+from unigrn.terms import PriorView, View, local, parts
 
 
 def dense_prior(state: State) -> PriorView:
@@ -46,59 +46,56 @@ def laid_rows(values: np.ndarray, rows: int, width: int, dtype: Any) -> np.ndarr
 
 
 def all_networks(state: State) -> None:
-    """Solve the whole networks of all groups as one problem, by what its loss is of each group."""
+    """Solve the whole networks of all groups as one problem: views with groups first."""
     plan, dtype, size = state.plan, state.dtype, state.plan.widths(0)[:2]
-    prior, views, terms = dense_prior(state), [], ()
+    prior, found = dense_prior(state), []
     sizes = {"regulators": size[0], "targets": size[1]}
-    given = (state.problem.terms, state.problem.extra)
+    rows = plan.widths(int(state.data.group_sizes.max()))[2]
+    given, terms = (state.problem.terms, state.problem.extra), ()
     for group, (x, y) in enumerate(reading.held_rows(state)):
-        rows = plan.widths(len(x))[2]
         terms, extra = local(laid(given, sizes, state.data.positions(group), rows, dtype), View())
         weight = reading.weights(state, group)(0, len(x))[0]
-        views.append(
-            View(
-                x=laid_rows(x, rows, size[0], dtype),
-                y=laid_rows(y, rows, size[1], dtype),
-                weight=laid_rows(weight[:, None], rows, 1, dtype)[:, 0],
-                extra=extra,
-            )
+        view = View(
+            x=laid_rows(x, rows, size[0], dtype),
+            y=laid_rows(y, rows, size[1], dtype),
+            weight=laid_rows(weight[:, None], rows, 1, dtype)[:, 0],
+            key=jax.random.fold_in(state.key(group), 0),
+            extra=extra,
         )
-    keys = [
-        jax.vmap(partial(jax.random.fold_in, state.key(g)))(np.zeros(1, np.uint32))
-        for g in range(state.groups)
-    ]
-    posed = [
-        stated(plan.shape, terms, view.replace(key=own[0]), prior)
-        for view, own in zip(views, keys, strict=True)
-    ]
-    posed = jax.tree.map(lambda *v: jnp.stack(v), *posed)
+        found.append(view)
+    views = jax.tree.map(lambda *v: jnp.stack(v), *found)
     with threadpool_limits(1, "blas"):
-        fit = jax.block_until_ready(
-            together(plan.solver, plan.shape, terms, posed, prior, state.options)
+        fit = together(plan.solver, plan.shape, terms, views, prior, state.options)
+        read = jax.block_until_ready(
+            read_groups(replace(plan.shape, rules=None), terms, fit.params, views, prior)
         )
     where = (state.problem.candidate, state.problem.entry_target)
-    for group, view in enumerate(views):
-        one = replace(fit, params=jax.tree.map(lambda v, g=group: v[g], fit.params))
-        one = jax.tree.map(lambda v: v[None], one)
-        found = read_off(
-            replace(plan.shape, rules=None), terms, one.params, view, prior, keys[group], None
-        )
-        _, columns, numbers = found
-        keep(state, np.zeros(1, int), one, columns, numbers, where)
+    for group in range(state.groups):
+        params, columns, numbers = jax.tree.map(lambda v, g=group: v[g][None], read)
+        one = jax.tree.map(lambda v: v[None], replace(fit, params=None))
+        keep(state, np.zeros(1, int), replace(one, params=params), columns, numbers, where)
+        blocks = {b: np.asarray(params[b][0]) for b in params if b != "theta"}
+        state.best = (0.0, cut(state, group, blocks))
         finish_group(state, group)
 
 
-@partial(jax.jit, static_argnames=("shape",))
-def stated(shape, terms, view: View, prior: PriorView) -> Any:
-    """Return what the loss is of the cells of one group, and where it starts."""
-    slots = Slots(shape, terms)
-    return slots.loss.log_det(view, prior), slots.start(view, prior).theta
-
-
 @partial(jax.jit, static_argnames=("solver", "shape"))
-def together(solver, shape, terms, posed, prior: PriorView, options) -> Fit:
+def together(solver, shape, terms, views: View, prior: PriorView, options) -> Fit:
     """Fit the networks of all groups."""
-    return solver.batch(Slots(shape, terms), *posed, prior, options)
+    return solver.batch(Slots(shape, terms), views, prior, options)
+
+
+@partial(jax.jit, static_argnames=("shape",))
+def read_groups(shape, terms, params, views: View, prior: PriorView) -> Any:
+    """Blocks, columns of the edge table and the loss of its own cells, of every group."""
+    slots = Slots(shape, terms)
+    own = [t for t in parts(slots.loss) if not t.across]
+
+    def one(params, view):
+        columns = {"weight": params.theta} | read(shape.columns, params, view, prior, slots)
+        return params, columns, {"loss": sum(t(params, view, prior) for t in own)}
+
+    return jax.vmap(one)(params, views)
 
 
 def networks(state: State) -> None:

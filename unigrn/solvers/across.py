@@ -1,17 +1,19 @@
 """All groups of cells at once: theta (groups, candidates) of one target, coupled by some terms.
 
 A term that is declared ``across`` sees the coefficients of all groups; every other term is summed
-over the groups, each with its own data. To the solver it is one more fit with a wider theta.
+over the groups, each with its own data. To the solver it is one more fit with a wider theta: for
+networks whose targets are coupled too, all blocks of all groups, groups first.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from unigrn.solvers import batching, proximal
+from unigrn.solvers import batching, gradient, proximal
 from unigrn.solvers.batching import Members
 from unigrn.solvers.optimality import Fit, Options
 from unigrn.spec import Shape, Slots
@@ -62,6 +64,34 @@ class EachGroup(Term):
         return inner and (lambda v, prior: jax.vmap(inner)(v, prior))
 
 
+@pytree
+class Prepared(EachGroup):
+    """The same, of a term that was prepared for every group: its arrays have groups first."""
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Add the values of the groups."""
+
+        def value(term, params, data, prior):
+            return term(params, data, prior)
+
+        return jnp.sum(jax.vmap(value)(self.term, params, data, prior))
+
+
+@pytree
+class ByTarget(EachGroup):
+    """A term of all groups that separates over targets, summed over these."""
+
+    formula = property(lambda self: f"Σ over targets {self.term.formula}")
+
+    def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
+        """Add the values of the targets."""
+
+        def value(theta, prior):
+            return self.term(Blocks(theta=theta), View(), prior)
+
+        return jnp.sum(jax.vmap(value, in_axes=2)(params.theta, prior))
+
+
 def lifted(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     """Sum over groups what does not see all of them."""
     return tuple(t if t.across else EachGroup(t) for t in terms)
@@ -94,3 +124,28 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
 
     arguments: tuple[Any, ...] = (where, prior, batching.variants(tasks), place, targets)
     return jax.vmap(one)(*arguments)
+
+
+def posed(slots: Slots, views: View, prior: PriorView) -> tuple[Slots, PriorView]:
+    """Return whole networks of all groups as one problem; ``views`` have groups first."""
+    count = len(views.x)
+
+    def begun(view):
+        ready = [t if t.across else t.prepare(view, prior) for t in slots.terms]
+        start = Slots(slots.shape, tuple(ready)).start(view, prior)
+        return [t for t in ready if not t.across], start
+
+    ready, start = jax.vmap(begun)(views)
+    alone = iter(ready)
+    terms = tuple(
+        Prepared(next(alone)) if not t.across else t if t.separable is None else ByTarget(t)
+        for t in slots.terms
+    )
+    shape = dataclasses.replace(slots.shape, start=lambda *_: start)
+    return Slots(shape, terms), prior.map(lambda v: jnp.broadcast_to(v, (count, *v.shape)))
+
+
+def networks(slots: Slots, views: View, prior: PriorView, options: Options) -> Fit:
+    """Solve whole networks of all groups by gradients; ``views`` have groups first."""
+    joined, stacked = posed(slots, views, prior)
+    return gradient.solve(joined, views, stacked, options)

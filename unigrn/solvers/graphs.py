@@ -116,11 +116,10 @@ class Graphs(NamedTuple):
         return jnp.where(jnp.isfinite(gap), gap, jnp.inf).astype(theta.dtype)
 
 
-def solve(slots: Slots, form: LogDet, start: Array, prior: PriorView, options: Options) -> Fit:
-    """Solve the networks of all groups, from a start.
-
-    ``form`` and ``start`` have a leading axis of groups, ``prior`` has none.
-    """
+def solve(slots: Slots, views: View, prior: PriorView, options: Options) -> Fit:
+    """Solve the networks of all groups, from a start; ``views`` have groups first."""
+    form = jax.vmap(lambda view: slots.loss.log_det(view, prior))(views)
+    start = jax.vmap(lambda view: slots.start(view, prior).theta)(views)
     groups, size, _ = form.matrix.shape
     dtype = form.matrix.dtype
     live = jnp.all(form.live, axis=0)  # in every group, or their differences mean nothing

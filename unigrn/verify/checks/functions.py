@@ -331,6 +331,8 @@ def permutation(case: Case) -> str:
     axes = {"regulators": world.regulators, "cells": world.cells} | (
         {"targets": world.targets} if case.coupled else {}
     )
+    if case.term.ordered:
+        axes = {"cells": world.cells}
     if world.fitted.square:
         axes.pop("targets", None)  # the targets are the regulators: both move at once
     for axis, length in axes.items():
@@ -354,6 +356,8 @@ def padding(case: Case) -> str:
     """Check that padded entries leave the value as it is."""
     if case.noisy:
         raise Skip("noise goes by position")
+    if case.term.ordered:
+        return f"{case.name} is given arrays as long as the problem"
     points, view, prior, bound = _padded(case)
     try:
         wide = case.at(points, view, prior, bound=bound)
@@ -400,7 +404,7 @@ def weighted(case: Case) -> str:
     cells = case.world.cells
     counts = np.array([2, 2, 2] + [1] * (cells - 4) + [0])
     rows = np.repeat(np.arange(cells), counts)  # two more than there are cells
-    wide = {"regulators": pad_by(PAD), "targets": pad_by(PAD)}
+    wide = {} if term.ordered else {"regulators": pad_by(PAD), "targets": pad_by(PAD)}
     bound = arrays_moved(case, wide)
     points, view, prior = transform(case, {**wide, "cells": pad_by(PAD + 1)})
     x, y = view.x.copy(), view.y.copy()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -50,7 +51,10 @@ def home(term: Term, view: View) -> tuple[Term, View]:
 
 @pytree
 class AllGroups(Term):
-    """A term across groups at theta of one: every group has a multiple of its own."""
+    """A term across groups at the blocks of one: every group has a multiple of its own.
+
+    A loss sees the data of all groups, here the same.
+    """
 
     term: Term
     groups: int = static(default=2)
@@ -73,6 +77,9 @@ class AllGroups(Term):
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Any:
         """Evaluate at the coefficients of all groups, which those of one are made into."""
         one = jnp.ndim(params.theta) == jnp.ndim(prior.weight)
+        if self.term.kind == "loss":
+            blocks = self.stacked(params) if one else params
+            return self.term(blocks, self._stacked(data), self._stacked(prior))
         theta = self.stacked(params.theta) if one else params.theta
         return self.term(Blocks(theta=theta), data, self._stacked(prior))
 
@@ -376,6 +383,8 @@ def _empty_place(tree: Any, q: int, p: int, coupled: bool) -> Any:
 def _fitted_to_data(spec: Spec, coupled: bool, data: Any) -> Fitted:
     from unigrn.problem import brought, build
 
+    if spec.prior is None and any(t.needs_prior for t in spec.terms):
+        spec = spec.replace(prior=_every_edge(data.genes[:MOST_EDGES]))
     problem = build(spec, data)
     q, p = len(problem.regulators), len(problem.targets)
     cells = min(int(data.group_sizes[0]), MOST_CELLS)
@@ -399,6 +408,17 @@ def _fitted_to_data(spec: Spec, coupled: bool, data: Any) -> Fitted:
 
 
 MOST_CELLS, MOST_EDGES = 24, 2000
+
+
+def _every_edge(genes: Sequence[str]) -> Any:
+    """Return a prior of every gene by every other, of no more genes than can be evaluated."""
+    import pandas as pd
+
+    from unigrn.prior import Prior
+
+    few = list(genes)[: math.isqrt(MOST_EDGES) + 1]
+    pairs = [(a, b) for a in few for b in few if a != b]
+    return Prior.from_edges(pd.DataFrame(pairs, columns=["source", "target"]))
 
 
 def _evaluates(spec: Spec, fitted: Fitted, coupled: bool) -> bool:

@@ -28,6 +28,7 @@ _MODULES = (
     "activities",
     "counted",
     "factors",
+    "covariances",
     "moving",
     "regulons",
     "running",
