@@ -62,7 +62,7 @@ class Cells(Distribution):
         raise ValueError("symphony observes sums of cells, which are not drawn")
 
 
-def sums(x: Array, weight: Array | None) -> tuple[Array, Array, Array]:
+def sums(x: Any, weight: Any) -> tuple[Array, Array, Array]:
     """Return number, mean and scatter of cells, by their weights."""
     weight = jnp.ones(len(x), x.dtype) if weight is None else weight
     count = jnp.sum(weight)
@@ -137,7 +137,7 @@ class Bulk(Loss):
     weighted = True
     blocks = ("accessibility", "log_sd_accessibility", "theta")
     axes = {"accessibility": PEAKS, "log_sd_accessibility": PEAKS}
-    formula = "−E_q log p(bulk | accessibility)"
+    formula = property(lambda self: "−E_q log p(bulk | accessibility)")
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on the networks of all groups, groups first."""

@@ -418,7 +418,8 @@ def _every_edge(genes: Sequence[str]) -> Any:
 
     few = list(genes)[: math.isqrt(MOST_EDGES) + 1]
     pairs = [(a, b) for a in few for b in few if a != b]
-    return Prior.from_edges(pd.DataFrame(pairs, columns=["source", "target"]))
+    source, target = zip(*pairs, strict=True) if pairs else ((), ())
+    return Prior.from_edges(pd.DataFrame({"source": source, "target": target}))
 
 
 def _evaluates(spec: Spec, fitted: Fitted, coupled: bool) -> bool:
