@@ -11,6 +11,7 @@ from unigrn.processes.distributions import (
     TruncatedNormal,
 )
 from unigrn.processes.elbo import Divergence, Likelihood, Posterior, generative
+from unigrn.processes.handed import from_numpyro
 from unigrn.processes.process import EDGES, Process
 from unigrn.processes.uncertain import NoMoments, apply, exp, sigmoid, where
 
@@ -31,6 +32,7 @@ __all__ = [
     "TruncatedNormal",
     "apply",
     "exp",
+    "from_numpyro",
     "generative",
     "sigmoid",
     "where",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,11 @@ class Distribution:
 
     ``log_prob(value)`` is the log density of every entry; with moments of a guide in place of
     ``value`` or a parameter, its expectation. ``support`` is "real", "positive" or "unit": the
-    guide is Normal on u with value = u, e^u or 1 / (1 + e^-u).
+    guide is Normal on u with value = u, e^u or 1 / (1 + e^-u). With "other" it is
+    ``constrain(u)``, whose log slope is ``slope(u)``, both entry by entry.
     """
 
-    support: ClassVar[str] = "real"
+    support: str = "real"
 
     def log_prob(self, value: Any) -> Array:
         """Return the log density of every entry."""
@@ -29,6 +30,14 @@ class Distribution:
     def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw entries."""
         raise TypeError(f"{type(self).__name__} cannot be drawn from: define sample")
+
+    def constrain(self, u: Array) -> Array:
+        """Return values of the support, where it has no name."""
+        raise TypeError(f"{type(self).__name__} has the support {self.support!r}: define constrain")
+
+    def slope(self, u: Array) -> Array:
+        """Return log |d value / d u|."""
+        raise TypeError(f"{type(self).__name__} has the support {self.support!r}: define slope")
 
     def center(self) -> Array:
         """Return u at which a fit starts."""

@@ -28,16 +28,9 @@ from unigrn.columns import Column
 from unigrn.constraints import no_self, support
 from unigrn.prior import Prior
 from unigrn.processes.distributions import Distribution
-from unigrn.processes.process import Process, entries, kept, kind
-from unigrn.processes.uncertain import (
-    FUNCTIONS,
-    LOG_2PI,
-    Latent,
-    NoMoments,
-    Uncertain,
-    Unknown,
-    moments,
-)
+from unigrn.processes.handed import Handed, from_numpyro
+from unigrn.processes.process import Process, entries, function_of, kept, kind
+from unigrn.processes.uncertain import LOG_2PI, Latent, NoMoments, Uncertain, Unknown, moments
 from unigrn.spec import Spec
 from unigrn.terms import Array, Blocks, Loss, PriorView, Regularizer, Term, View, pytree, static
 
@@ -55,14 +48,15 @@ def log_sd(name: str) -> str:
 
 def point(params: Blocks) -> Callable[[str, Distribution], Array]:
     """Every latent at its location."""
-    return lambda name, distribution: FUNCTIONS[kind(name, distribution)](params[name])
+    return lambda name, distribution: function_of(name, distribution)(params[name])
 
 
 def guide(params: Blocks) -> Callable[[str, Distribution], Latent]:
     """Every latent by the moments of the guide."""
 
     def value(name, distribution):
-        return Latent(params[name], jnp.exp(params[log_sd(name)]), name, kind(name, distribution))
+        own, function = kind(name, distribution), function_of(name, distribution)
+        return Latent(params[name], jnp.exp(params[log_sd(name)]), name, own, function)
 
     return value
 
@@ -72,7 +66,7 @@ def draw(params: Blocks, noise: dict[str, Array]) -> Callable[[str, Distribution
 
     def value(name, distribution):
         u = params[name] + jnp.exp(params[log_sd(name)]) * noise[name]
-        return FUNCTIONS[kind(name, distribution)](u)
+        return function_of(name, distribution)(u)
 
     return value
 
@@ -204,6 +198,7 @@ class Divergence(Share, Regularizer):
                 "unit": lambda: latent.expect(
                     lambda u: -jax.nn.softplus(u) - jax.nn.softplus(-u), plain=True
                 ),
+                "other": lambda: latent.expect(distribution.slope, plain=True),
             }[latent.kind]()
             return latent
 
@@ -227,7 +222,9 @@ def process_of(terms: Any) -> tuple[Process, str]:
     for term in terms:
         if isinstance(own := getattr(term, "term", term), Share):
             return own.process, own.form
-    raise ValueError("none of the terms is of a generative process: use unigrn.generative(...)")
+    raise ValueError(
+        "none of the terms is of a generative process: use unigrn.processes.generative(...)"
+    )
 
 
 @dataclass(frozen=True)
@@ -278,7 +275,7 @@ class Posterior(Column):
 
 
 def generative(
-    process: Process,
+    process: Process | Callable,
     prior: Prior | None,
     form: str = "variational",
     mask: str = "soft",
@@ -293,7 +290,8 @@ def generative(
     Parameters
     ----------
     process
-        What generated the data; see `Process`.
+        What generated the data; see `Process`. Or a numpyro model, a function (data, prior), as it
+        is: see `from_numpyro`; it has no closed moments.
     prior
         Edges, as the process reads them.
     form
@@ -320,6 +318,13 @@ def generative(
         A process without a latent ``theta`` over regulators and targets; a form or mask that does
         not exist.
     """
+    if not isinstance(process, Process):
+        if not callable(process):
+            raise TypeError(
+                "a process is a unigrn Process or a numpyro model, a function (data, prior); got "
+                f"{type(process).__name__}"
+            )
+        process = from_numpyro(process, layers=() if prior is None else tuple(prior.layers))
     name = type(process).__name__
     if tuple(process.latents.get("theta", ())) != ("regulators", "targets"):
         raise ValueError(
@@ -332,6 +337,10 @@ def generative(
         if value not in known:
             raise ValueError(f"{what} must be one of {', '.join(known)}, got {value!r}")
     draws = check_whole("draws", draws)
+    if isinstance(process, Handed) and form == "variational" and not draws:
+        raise ValueError(
+            f"the numpyro model {name} has no closed moments: give draws=8, say, or form='map'"
+        )
     if fresh and not draws:
         raise ValueError("fresh=True draws at every step: say how many with draws=1 or more")
     if draws and not fresh and fields.get("minibatch") is not None:

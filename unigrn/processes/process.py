@@ -33,7 +33,7 @@ from unigrn.terms import Array, PriorView, View
 
 EDGES = ("regulators", "targets")
 SIZED = ("cells", *EDGES)  # axes whose size the data give
-KINDS = {"real": "normal", "positive": "exp", "unit": "unit"}
+KINDS = {"real": "normal", "positive": "exp", "unit": "unit", "other": "other"}
 Site = Callable[..., Any]
 
 
@@ -173,7 +173,7 @@ class Process:
             if observed is not None:
                 out[name] = observed
                 return observed
-            function = FUNCTIONS[kind(name, distribution)]
+            function = function_of(name, distribution)
             center = jnp.asarray(distribution.center(), data.y.dtype)
             out[name] = jnp.broadcast_to(center, self._shape(axes, data))
             return kept(name, function(out[name]), prior)
@@ -239,6 +239,12 @@ def kind(name: str, distribution: Distribution) -> str:
             f"guide; a latent is {', '.join(KINDS)}"
         )
     return KINDS[distribution.support]
+
+
+def function_of(name: str, distribution: Distribution) -> Callable[[Array], Array]:
+    """Return the function from u to a latent."""
+    own = kind(name, distribution)
+    return distribution.constrain if own == "other" else FUNCTIONS[own]
 
 
 def _value(values: Any, name: str, distribution: Distribution) -> Any:
