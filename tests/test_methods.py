@@ -121,6 +121,8 @@ DEFAULTS = {
     ),
     # the program: .01 off the prior, Gamma(.001, .001)
     "bitfam": dict(off=0.01, hyperprior=1e-3, mask="soft"),
+    # the page: Gamma(1, 1) of precisions; the program has activity=10, baseline=1
+    "tiger": dict(off=0.05, activity=1.0, baseline=10.0, noise=1.0, mask="hard"),
     "linear_gaussian": dict(
         noise_variance=None, on=1.0, off=0.01, mask="soft", form="variational", draws=0
     ),

@@ -12,6 +12,7 @@ from unigrn.processes import (
     Beta,
     Divergence,
     Gamma,
+    HalfNormal,
     Laplace,
     Likelihood,
     NoMoments,
@@ -61,6 +62,7 @@ def sample(value, draws=400_000, seed=0):
         lambda a, b: (a * b) @ jnp.linspace(-1, 1, 8).reshape(4, 2),
         lambda a, b: a[:, 0][:, None] * b,
         lambda a, b: where(jnp.arange(4)[None] < 2, a, 0.5 * b) + 1.0,
+        lambda a, b: where(jnp.arange(4)[None] < 2, a, -1.0 * exp(a)) @ b.T,
         lambda a, b: exp(a) ** -0.5 * b,
         lambda a, b: sigmoid(a) ** 2.0 - b,
     ],
@@ -133,6 +135,7 @@ def test_what_depends_on_itself_has_no_moments(build):
     [
         (Normal(0.3, 1.7), stats.norm(0.3, 1.7), [-2.0, 0.1, 5.0]),
         (Laplace(0.3, 1.7), stats.laplace(0.3, 1.7), [-2.0, 0.3, 5.0]),
+        (HalfNormal(1.7), stats.halfnorm(0, 1.7), [0.1, 5.0]),
         (Gamma(4.5, 2.0), stats.gamma(4.5, scale=1 / 2.0), [0.1, 2.0, 9.0]),
         (Beta(0.5, 2.5), stats.beta(0.5, 2.5), [0.01, 0.5, 0.97]),
         (Poisson(3.2), stats.poisson(3.2), [0.0, 2.0, 11.0]),

@@ -5,9 +5,11 @@ from unigrn.processes.distributions import (
     Distribution,
     Flat,
     Gamma,
+    HalfNormal,
     Laplace,
     Normal,
     Poisson,
+    SignedNormal,
     TruncatedNormal,
 )
 from unigrn.processes.elbo import Divergence, Likelihood, Posterior, generative
@@ -22,6 +24,7 @@ __all__ = [
     "Divergence",
     "Flat",
     "Gamma",
+    "HalfNormal",
     "Laplace",
     "Likelihood",
     "NoMoments",
@@ -29,6 +32,7 @@ __all__ = [
     "Poisson",
     "Posterior",
     "Process",
+    "SignedNormal",
     "TruncatedNormal",
     "apply",
     "exp",

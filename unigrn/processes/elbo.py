@@ -51,12 +51,14 @@ def point(params: Blocks) -> Callable[[str, Distribution], Array]:
     return lambda name, distribution: function_of(name, distribution)(params[name])
 
 
-def guide(params: Blocks) -> Callable[[str, Distribution], Latent]:
+def guide(params: Blocks) -> Callable[[str, Distribution], Uncertain]:
     """Every latent by the moments of the guide."""
 
     def value(name, distribution):
-        own, function = kind(name, distribution), function_of(name, distribution)
-        return Latent(params[name], jnp.exp(params[log_sd(name)]), name, own, function)
+        loc, sd, own = params[name], jnp.exp(params[log_sd(name)]), kind(name, distribution)
+        if own == "other":
+            return distribution.latent(loc, sd, name)
+        return Latent(loc, sd, name, own)
 
     return value
 
@@ -191,16 +193,14 @@ class Divergence(Share, Regularizer):
         slopes: dict[str, Any] = {}
 
         def value(name, distribution):
-            latent = guide(params)(name, distribution)
+            u = Latent(params[name], jnp.exp(params[log_sd(name)]), name)
             slopes[name] = {
                 "normal": lambda: 0.0,
-                "exp": lambda: latent.loc,
-                "unit": lambda: latent.expect(
-                    lambda u: -jax.nn.softplus(u) - jax.nn.softplus(-u), plain=True
-                ),
-                "other": lambda: latent.expect(distribution.slope, plain=True),
-            }[latent.kind]()
-            return latent
+                "exp": lambda: u.loc,
+                "unit": lambda: u.expect(lambda u: -jax.nn.softplus(u) - jax.nn.softplus(-u)),
+                "other": lambda: distribution.slope(u.loc, u.sd),
+            }[kind(name, distribution)]()
+            return guide(params)(name, distribution)
 
         self.process.log_density(value, data, prior, ("",))
         out = jnp.zeros((), params.theta.dtype)

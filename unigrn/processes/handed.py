@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from unigrn.losses.counts import COUNTS
 from unigrn.processes.distributions import Distribution
 from unigrn.processes.process import SIZED, Process
-from unigrn.processes.uncertain import NoMoments, Uncertain
+from unigrn.processes.uncertain import Latent, NoMoments, Uncertain
 from unigrn.terms import Array, PriorView, View, pytree
 
 EXAMPLES = ((5, 3, 4), (8, 6, 7))  # cells, regulators and targets: what changes along is an axis
@@ -92,10 +92,14 @@ class Entries(Distribution):
         """Return values of the support."""
         return self.transform()(u)
 
-    def slope(self, u: Array) -> Array:
-        """Return log |d value / d u|."""
+    def slope(self, loc: Array, sd: Array) -> Array:
+        """Return E log |d value / d u|, by a quadrature."""
         transform = self.transform()
-        return transform.log_abs_det_jacobian(u, transform(u))
+
+        def log(u):
+            return transform.log_abs_det_jacobian(u, transform(u))
+
+        return Latent(loc, sd, self.name).expect(log)
 
 
 def entries_of(fn: Any) -> tuple[Any, Any]:

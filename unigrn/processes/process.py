@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from unigrn.processes.distributions import Distribution
-from unigrn.processes.uncertain import FUNCTIONS, Latent
+from unigrn.processes.uncertain import FUNCTIONS, Latent, Uncertain
 from unigrn.terms import Array, PriorView, View
 
 EDGES = ("regulators", "targets")
@@ -262,8 +262,8 @@ def kept(name: str, value: Any, prior: PriorView) -> Any:
     if isinstance(value, Latent) and value.kind == "normal":
         loc, sd = (jnp.where(prior.valid, v, 0) for v in (value.loc, value.sd))
         return Latent(loc, sd, name)
-    if isinstance(value, Latent):
-        return value * prior.valid.astype(value.loc.dtype)
+    if isinstance(value, Uncertain):
+        return value * prior.valid.astype(value.mean.dtype)
     return jnp.where(prior.valid, value, 0)
 
 
