@@ -61,7 +61,7 @@ def tiger(
     noise: float = 1.0,
     mask: str = "hard",
 ) -> Spec:
-    """TIGER: activities and a signed network, where the prior knows signs, from expression alone.
+    """TIGER: activities of factors, and a network whose signs the prior may know.
 
     Cells n, regulators k, targets m; z activities, W the network::
 

@@ -137,6 +137,23 @@ class SignedNormal(Distribution):
         return jnp.where(self.sign == 0, 0, loc)
 
 
+def absolute(a: Any, b: Any) -> Array:
+    """E |a - b| of numbers, or of a Normal latent and a number.
+
+    With u - b ~ N(d, s^2) it is s sqrt(2 / pi) exp(-d^2 / 2 s^2) + d erf(d / (s sqrt 2)).
+    """
+    apart = a - b
+    if not isinstance(apart, Uncertain):
+        return jnp.abs(apart)
+    if not isinstance(apart, Latent) or apart.kind != "normal":
+        raise NoMoments(
+            f"|x| of an expression in {uncertain.named(apart.names)} has no closed mean"
+        )
+    ratio = apart.loc / apart.sd
+    density = jnp.exp(-0.5 * ratio**2) * (2 / jnp.pi) ** 0.5
+    return apart.sd * density + apart.loc * jax.lax.erf(ratio * 0.5**0.5)
+
+
 @pytree
 class Laplace(Distribution):
     """Laplace(mean, scale b): log density -|x - mean| / b - log 2 b.
@@ -152,7 +169,7 @@ class Laplace(Distribution):
         """Return the log density of every entry."""
         if isinstance(self.scale, Uncertain):
             raise NoMoments("a Laplace distribution of uncertain scale has no closed expectation")
-        return -uncertain.absolute(value, self.mean) / self.scale - jnp.log(2 * self.scale)
+        return -absolute(value, self.mean) / self.scale - jnp.log(2 * self.scale)
 
     def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw entries."""

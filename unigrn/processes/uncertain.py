@@ -420,21 +420,6 @@ def precision(value: Any) -> Array:
     return value.expect(lambda f: f**-2)
 
 
-def absolute(a: Any, b: Any) -> Array:
-    """E |a - b| of numbers, or of a Normal latent and a number.
-
-    With u - b ~ N(d, s^2) it is s sqrt(2 / pi) exp(-d^2 / 2 s^2) + d erf(d / (s sqrt 2)).
-    """
-    apart = a - b
-    if not isinstance(apart, Uncertain):
-        return jnp.abs(apart)
-    if not isinstance(apart, Latent) or apart.kind != "normal":
-        raise NoMoments(f"|x| of an expression in {named(apart.names)} has no closed mean")
-    ratio = apart.loc / apart.sd
-    density = jnp.exp(-0.5 * ratio**2) * (2 / np.pi) ** 0.5
-    return apart.sd * density + apart.loc * jax.lax.erf(ratio * 0.5**0.5)
-
-
 def independent(a: Any, *others: Any) -> None:
     """Raise `NoMoments` where a depends on a site that one of the others depends on too."""
     for other in others:
