@@ -63,8 +63,11 @@ class Entries(Distribution):
             raise NoMoments(
                 f"the site {self.name} of a numpyro model has no closed moments: give draws=8, say"
             )
-        out = self.own.log_prob(value)
-        out = out if self.mask is None else jnp.where(self.mask, out, 0)
+        if self.mask is None:
+            out = self.own.log_prob(value)
+        else:  # what is left out may be no number
+            value = jnp.where(self.mask, value, self.own.support.feasible_like(value))
+            out = jnp.where(self.mask, self.own.log_prob(value), 0)
         return out if self.scale is None else self.scale * out
 
     def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -103,12 +106,17 @@ class Entries(Distribution):
 
 
 def entries_of(fn: Any) -> tuple[Any, Any]:
-    """Return the distribution of single entries below ``to_event``, and the mask of them."""
+    """Return the distribution of single entries below ``to_event``, and the mask of them.
+
+    None where the mask is True.
+    """
     d = library().distributions
     if isinstance(fn, d.Independent):
         return entries_of(fn.base_dist)
     if isinstance(fn, d.MaskedDistribution):
         own, mask = entries_of(fn.base_dist)
+        if fn._mask is True:
+            return own, mask
         new = jnp.asarray(fn._mask)
         new = new.reshape(new.shape + (1,) * (len(own.batch_shape) - len(fn.batch_shape)))
         return own, new if mask is None else mask & new
@@ -199,6 +207,11 @@ def looked(
             raise Refused(
                 f"the latent {name!r} of {named(model)} has {what} ({plain(fn)}), and a "
                 "guide is Normal entry by entry: sum it out, or make it of independent numbers"
+            )
+        elif own.mask is not None:
+            raise Refused(
+                f"the latent {name!r} of {named(model)} is masked, and a guide has an entry for "
+                "each: mask what is observed"
             )
         plates = {k: v for k, v in own.plates.items() if -k <= len(shape)}
         out[name] = Seen(shape, observed is not None, discrete, plates, len(fn.event_shape))
