@@ -433,6 +433,20 @@ def test_supports_axes_and_masks_are_those_of_the_model():
     assert float(density["each"]) == 0
 
 
+def test_single_precision_stays_so():
+    data, prior = world()
+    few = {"float64": jnp.float32}
+
+    def single(tree):
+        return jax.tree.map(lambda v: v.astype(few.get(str(v.dtype), v.dtype)), tree)
+
+    process = from_numpyro(supports)
+    params = single(guided(process, data, prior))
+    for part in (Likelihood(process, site="expression", draws=2), Divergence(process, draws=2)):
+        out = jax.eval_shape(part, params, single(data), single(prior))
+        assert out.dtype == jnp.float32
+
+
 def process_value(constraint, u):
     if constraint is None:
         return u

@@ -68,7 +68,10 @@ class Entries(Distribution):
         else:  # what is left out may be no number
             value = jnp.where(self.mask, value, self.own.support.feasible_like(value))
             out = jnp.where(self.mask, self.own.log_prob(value), 0)
-        return out if self.scale is None else self.scale * out
+        out = out if self.scale is None else self.scale * out
+        own = jnp.result_type(value)
+        # Constants of numpyro may be wider.
+        return out.astype(own) if jnp.issubdtype(own, jnp.floating) else out
 
     def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw entries."""
@@ -93,7 +96,7 @@ class Entries(Distribution):
 
     def constrain(self, u: Array) -> Array:
         """Return values of the support."""
-        return self.transform()(u)
+        return self.transform()(u).astype(u.dtype)
 
     def slope(self, loc: Array, sd: Array) -> Array:
         """Return E log |d value / d u|, by a quadrature."""
@@ -102,7 +105,7 @@ class Entries(Distribution):
         def log(u):
             return transform.log_abs_det_jacobian(u, transform(u))
 
-        return Latent(loc, sd, self.name).expect(log)
+        return Latent(loc, sd, self.name).expect(log).astype(loc.dtype)
 
 
 def entries_of(fn: Any) -> tuple[Any, Any]:
