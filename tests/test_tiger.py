@@ -60,6 +60,9 @@ def test_densities_are_those_of_the_formulas():
     assert set(got) == set(want)
     for name, value in want.items():
         assert float(got[name]) == pytest.approx(value, rel=1e-12), name
+    drawn = jax.jit(SignedFactors(0.2, 10.0, 1.5, 2.0).simulate)(jax.random.key(0), data, prior)
+    assert (np.sign(drawn["theta"])[valid & (sign != 0)] == sign[valid & (sign != 0)]).all()
+    assert (drawn["activity"] > 0).all() and drawn["expression"].shape == data.y.shape
 
 
 def test_weights_of_both_signs_have_closed_moments_and_draws_of_the_same_mean():
