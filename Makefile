@@ -76,7 +76,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(if $(PIN),$(BIN)/python $(PIN) > $(VENV)/pins)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN:%=-c $(VENV)/pins) \
-		--editable '.[test,plot]'
+		--editable '.[test,plot,generative]'
 	@touch $@
 
 $(VENV)/.installed-benchmark: $(VENV)/.installed

@@ -9,7 +9,7 @@ from pathlib import Path
 def pins(project: dict) -> list[str]:
     """Return ``name==bound`` for each requirement ``name>=bound`` of what the tests install."""
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["test"], *extras["plot"]]
+    needed = [*project["dependencies"], *extras["test"], *extras["plot"], *extras["generative"]]
     found = {}
     for requirement in needed:
         name, bound = requirement.split(">=")

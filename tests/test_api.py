@@ -183,6 +183,7 @@ frame = pd.DataFrame((values - values.min()).astype("f4"), columns=names)
 more = {"netrex_cf": {"factors": 10, "sweeps": 3}, "linear_gaussian": {"max_iterations": 3},
         "giraffe": {"max_iterations": 20}, "pmf_grn": {"max_iterations": 5},
         "bitfam": {"max_iterations": 5}, "symphony": {"max_iterations": 5, "draws": 2},
+        "tiger": {"max_iterations": 5},
         "netrex_cf_sketch": {"factors": 10, "sweeps": 3}, "netrex": {"sweeps": 5},
         "dagma": {"regulators": names[:24], "targets": names[:24]}}
 for name in methods.names():

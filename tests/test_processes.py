@@ -12,6 +12,8 @@ from unigrn.processes import (
     Beta,
     Divergence,
     Gamma,
+    HalfNormal,
+    Laplace,
     Likelihood,
     NoMoments,
     Normal,
@@ -60,6 +62,7 @@ def sample(value, draws=400_000, seed=0):
         lambda a, b: (a * b) @ jnp.linspace(-1, 1, 8).reshape(4, 2),
         lambda a, b: a[:, 0][:, None] * b,
         lambda a, b: where(jnp.arange(4)[None] < 2, a, 0.5 * b) + 1.0,
+        lambda a, b: where(jnp.arange(4)[None] < 2, a, -1.0 * exp(a)) @ b.T,
         lambda a, b: exp(a) ** -0.5 * b,
         lambda a, b: sigmoid(a) ** 2.0 - b,
     ],
@@ -131,6 +134,8 @@ def test_what_depends_on_itself_has_no_moments(build):
     ("ours", "theirs", "at"),
     [
         (Normal(0.3, 1.7), stats.norm(0.3, 1.7), [-2.0, 0.1, 5.0]),
+        (Laplace(0.3, 1.7), stats.laplace(0.3, 1.7), [-2.0, 0.3, 5.0]),
+        (HalfNormal(1.7), stats.halfnorm(0, 1.7), [0.1, 5.0]),
         (Gamma(4.5, 2.0), stats.gamma(4.5, scale=1 / 2.0), [0.1, 2.0, 9.0]),
         (Beta(0.5, 2.5), stats.beta(0.5, 2.5), [0.01, 0.5, 0.97]),
         (Poisson(3.2), stats.poisson(3.2), [0.0, 2.0, 11.0]),
@@ -154,6 +159,7 @@ def test_expected_densities_are_means_over_draws():
     cases = [
         (Normal(mean, exp(scale)), value, lambda m, s: Normal(m, jnp.exp(s))),
         (Normal(mean, exp(scale) + 0.2), value, lambda m, s: Normal(m, jnp.exp(s) + 0.2)),
+        (Laplace(0.4, 1.3), value, lambda m, s: Laplace(0.4, 1.3)),
         (Gamma(2.5, exp(mean)), exp(value), lambda m, s: Gamma(2.5, jnp.exp(m))),
         (Beta(0.5, 3.0), sigmoid(value), lambda m, s: Beta(0.5, 3.0)),
         (Poisson(exp(mean)), jnp.arange(6.0), lambda m, s: Poisson(jnp.exp(m))),
@@ -171,6 +177,9 @@ def test_expected_densities_are_means_over_draws():
         (Normal(0.0, exp(value)), value),
         (Normal(value, 1.0), value),
         (Gamma(2.0, exp(value)), exp(value)),
+        (Laplace(mean, 1.0), value),
+        (Laplace(0.0, exp(mean)), value),
+        (Laplace(0.0, 1.0), exp(value)),
         (Poisson(exp(mean)), exp(value)),
     ):
         with pytest.raises(NoMoments):
@@ -394,6 +403,31 @@ def test_the_mode_of_a_linear_model_is_the_ridge():
     found = unigrn.fit(spec, data, targets=["t0", "t1", "t2", "t3"], tolerance=1e-10)
     want = np.linalg.solve(x.T @ x + 0.25 / 0.64 * np.eye(Q), x.T @ y)
     np.testing.assert_allclose(found.theta[0], want, rtol=1e-7)
+
+
+def test_the_mode_under_a_laplace_prior_has_kinks_and_its_guide_has_none():
+    """Gradients do not settle in a kink: nothing is called converged there."""
+
+    @pytree
+    class Sparse(Regression):
+        """Most coefficients are 0 at the mode."""
+
+        def sites(self, site, data, prior):
+            """Visit every site."""
+            theta = site("theta", Laplace(0.0, self.width))
+            site("expression", Normal(data.x @ theta, self.noise), data.y)
+
+    data, prior, *_ = expression(2)
+    price, names = 2 * 0.25 / 0.008, [f"t{i}" for i in range(P)]
+    lasso = unigrn.Spec(unigrn.least_squares(intercept=False), unigrn.l1(price), prior=prior)
+    best = unigrn.fit(lasso, data, targets=names, tolerance=1e-10).theta[0]
+    assert 0 < (best == 0).sum() < best.size
+    found = unigrn.fit(generative(Sparse(0.008, 0.5), prior, "map"), data, targets=names)
+    assert not (found.certificate.status == "converged").any()
+    assert "kink" in found.certificate.status.iloc[0]
+    np.testing.assert_allclose(found.theta[0], best, atol=0.05)
+    found = unigrn.fit(generative(Sparse(0.008, 0.5), prior), data, targets=names, tolerance=1e-6)
+    assert set(found.certificate.status) == {"converged"}
 
 
 def test_what_is_simulated_has_the_declared_distribution():

@@ -68,6 +68,7 @@ Print Assumptions celloracle.sketch_and_release_part.
 
 (* gaussian.v: category 2 and Bayesian ridge: the algebra *)
 Print Assumptions gaussian.map_is_ridge.
+Print Assumptions gaussian.map_is_lasso.
 Print Assumptions gaussian.map_is_ridge_each.
 Print Assumptions gaussian.mode_given_prior.
 Print Assumptions gaussian.soft_prior_is_soft_data.

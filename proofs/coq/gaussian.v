@@ -38,6 +38,29 @@ have rid := ridge_argmin X Y w_ge0 (divr_gt0 s0 t0) B.
 by split=> [/ext/aff/rid|/rid/aff/ext].
 Qed.
 
+(* with a Laplace prior of scale b, a lasso *)
+Definition norm1 (B : 'M[R]_(q, l)) : R := \sum_k \sum_j `|B k j|.
+Definition minus_log_joint_laplace (s2 b : R) (B : 'M[R]_(q, l)) : R :=
+  wnorm2 w (Y - X *m B) / (2%:R * s2) + norm1 B / b.
+Definition lasso (lambda : R) (B : 'M[R]_(q, l)) : R :=
+  wnorm2 w (Y - X *m B) + lambda * norm1 B.
+
+Theorem map_is_lasso s2 b B : 0 < s2 -> 0 < b ->
+  argmin (@free _) (minus_log_joint_laplace s2 b) B <->
+  argmin (@free _) (lasso (2%:R * s2 / b)) B.
+Proof.
+move=> s0 b0; have s2n : s2 != 0 by rewrite gt_eqF.
+have bn : b != 0 by rewrite gt_eqF.
+have c0 : 0 < (2%:R * s2)^-1 by rewrite invr_gt0 mulr_gt0 ?ltr0n.
+have same B' : minus_log_joint_laplace s2 b B' =
+    (2%:R * s2)^-1 * lasso (2%:R * s2 / b) B' + 0.
+  rewrite /minus_log_joint_laplace /lasso addr0.
+  by move: (wnorm2 _ _) (norm1 _) => r u; field; rewrite s2n bn.
+have ext := argmin_ext B (fun B' (_ : free B') => same B').
+have aff := argmin_affine (@free _) (lasso (2%:R * s2 / b)) 0 B c0.
+by split=> [/ext/aff|/aff/ext].
+Qed.
+
 (* a variance of its own for each regulator: t are the standard deviations. With
    one column, and by separation over targets, that is one for each edge. *)
 Definition minus_log_joint_each (s2 : R) (t : 'rV[R]_q) (B : 'M[R]_(q, l)) : R :=

@@ -5,11 +5,15 @@ from unigrn.processes.distributions import (
     Distribution,
     Flat,
     Gamma,
+    HalfNormal,
+    Laplace,
     Normal,
     Poisson,
+    SignedNormal,
     TruncatedNormal,
 )
 from unigrn.processes.elbo import Divergence, Likelihood, Posterior, generative
+from unigrn.processes.handed import from_numpyro
 from unigrn.processes.process import EDGES, Process
 from unigrn.processes.uncertain import NoMoments, apply, exp, sigmoid, where
 
@@ -20,15 +24,19 @@ __all__ = [
     "Divergence",
     "Flat",
     "Gamma",
+    "HalfNormal",
+    "Laplace",
     "Likelihood",
     "NoMoments",
     "Normal",
     "Poisson",
     "Posterior",
     "Process",
+    "SignedNormal",
     "TruncatedNormal",
     "apply",
     "exp",
+    "from_numpyro",
     "generative",
     "sigmoid",
     "where",

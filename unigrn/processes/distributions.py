@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +12,19 @@ from unigrn.processes import uncertain
 from unigrn.processes.uncertain import LOG_2PI, Latent, NoMoments, Uncertain
 from unigrn.terms import Array, pytree
 
+LOG_2 = math.log(2)
+
 
 class Distribution:
     """A distribution of independent entries.
 
     ``log_prob(value)`` is the log density of every entry; with moments of a guide in place of
     ``value`` or a parameter, its expectation. ``support`` is "real", "positive" or "unit": the
-    guide is Normal on u with value = u, e^u or 1 / (1 + e^-u).
+    guide is Normal on u with value = u, e^u or 1 / (1 + e^-u). With "other" it is
+    ``constrain(u)``, entry by entry, and ``slope(loc, sd)`` the mean of its log slope.
     """
 
-    support: ClassVar[str] = "real"
+    support: str = "real"
 
     def log_prob(self, value: Any) -> Array:
         """Return the log density of every entry."""
@@ -29,6 +33,18 @@ class Distribution:
     def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw entries."""
         raise TypeError(f"{type(self).__name__} cannot be drawn from: define sample")
+
+    def constrain(self, u: Array) -> Array:
+        """Return values of the support, where it has no name."""
+        raise TypeError(f"{type(self).__name__} has the support {self.support!r}: define constrain")
+
+    def latent(self, loc: Array, sd: Array, name: str) -> Any:
+        """Return the moments of ``constrain(u)``, by default those of a quadrature."""
+        return Latent(loc, sd, name, "other", self.constrain)
+
+    def slope(self, loc: Array, sd: Array) -> Array:
+        """Return E log |d value / d u| of u ~ N(loc, sd^2)."""
+        raise TypeError(f"{type(self).__name__} has the support {self.support!r}: define slope")
 
     def center(self) -> Array:
         """Return u at which a fit starts."""
@@ -51,6 +67,113 @@ class Normal(Distribution):
     def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         """Draw entries."""
         return self.mean + self.sd * jax.random.normal(key, shape, dtype)
+
+    def center(self) -> Array:
+        """Return the mean."""
+        return uncertain.mean(self.mean)
+
+
+@pytree
+class HalfNormal(Distribution):
+    """N(0, sd^2) above 0: log density that of N(0, sd^2), plus log 2."""
+
+    sd: Any
+
+    support = "positive"
+
+    def log_prob(self, value: Any) -> Array:
+        """Return the log density of every entry."""
+        return Normal(0.0, self.sd).log_prob(value) + LOG_2
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draw entries."""
+        return self.sd * jnp.abs(jax.random.normal(key, shape, dtype))
+
+    def center(self) -> Array:
+        """Return the logarithm of the mean."""
+        return jnp.log(uncertain.mean(self.sd) * (2 / jnp.pi) ** 0.5)
+
+
+@pytree
+class SignedNormal(Distribution):
+    """N(0, sd^2) on the half-line of a ``sign`` of 1 or -1, and whole where the sign is 0.
+
+    The guide is Normal on u with value = e^u, -e^u or u.
+    """
+
+    sd: Any
+    sign: Any
+
+    support = "other"
+
+    def log_prob(self, value: Any) -> Array:
+        """Return the log density of every entry."""
+        return Normal(0.0, self.sd).log_prob(value) + jnp.where(self.sign == 0, 0.0, LOG_2)
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draw entries."""
+        drawn = jax.random.normal(key, shape, dtype)
+        sign = jnp.asarray(self.sign, dtype)
+        return self.sd * jnp.where(sign == 0, drawn, sign * jnp.abs(drawn))
+
+    def center(self) -> Array:
+        """Return the logarithm of the mean of a half-line, 0 where the sign is."""
+        return jnp.where(self.sign == 0, 0.0, jnp.log(self.sd * (2 / jnp.pi) ** 0.5))
+
+    def constrain(self, u: Array) -> Array:
+        """Return e^u, -e^u or u."""
+        sign = jnp.asarray(self.sign, u.dtype)
+        # Not e^u where the sign is 0: its slope, infinite there, would be no number.
+        return jnp.where(sign == 0, u, sign * jnp.exp(jnp.where(sign == 0, 0, u)))
+
+    def latent(self, loc: Array, sd: Array, name: str) -> Any:
+        """Return its moments, which are closed."""
+        sign = jnp.asarray(self.sign, loc.dtype)
+        normal, log = (Latent(loc, sd, name, kind) for kind in ("normal", "exp"))
+        return uncertain.where(sign == 0, normal, sign * log)
+
+    def slope(self, loc: Array, sd: Array) -> Array:
+        """E log |d value / d u|: that of e^u is its location."""
+        return jnp.where(self.sign == 0, 0, loc)
+
+
+def absolute(a: Any, b: Any) -> Array:
+    """E |a - b| of numbers, or of a Normal latent and a number.
+
+    With u - b ~ N(d, s^2) it is s sqrt(2 / pi) exp(-d^2 / 2 s^2) + d erf(d / (s sqrt 2)).
+    """
+    apart = a - b
+    if not isinstance(apart, Uncertain):
+        return jnp.abs(apart)
+    if not isinstance(apart, Latent) or apart.kind != "normal":
+        raise NoMoments(
+            f"|x| of an expression in {uncertain.named(apart.names)} has no closed mean"
+        )
+    ratio = apart.loc / apart.sd
+    density = jnp.exp(-0.5 * ratio**2) * (2 / jnp.pi) ** 0.5
+    return apart.sd * density + apart.loc * jax.lax.erf(ratio * 0.5**0.5)
+
+
+@pytree
+class Laplace(Distribution):
+    """Laplace(mean, scale b): log density -|x - mean| / b - log 2 b.
+
+    A mode has kinks at the mean, in which gradients do not settle: take it by `unigrn.l1`, of
+    strength 2 s^2 / b beside least squares of noise s. A guide has none.
+    """
+
+    mean: Any
+    scale: Any
+
+    def log_prob(self, value: Any) -> Array:
+        """Return the log density of every entry."""
+        if isinstance(self.scale, Uncertain):
+            raise NoMoments("a Laplace distribution of uncertain scale has no closed expectation")
+        return -absolute(value, self.mean) / self.scale - jnp.log(2 * self.scale)
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draw entries."""
+        return self.mean + self.scale * jax.random.laplace(key, shape, dtype)
 
     def center(self) -> Array:
         """Return the mean."""

@@ -28,16 +28,9 @@ from unigrn.columns import Column
 from unigrn.constraints import no_self, support
 from unigrn.prior import Prior
 from unigrn.processes.distributions import Distribution
-from unigrn.processes.process import Process, entries, kept, kind
-from unigrn.processes.uncertain import (
-    FUNCTIONS,
-    LOG_2PI,
-    Latent,
-    NoMoments,
-    Uncertain,
-    Unknown,
-    moments,
-)
+from unigrn.processes.handed import Handed, from_numpyro
+from unigrn.processes.process import Process, entries, function_of, kept, kind
+from unigrn.processes.uncertain import LOG_2PI, Latent, NoMoments, Uncertain, Unknown, moments
 from unigrn.spec import Spec
 from unigrn.terms import Array, Blocks, Loss, PriorView, Regularizer, Term, View, pytree, static
 
@@ -57,10 +50,12 @@ def guide(params: Blocks, spread: tuple[str, ...]) -> Callable[[str, Distributio
     """Every latent by the moments of the guide, those without spread at their location."""
 
     def value(name, distribution):
-        own = kind(name, distribution)
         if name not in spread:
-            return FUNCTIONS[own](params[name])
-        return Latent(params[name], jnp.exp(params[log_sd(name)]), name, own)
+            return function_of(name, distribution)(params[name])
+        loc, sd, own = params[name], jnp.exp(params[log_sd(name)]), kind(name, distribution)
+        if own == "other":
+            return distribution.latent(loc, sd, name)
+        return Latent(loc, sd, name, own)
 
     return value
 
@@ -74,7 +69,7 @@ def draw(
         u = params[name]
         if name in spread:
             u = u + jnp.exp(params[log_sd(name)]) * noise[name]
-        return FUNCTIONS[kind(name, distribution)](u)
+        return function_of(name, distribution)(u)
 
     return value
 
@@ -203,16 +198,15 @@ class Divergence(Share, Regularizer):
         slopes: dict[str, Any] = {}
 
         def value(name, distribution):
-            latent = guide(params, self.spread)(name, distribution)
             if name in self.spread:
+                u = Latent(params[name], jnp.exp(params[log_sd(name)]), name)
                 slopes[name] = {
                     "normal": lambda: 0.0,
-                    "exp": lambda: latent.loc,
-                    "unit": lambda: latent.expect(
-                        lambda u: -jax.nn.softplus(u) - jax.nn.softplus(-u), plain=True
-                    ),
-                }[latent.kind]()
-            return latent
+                    "exp": lambda: u.loc,
+                    "unit": lambda: u.expect(lambda u: -jax.nn.softplus(u) - jax.nn.softplus(-u)),
+                    "other": lambda: distribution.slope(u.loc, u.sd),
+                }[kind(name, distribution)]()
+            return guide(params, self.spread)(name, distribution)
 
         out = jnp.zeros((), params.theta.dtype)
         if not self.spread:
@@ -236,7 +230,9 @@ def share_of(terms: Any) -> Share:
     for term in terms:
         if isinstance(own := getattr(term, "term", term), Share):
             return own
-    raise ValueError("none of the terms is of a generative process: use unigrn.generative(...)")
+    raise ValueError(
+        "none of the terms is of a generative process: use unigrn.processes.generative(...)"
+    )
 
 
 @dataclass(frozen=True)
@@ -286,7 +282,7 @@ class Posterior(Column):
 
 
 def generative(
-    process: Process,
+    process: Process | Callable,
     prior: Prior | None,
     form: str = "variational",
     mask: str = "soft",
@@ -303,7 +299,8 @@ def generative(
     Parameters
     ----------
     process
-        What generated the data; see `Process`.
+        What generated the data; see `Process`. Or a numpyro model, a function (data, prior), as it
+        is: see `from_numpyro`; it has no closed moments.
     prior
         Edges, as the process reads them.
     form
@@ -334,6 +331,13 @@ def generative(
         A process without a latent ``theta`` over regulators and targets; a form or mask that does
         not exist.
     """
+    if not isinstance(process, Process):
+        if not callable(process):
+            raise TypeError(
+                "a process is a unigrn Process or a numpyro model, a function (data, prior); got "
+                f"{type(process).__name__}"
+            )
+        process = from_numpyro(process, layers=() if prior is None else tuple(prior.layers))
     name = type(process).__name__
     if tuple(process.latents.get("theta", ())) != ("regulators", "targets"):
         raise ValueError(
@@ -346,6 +350,10 @@ def generative(
         if value not in known:
             raise ValueError(f"{what} must be one of {', '.join(known)}, got {value!r}")
     draws = check_whole("draws", draws)
+    if isinstance(process, Handed) and form == "variational" and not draws:
+        raise ValueError(
+            f"the numpyro model {name} has no closed moments: give draws=8, say, or form='map'"
+        )
     if fresh and not draws:
         raise ValueError("fresh=True draws at every step: say how many with draws=1 or more")
     if draws and not fresh and fields.get("minibatch") is not None:

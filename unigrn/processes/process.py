@@ -28,12 +28,12 @@ import jax
 import jax.numpy as jnp
 
 from unigrn.processes.distributions import Distribution
-from unigrn.processes.uncertain import FUNCTIONS, Latent
+from unigrn.processes.uncertain import FUNCTIONS, Latent, Uncertain
 from unigrn.terms import Array, PriorView, View
 
 EDGES = ("regulators", "targets")
 SIZED = ("cells", *EDGES)  # axes whose size the data give
-KINDS = {"real": "normal", "positive": "exp", "unit": "unit"}
+KINDS = {"real": "normal", "positive": "exp", "unit": "unit", "other": "other"}
 Site = Callable[..., Any]
 
 
@@ -175,7 +175,7 @@ class Process:
             if observed is not None:
                 out[name] = observed
                 return observed
-            function = FUNCTIONS[kind(name, distribution)]
+            function = function_of(name, distribution)
             center = jnp.asarray(distribution.center(), data.y.dtype)
             out[name] = jnp.broadcast_to(center, self._shape(axes, data))
             return kept(name, function(out[name]), prior)
@@ -243,6 +243,12 @@ def kind(name: str, distribution: Distribution) -> str:
     return KINDS[distribution.support]
 
 
+def function_of(name: str, distribution: Distribution) -> Callable[[Array], Array]:
+    """Return the function from u to a latent."""
+    own = kind(name, distribution)
+    return distribution.constrain if own == "other" else FUNCTIONS[own]
+
+
 def _value(values: Any, name: str, distribution: Distribution) -> Any:
     if callable(values):
         return values(name, distribution)
@@ -258,8 +264,8 @@ def kept(name: str, value: Any, prior: PriorView) -> Any:
     if isinstance(value, Latent) and value.kind == "normal":
         loc, sd = (jnp.where(prior.valid, v, 0) for v in (value.loc, value.sd))
         return Latent(loc, sd, name)
-    if isinstance(value, Latent):
-        return value * prior.valid.astype(value.loc.dtype)
+    if isinstance(value, Uncertain):
+        return value * prior.valid.astype(value.mean.dtype)
     return jnp.where(prior.valid, value, 0)
 
 

@@ -225,7 +225,10 @@ class Either(Uncertain):
 
     def __init__(self, mask: Array, first: Any, second: Any):
         self.mask, self.first, self.second = mask, first, second
-        self.names, self.apart = _names(first, second), False
+        apart = _apart(first, second) and not any(
+            _wider(side, mask) for side in (first, second) if isinstance(side, Uncertain)
+        )
+        self.names, self.apart = _names(first, second), apart
 
     mean = property(lambda self: self.each(mean))
     variance = property(lambda self: self.each(lambda value: moments(value)[1]))

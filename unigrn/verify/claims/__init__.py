@@ -19,6 +19,7 @@ _MODULES = (
     "proposition_1",
     "proposition_2",
     "category_2",
+    "limits",
     "methods",
     "paths",
     "lineages",
