@@ -25,6 +25,7 @@ from unigrn.processes import (
     where,
 )
 from unigrn.processes.uncertain import Latent, distance, log, moments, precision
+from unigrn.solvers import gradient
 from unigrn.terms import Blocks, PriorView, View, pytree
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -312,6 +313,32 @@ def test_the_slope_of_a_closed_elbo_is_that_of_differences():
     ends = [value(jax.tree.map(lambda p, w, h=h: p + h * w, params, way)) for h in (1e-5, -1e-5)]
     along = sum(float(jnp.sum(slope[n] * way[n])) for n in params)
     assert along == pytest.approx(float(ends[0] - ends[1]) / 2e-5, rel=1e-7)
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.5])
+def test_slopes_in_log_deviations_are_curvatures_in_means(factor):
+    data, prior = world(weights=True)
+    process = Factors(0.7)
+    params = guided(process, data, prior)
+    likelihood, divergence = Likelihood(process, site="expression"), factor * Divergence(process)
+
+    def value(params):
+        return likelihood(params, data, prior) + divergence(params, data, prior)
+
+    named = divergence.guided(data, prior)
+    assert set(named) == set(process.latents) and likelihood.guided is None
+    assert Divergence(process, form="map").guided is None and (2 * likelihood).guided is None
+    assert set((divergence + divergence).guided(data, prior)) == set(named)
+    got = gradient.curvatures(named, params, jax.jit(jax.grad(value))(params))
+    bends = jax.jit(jax.hessian(value))(params)
+    for name, (log_sd, count) in named.items():
+        size = params[name].size
+        bend = jnp.diagonal(bends[name][name].reshape(size, size)).reshape(params[name].shape)
+        scaled = jnp.abs(bend) * jnp.exp(2 * params[log_sd])
+        # A flat entry counts as one of a share of the entropy's curvature.
+        floor = gradient.LEAST * jnp.where(count > 0, count, 1)
+        want = jnp.maximum(scaled, floor) * jnp.exp(-2 * params[log_sd])
+        np.testing.assert_allclose(got[name], want, rtol=1e-8)
 
 
 @pytree
