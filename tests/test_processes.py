@@ -25,7 +25,9 @@ from unigrn.processes import (
     where,
 )
 from unigrn.processes.uncertain import Latent, distance, log, moments, precision
-from unigrn.solvers import gradient
+from unigrn.solvers import gradient, stochastic
+from unigrn.solvers.optimality import Options
+from unigrn.spec import Slots
 from unigrn.terms import Blocks, PriorView, View, pytree
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -527,6 +529,24 @@ def test_minibatches_end_where_all_cells_do_within_their_noise():
     assert lowest <= objective(few) <= lowest + 0.03 * abs(lowest)
     with pytest.raises(ValueError, match="give fresh=True"):
         generative(Factors(1.0), prior, draws=2, minibatch=batch)
+
+
+def test_all_cells_are_looked_at_block_by_block(monkeypatch):
+    """Two blocks of 16 cells and one of 8 give what all 40 at once do."""
+    spec = unigrn.methods.get("bitfam").function(None)
+    spec = spec.replace(constraint=None, minibatch=unigrn.Minibatch(20, 1))
+    slots, yes = Slots(spec.shape, spec.terms), jnp.ones((2, 3), bool)
+    prior = PriorView(yes, yes.astype(float), yes.astype(int), ~yes, yes)
+    y = jnp.asarray(np.random.default_rng(0).random((40, 3)))
+    view = View(x=jnp.zeros((40, 2)), y=y, key=jax.random.key(0))
+    options = Options(jnp.asarray(1e-6), jnp.asarray(1, jnp.int32))
+    found = []
+    for size in (16, 100):
+        monkeypatch.setattr(stochastic, "BLOCK", size)
+        fit = jax.jit(lambda v: stochastic.solve(slots, v, prior, options))(view)
+        found.append([float(fit.value), float(fit.residual)])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-10)
+    assert found[0][0] == pytest.approx(float(spec.objective(fit.params, view, prior)), rel=1e-10)
 
 
 # ------------------------------------------------------------------ what reviewers found
