@@ -248,6 +248,8 @@ def test_a_network_is_recovered_better_than_the_prior_has_it(noise):
     data, prior, exists, known, targets = simulated(noise=noise)
     found = unigrn.fit(pmf_grn(prior, noise=noise), data, targets=targets, tolerance=1e-5)
     assert set(found.certificate.status) == {"converged"}
+    # By one length for all entries it took 2,752 steps with Gaussian noise, 168 with counts.
+    assert found.certificate.iterations.max() < 600
     edges = found.network().edges
     score = edges.pivot(index="source", columns="target", values="score").to_numpy()
     assert ((score > 0) & (score < 1)).all()

@@ -27,6 +27,9 @@ from unigrn.processes import (
     where,
 )
 from unigrn.processes.uncertain import Latent, distance, log, moments, precision
+from unigrn.solvers import gradient, stochastic
+from unigrn.solvers.optimality import Options
+from unigrn.spec import Slots
 from unigrn.terms import Blocks, PriorView, View, pytree
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -323,6 +326,32 @@ def test_the_slope_of_a_closed_elbo_is_that_of_differences():
     assert along == pytest.approx(float(ends[0] - ends[1]) / 2e-5, rel=1e-7)
 
 
+@pytest.mark.parametrize("factor", [1.0, 2.5])
+def test_slopes_in_log_deviations_are_curvatures_in_means(factor):
+    data, prior = world(weights=True)
+    process = Factors(0.7)
+    params = guided(process, data, prior)
+    likelihood, divergence = Likelihood(process, site="expression"), factor * Divergence(process)
+
+    def value(params):
+        return likelihood(params, data, prior) + divergence(params, data, prior)
+
+    named = divergence.guided(data, prior)
+    assert set(named) == set(process.latents) and likelihood.guided is None
+    assert Divergence(process, form="map").guided is None and (2 * likelihood).guided is None
+    assert set((divergence + divergence).guided(data, prior)) == set(named)
+    got = gradient.curvatures(named, params, jax.jit(jax.grad(value))(params))
+    bends = jax.jit(jax.hessian(value))(params)
+    for name, (log_sd, count) in named.items():
+        size = params[name].size
+        bend = jnp.diagonal(bends[name][name].reshape(size, size)).reshape(params[name].shape)
+        scaled = jnp.abs(bend) * jnp.exp(2 * params[log_sd])
+        # A flat entry counts as one of a share of the entropy's curvature.
+        floor = gradient.LEAST * jnp.where(count > 0, count, 1)
+        want = jnp.maximum(scaled, floor) * jnp.exp(-2 * params[log_sd])
+        np.testing.assert_allclose(got[name], want, rtol=1e-8)
+
+
 @pytree
 class Positive(Process):
     """y ~ N(theta summed over regulators, s^2), theta > 0."""
@@ -536,6 +565,24 @@ def test_minibatches_end_where_all_cells_do_within_their_noise():
         generative(Factors(1.0), prior, draws=2, minibatch=batch)
 
 
+def test_all_cells_are_looked_at_block_by_block(monkeypatch):
+    """Two blocks of 16 cells and one of 8 give what all 40 at once do."""
+    spec = unigrn.methods.get("bitfam").function(None)
+    spec = spec.replace(constraint=None, minibatch=unigrn.Minibatch(20, 1))
+    slots, yes = Slots(spec.shape, spec.terms), jnp.ones((2, 3), bool)
+    prior = PriorView(yes, yes.astype(float), yes.astype(int), ~yes, yes)
+    y = jnp.asarray(np.random.default_rng(0).random((40, 3)))
+    view = View(x=jnp.zeros((40, 2)), y=y, key=jax.random.key(0))
+    options = Options(jnp.asarray(1e-6), jnp.asarray(1, jnp.int32))
+    found = []
+    for size in (16, 100):
+        monkeypatch.setattr(stochastic, "BLOCK", size)
+        fit = jax.jit(lambda v: stochastic.solve(slots, v, prior, options))(view)
+        found.append([float(fit.value), float(fit.residual)])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-10)
+    assert found[0][0] == pytest.approx(float(spec.objective(fit.params, view, prior)), rel=1e-10)
+
+
 # ------------------------------------------------------------------ what reviewers found
 
 
@@ -545,6 +592,22 @@ def stated(sites, latents=None, observed=None):
     observed = observed or {"expression": ("cells", "targets")}
     kind = type("P", (Process,), {"latents": latents, "observed": observed, "sites": sites})
     return pytree(kind)()
+
+
+def test_a_guide_of_points_is_the_mode():
+    data, prior = world(weights=True)
+    params = guided(Factors(1.5), data, prior)
+    names = tuple(Factors.latents)
+    points = generative(Factors(1.5), None, points=names)
+    mode = generative(Factors(1.5), None, form="map")
+    assert points.blocks == mode.blocks
+    for kind in ("loss", "regularizer"):
+        got, want = (getattr(s, kind)(params, data, prior) for s in (points, mode))
+        assert float(got) == pytest.approx(float(want), rel=1e-12)
+    some = generative(Factors(1.5), None, points=names[1:])
+    assert {b for b in some.blocks if b[:7] == "log_sd_"} == {f"log_sd_{names[0]}"}
+    with pytest.raises(ValueError, match="no latent 'depht' for a point; it has"):
+        generative(Factors(1.5), None, points=("depht",))
 
 
 def test_padding_is_no_part_of_a_process():

@@ -1202,6 +1202,7 @@ FACTS = SQUARE | {
     "double": "test_a_fit_is_made_in_double_precision_where_one_term_asks_for_it",
     "entrywise": "test_entrywise_is_a_sum_over_the_entries_of_a_block",
     "evidence": "test_evidence",
+    "guided": "test_only_terms_of_a_guide_name_means_and_deviations",
     "intercept": "test_facts_of_constraints_and_losses",
     "iterates": "test_a_map_has_no_value_and_is_part_of_no_sum",
     "kink": "test_a_kink_has_a_prox_and_no_gradient_everywhere",
@@ -1214,6 +1215,8 @@ FACTS = SQUARE | {
     "subsets": "test_subsets",
     "within": "test_facts_of_constraints_and_losses",
 }
+# Of all groups of cells, of a method's own term or of a process: no case here claims them.
+ELSEWHERE = ("across", "lines", "double", "iterates", "guided")
 OFFERED = tuple(name for name in CAPABILITIES if getattr(Term, name, "") is None)
 
 
@@ -1222,8 +1225,7 @@ def test_every_capability_is_claimed_and_tested():
     assert all(test in globals() for test in FACTS.values())
     for name in CAPABILITIES:
         assert hasattr(Term, name)
-        # Across sees all groups: no view here does. Double, and a map, are a method's own term.
-        assert claimants(name) or name in ("across", "lines", "double", "iterates", *SQUARE)
+        assert claimants(name) or name in (*ELSEWHERE, *SQUARE)
 
 
 def test_facts_of_terms_across_groups():
@@ -1337,6 +1339,21 @@ def test_a_fit_is_made_in_double_precision_where_one_term_asks_for_it():
     for penalty, dtype in ((exact, "float64"), (plain, "float32")):
         plan = unigrn.plan(unigrn.Spec(least_squares(), penalty), data)
         assert plan.dtype == dtype
+
+
+def test_only_terms_of_a_guide_name_means_and_deviations():
+    """tests/test_processes.py has what they are."""
+    own = unigrn.methods.get("bitfam").function(None)
+    assert least_squares().guided is None and (2 * (ridge(1) + ridge(2))).guided is None
+    assert own.loss.guided is None and own.regularizer.guided is not None
+    view, yes = View(x=jnp.ones((5, 2)), y=jnp.ones((5, 3))), jnp.ones((2, 3), bool)
+    prior = PriorView(yes, yes.astype(float), yes.astype(int), ~yes, yes)
+    once = own.regularizer.guided(view, prior)
+    thrice = (3 * own.regularizer + ridge(1)).guided(view, prior)
+    assert set(once) == {"theta", "activity", "precision", "noise"}
+    for name, (log_sd, count) in once.items():
+        assert thrice[name][0] == log_sd == f"log_sd_{name}"
+        np.testing.assert_array_equal(thrice[name][1], 3 * count)
 
 
 def test_a_map_has_no_value_and_is_part_of_no_sum():

@@ -153,6 +153,7 @@ class Term:
     convex: Any = None
     weighted: Any = None
     noisy: Any = None
+    guided: Any = None
     intercept: Any = None
     outcome: Any = None
     layer: Any = None
@@ -346,6 +347,24 @@ def _both(total: Sum, inner: list[Any]) -> Any:
     return (max(e[0] for e in ends), min(e[1] for e in ends)) if ends else None
 
 
+def _counted(scaled: Scaled, inner: Any) -> Any:
+    """Multiply how much the logarithms of deviations count."""
+    if inner is None:
+        return None
+    return lambda data, prior: {
+        mean: (log_sd, scaled.factor * count)
+        for mean, (log_sd, count) in inner(data, prior).items()
+    }
+
+
+def _guided(total: Sum, inner: list[Any]) -> Any:
+    """Join the blocks of summands that have some: another is a mean as well, or a number."""
+    own = [f for f in inner if f is not None]
+    if not own:
+        return None
+    return lambda data, prior: {k: v for f in own for k, v in f(data, prior).items()}
+
+
 def _squares(total: Sum, inner: list[Any]) -> Any:
     if not total.linear:
         return None
@@ -503,6 +522,13 @@ CAPABILITIES: dict[str, Capability] = {
     ),
     "weighted": Capability("True where a loss uses data.weight", joined=_all_true),
     "noisy": Capability("True where a loss draws noise from data.key", joined=_any_true),
+    "guided": Capability(
+        "function (data, prior) -> {block: (block of l, c)}: the block holds means of Normal "
+        "numbers and l the logarithms of their deviations; the term is a mean over these numbers "
+        "less the sum of c l",
+        _counted,
+        _guided,
+    ),
     "intercept": Capability(
         "False where a quadratic loss has no intercept", joined=lambda total, inner: None
     ),

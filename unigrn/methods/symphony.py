@@ -171,9 +171,9 @@ def symphony(
         x ~ N(mu_k, Delta_k S_k Delta_k),   mu_k ~ N(mean of the group, 1)
         log Delta_k ~ N(-4, 100^2),   S_k ~ Wishart(g0, (R_k + R_k')^2 / g0)
 
-    The guide is a point in R and mean-field in p, mu, log Delta and Bartlett's variables of S. All
-    groups are one problem: they share the bulk. Closed forms throughout, but for the likelihood of
-    the cells, a mean over the same ``draws`` of the guide at every step.
+    The guide is mean-field in R, p, mu, log Delta and Bartlett's variables of S. All groups are one
+    problem: they share the bulk. Closed forms throughout, but for the likelihood of the cells, a
+    mean over the same ``draws`` of the guide at every step.
 
     Parameters
     ----------
@@ -199,11 +199,12 @@ def symphony(
     log-normalised values, external arrays ``bulk`` (peaks, replicates; the notebook has
     log(count + 1) / 4) and ``peak`` (regulators, targets; the row of ``bulk``), regulators that are
     the targets, and no more than some hundred genes: a step costs D^3 for every draw and group.
-    It is written from the notebook, which does not infer the groups and holds constants of one
-    application; the paper's own equations were not at hand. Expression sees R only through
-    |R + R'|: direction and sign come from the prior and the peaks, and a direct edge changes a
-    covariance only beside edges of genes to themselves, which are candidates here. Not the model
-    but its guide depends on the order of the genes. The objective is not convex.
+    It is written from the notebook, which does not infer the groups, has a point for R and holds
+    constants of one application; the paper's own equations were not at hand. Expression sees R
+    only through |R + R'|: direction and sign come from the prior and the peaks, and a direct edge
+    changes a covariance only beside edges of genes to themselves, which are candidates here. Not
+    the model but its guide depends on the order of the genes. The objective is not convex, and a
+    small ``bulk`` makes it stiff: give it steps, or a larger tolerance.
 
     References
     ----------
@@ -221,9 +222,12 @@ def symphony(
         prior,
         draws=check_whole("draws", draws, low=1),
         seed=seed,
-        points=("theta",),
         self_edges=True,
         name="symphony",
-        notes={"weight": "mode of the edge, in units of accessibility", "score": "|weight|"},
+        notes={
+            "weight": "posterior mean, in units of accessibility",
+            "variance": "variance of the weight under the mean-field guide",
+            "score": "|weight| over the root of its variance",
+        },
     )
     return spec.replace(loss=spec.loss + Bulk(check_number("bulk", bulk, strict=True)))

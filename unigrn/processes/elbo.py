@@ -181,6 +181,16 @@ class Divergence(Share, Regularizer):
 
     needs_prior = property(lambda self: self.process.needs_prior)
 
+    @property
+    def guided(self) -> Any:
+        """Blocks of the guide: locations, log spreads and how often an entry's entropy counts."""
+        if not self.spread:
+            return None
+        return lambda data, prior: {
+            name: (log_sd(name), entries(self.process.latents[name], data, prior))
+            for name in self.spread
+        }
+
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on the whole network: in closed form where every site has one."""
         names = tuple(self.process.latents)

@@ -43,6 +43,24 @@ class EachGroup(Term):
         return jnp.sum(jax.vmap(self.term)(params, data, prior))
 
     @property
+    def guided(self):
+        """Give the counts of every group."""
+        inner = self.term.guided
+
+        def of_groups(data, prior):
+            names = {}
+
+            def counts(data, prior):
+                found = inner(data, prior)
+                names.update({mean: log_sd for mean, (log_sd, _) in found.items()})
+                return {mean: count for mean, (_, count) in found.items()}
+
+            many = jax.vmap(counts)(data, prior)
+            return {mean: (names[mean], count) for mean, count in many.items()}
+
+        return inner and of_groups
+
+    @property
     def prox(self):
         """Apply the prox to each group."""
         inner = self.term.prox

@@ -3,8 +3,20 @@
 One evaluation an iteration: a step that does not lower the objective enough is shortened and tried
 again, so that a batch of fits moves in step. The steps are accepted by Armijo's rule or, where
 rounding hides the decrease, by its form in the slopes.
+
+Where blocks m are the means of Normal numbers u and blocks l the logarithms of their deviations
+(the capability ``guided``), the objective is F = E f(u) - c l, and the slopes in l are curvatures
+in m (Price's theorem)::
+
+    d^2 F / dm^2 = (c + dF / dl) / s^2,   s = e^l,        d^2 F / dl^2 = 2 c where dF / dl = 0.
+
+The diagonal of the inverse of these, signs aside, stands for the first inverse Hessian of every
+step, scaled by the newest pair; no entry moves further than BOUND at once. Without it steps of
+activities, edges and spreads, whose curvatures differ by many powers of 10, share one length.
 Sources: Liu and Nocedal, Math. Program. 45 (1989) 503, doi:10.1007/BF01589116; Hager and Zhang,
-SIAM J. Optim. 16 (2005) 170, doi:10.1137/030601880.
+SIAM J. Optim. 16 (2005) 170, doi:10.1137/030601880; Price, IRE Trans. Inf. Theory 4 (1958) 69,
+doi:10.1109/TIT.1958.1057444; Khan and Rue, J. Mach. Learn. Res. 24 (2023) 281, arXiv:2107.04562
+(slopes of a Normal guide as curvatures).
 """
 
 from __future__ import annotations
@@ -19,21 +31,58 @@ from jax.flatten_util import ravel_pytree
 from unigrn.solvers import optimality
 from unigrn.solvers.optimality import Fit, Options
 from unigrn.status import Status
-from unigrn.terms import Array, PriorView, View
+from unigrn.terms import Array, Blocks, PriorView, View
 
 MEMORY = 10  # pairs of steps and turns that are kept
 PATIENCE = 200  # steps that lower neither the objective nor the slopes, before rounding is blamed
+LEAST = 0.3  # of the curvature c / s^2 of a settled entry, that of a flat or bent one counts as
+BOUND = (3.0, 1.0, 0.5)  # of a step: in deviations, in a mean if that is more; in their logarithms
+
+Guided = dict[str, tuple[str, Array]]
 
 
-def direction(g: Array, moves: Array, turns: Array, weight: Array) -> Array:
-    """Return -H g by the two-loop recursion; row i of the memory counts where weight_i > 0."""
+def guides(terms: Any, view: View, prior: PriorView) -> Guided:
+    """Return block of log deviations, and how much their entropy counts, by block of means."""
+    found = [t.guided(view, prior) for t in terms.terms if t.guided is not None]
+    return {mean: pair for own in found for mean, pair in own.items()}
+
+
+def curvatures(guided: Guided, params: Blocks, slopes: Blocks) -> Blocks:
+    """Return the curvature of every entry by slopes in log deviations, 0 where none is known."""
+    out = {name: jnp.zeros_like(v) for name, v in params.items()}
+    for mean, (log_sd, count) in guided.items():
+        settled = jnp.where(count > 0, count, 1)
+        bend = jnp.maximum(jnp.abs(count + slopes[log_sd]), LEAST * settled)
+        out[mean] = bend * jnp.exp(-2 * params[log_sd])
+        out[log_sd] = 2 * jnp.maximum(bend, settled)
+    return Blocks(**out)
+
+
+def bounds(guided: Guided, params: Blocks) -> Blocks:
+    """Return how far every entry may move in one step."""
+    out = {name: jnp.full_like(v, jnp.inf) for name, v in params.items()}
+    sds, least, logs = BOUND
+    for mean, (log_sd, _) in guided.items():
+        out[mean] = jnp.maximum(sds * jnp.exp(params[log_sd]), least)
+        out[log_sd] = jnp.full_like(params[log_sd], logs)
+    return Blocks(**out)
+
+
+def direction(
+    g: Array, moves: Array, turns: Array, weight: Array, inverse: Array | None = None
+) -> Array:
+    """Return -H g by the two-loop recursion; row i of the memory counts where weight_i > 0.
+
+    ``inverse`` is the diagonal that H is of no pairs, 1 where it is None.
+    """
     rows = range(MEMORY)  # oldest first
     shares = [jnp.zeros(())] * MEMORY
     out = g
     for i in reversed(rows):
         shares[i] = weight[i] * jnp.sum(moves[i] * out)
         out = out - shares[i] * turns[i]
-    newest = jnp.sum(turns[-1] ** 2)
+    newest = jnp.sum(turns[-1] ** 2 if inverse is None else inverse * turns[-1] ** 2)
+    out = out if inverse is None else inverse * out
     out = out * jnp.where(weight[-1] > 0, 1 / jnp.maximum(weight[-1] * newest, 1e-37), 1)
     for i in rows:
         out = out + (shares[i] - weight[i] * jnp.sum(turns[i] * out)) * moves[i]
@@ -89,6 +138,24 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     )
     bend = jnp.where(jnp.isfinite(bend) & (bend > 0), bend, 1).astype(dtype)
     zeros = jnp.zeros((MEMORY, z0.shape[0]), dtype)
+    guided = guides(terms, view, prior)
+
+    def inverse(z, g):
+        """Return the inverses of known curvatures, and of that along the first gradient."""
+        if not guided:
+            return None
+        known = ravel_pytree(curvatures(guided, unravel(z), unravel(g)))[0]
+        return 1 / jnp.where(known > 0, known, bend)
+
+    def bounded(ahead, z):
+        if not guided:
+            return ahead
+        most = ravel_pytree(bounds(guided, unravel(z)))[0]
+        return jnp.clip(ahead, -most, most)
+
+    def steepest(z, g):
+        own = inverse(z, g)
+        return -g / bend if own is None else bounded(-own * g, z)
 
     def body(sizes, state):
         z, f, g, (moves, turns, weight), ahead, length, (_, least, lowest, idle), count = state
@@ -119,9 +186,9 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
             push(turns, turn),
             push(weight, 1 / jnp.where(good, curved, 1)),
         )
-        following = direction(g_new, *memory)
+        following = bounded(direction(g_new, *memory, inverse(new, g_new)), new)
         downhill = jnp.sum(following * g_new) < 0
-        following = jnp.where(downhill, following, -g_new / bend)
+        following = jnp.where(downhill, following, steepest(new, g_new))
         # The minimum of the parabola through both values and the slope, within limits.
         rise = value - f - length * down
         share = jnp.where(rise > 0, -0.5 * length * down / jnp.where(rise > 0, rise, 1), 0.1)
@@ -129,7 +196,8 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         # A step that keeps failing is tried along the gradient, then given up.
         short = ~accept & (length < 1e-9)
         memory = jax.tree.map(lambda m: jnp.where(short, 0, m), memory)
-        over = short & (jnp.max(jnp.abs(ahead + g / bend)) <= 0)
+        plain = steepest(z, g)
+        over = short & (jnp.max(jnp.abs(ahead - plain)) <= 0)
         z, f, g = (jnp.where(accept, a, b) for a, b in ((new, z), (value, f), (g_new, g)))
         size = residual_at(z, g, sizes).astype(dtype)
         better = (size < 0.95 * least) | (f < lowest - 16 * eps * jnp.abs(lowest))
@@ -139,7 +207,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
             jnp.where(better, f, lowest),
             jnp.where(over, PATIENCE, jnp.where(better, 0, idle + 1)),
         )
-        ahead = jnp.where(accept, following, jnp.where(short, -g / bend, ahead))
+        ahead = jnp.where(accept, following, jnp.where(short, plain, ahead))
         length = jnp.where(accept | short, 1, share * length).astype(dtype)
         return z, f, g, memory, ahead, length, watch, count + 1
 
@@ -161,7 +229,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         return optimality.nearby(slope, natural(state[0]), start, sizes, even)
 
     one, far = jnp.ones((), dtype), jnp.asarray(jnp.inf, dtype)
-    state = (z0, f0, g0, memory, -g0 / bend, one, far, zero)
+    state = (z0, f0, g0, memory, steepest(z0, g0), one, far, zero)
     z, *_, residual, count = optimality.in_rounds(attempt, asked, state, sizes, options)
     params = natural(z)
     stopped = jnp.where(count < options.most, Status.STALLED, Status.MAX_ITERATIONS)

@@ -3,7 +3,7 @@
 Drawn is fresh noise (``data.key``), a few random cells (`unigrn.spec.Minibatch`), or both. The step
 length falls along a cosine, and the parameters are averaged over the last half of the steps. The
 certificate is the gradient averaged over fresh draws, beside its own standard error; with
-minibatches the residual is that of all cells.
+minibatches the residual is that of all cells, taken block by block of BLOCK cells.
 Sources: Kingma and Ba, ICLR (2015), arXiv:1412.6980; Polyak and Juditsky, SIAM J. Control Optim. 30
 (1992) 838, doi:10.1137/0330046.
 """
@@ -18,12 +18,26 @@ from unigrn.solvers import optimality
 from unigrn.solvers.optimality import Fit, Options
 from unigrn.spec import Slots
 from unigrn.status import Status
-from unigrn.terms import Array, PriorView, View, parts
+from unigrn.terms import Array, PriorView, View, outside, parts
 
 LENGTH = 0.05  # of the first steps, in units of the parameters
 CHECKS = 128  # fresh draws for the certificate
 SETTLED = 0.03  # a slope of all cells above so much of that at 0 is no noise, whatever draws say
 SIGMAS = 5.0  # a gradient within so many standard errors of 0 counts as noise
+BLOCK = 4096  # cells whose loss is worked out at once, where it is that of all of them
+
+
+def taken(view: View, place: Array) -> View:
+    """Return some cells of a view, by their places."""
+    assert view.x is not None
+    cells = view.x.shape[0]
+
+    def cut(values):
+        return jnp.take(values, place, axis=0)
+
+    extra = {k: cut(v) if v.shape[:1] == (cells,) else v for k, v in view.extra.items()}
+    weight = None if view.weight is None else cut(view.weight)
+    return view.replace(x=cut(view.x), y=cut(view.y), weight=weight, extra=extra)
 
 
 def drawn(view: View, key: Array, size: int) -> tuple[View, Array]:
@@ -37,12 +51,7 @@ def drawn(view: View, key: Array, size: int) -> tuple[View, Array]:
         count = jnp.sum(real, dtype=jnp.int32)
         place = order[jax.random.randint(key, (size,), 0, count)]
 
-    def cut(values):
-        return jnp.take(values, place, axis=0)
-
-    extra = {k: cut(v) if v.shape[:1] == (cells,) else v for k, v in view.extra.items()}
-    weight = None if view.weight is None else cut(view.weight)
-    return view.replace(x=cut(view.x), y=cut(view.y), weight=weight, extra=extra), place
+    return taken(view, place), place
 
 
 def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
@@ -56,19 +65,47 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
     if batch is not None:
         most = jnp.ceil(batch.epochs * cells / batch.size).astype(jnp.int32)
 
-    def objective(params, key):
-        if batch is None:
-            return obj.smooth(params, view.replace(key=key), prior)
-        pick, noise = jax.random.split(key)
-        few, place = drawn(view, pick, batch.size)
+    def loss(params, few, place):
         own = {
             name: jnp.take(params[name], place, axis=axes.index("cells"))
             for name, axes in terms.axes.items()
             if name in params and "cells" in axes
         }
-        value = terms.loss(params.replace(**own), few.replace(key=noise), prior)
+        return terms.loss(params.replace(**own), few, prior)
+
+    def rest(params):
+        return sum((t(params, view, prior) for t in parts(terms.regularizer)), jnp.zeros((), dtype))
+
+    def objective(params, key):
+        if batch is None:
+            return obj.smooth(params, view.replace(key=key), prior)
+        pick, noise = jax.random.split(key)
+        few, place = drawn(view, pick, batch.size)
+        value = loss(params, few.replace(key=noise), place)
         value = value * (cells / batch.size)
-        return value + sum(t(params, view, prior) for t in parts(terms.regularizer))
+        return value + rest(params)
+
+    def of_all(params, key):
+        """Return the objective of all cells and its gradient, block by block."""
+        every = view.x.shape[0]
+        own = jax.value_and_grad(lambda b, few, place: loss(b, few, place).astype(dtype))
+
+        def block(total, first, size):
+            place = first + jnp.arange(size, dtype=jnp.int32)
+            few = taken(view, place).replace(key=jax.random.fold_in(key, first))
+            return jax.tree.map(jnp.add, total, own(params, few, place))
+
+        total = jax.value_and_grad(lambda b: rest(b).astype(dtype))(params)
+        # Ours are sums over cells; what another loss makes of a block is not known.
+        ours = not any(outside(t) for t in parts(terms.loss))
+        size = min(every, BLOCK) if ours else every
+        whole, left = divmod(every, size)
+        if whole:
+            first = size * jnp.arange(whole, dtype=jnp.int32)
+            total, _ = jax.lax.scan(lambda t, f: (block(t, f, size), None), total, first)
+        if left:
+            total = block(total, jnp.asarray(every - left, jnp.int32), left)
+        return total
 
     slope = jax.grad(objective)
 
@@ -96,28 +133,37 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
         lambda carry: carry[3] < most, body, (start, start, solver.init(start), zero)
     )
     keys = jax.random.split(check, CHECKS)
-    draws = jax.lax.map(lambda k: gradient(params, k), keys)
+
+    def gathered(carry, key):
+        """Mean and sum of squares about it, one gradient after the other: all take much room."""
+        mean, squares, count = carry
+        g = gradient(params, key)
+        share = 1 / (count + 1)
+        ahead = jax.tree.map(lambda m, v: m + share * (v - m), mean, g)
+        squares = jax.tree.map(lambda q, m, a, v: q + (v - m) * (v - a), squares, mean, ahead, g)
+        return (ahead, squares, count + 1), None
+
+    none = jax.tree.map(jnp.zeros_like, params)
+    (mean, squares, _), _ = jax.lax.scan(gathered, (none, none, jnp.zeros((), dtype)), keys)
 
     plain = optimality.Units(jnp.ones_like(start.theta), jnp.ones((), dtype))
 
     def whole(b):
         if batch is None:
             return gradient(b, keys[0])
-        slope = jax.grad(obj.smooth)(b, view.replace(key=keys[0]), prior)
-        return optimality.masked(slope, prior)
+        return optimality.masked(of_all(b, keys[0])[1], prior)
 
     scale = optimality.scale(whole, start, tolerance, plain)[0]
     # Of all cells where they can be had: whatever minibatches make of a loss, this is its slope.
-    mean = jax.tree.map(lambda g: jnp.mean(g, axis=0), draws)
     if batch is not None:
         mean = whole(params)
 
-    def noise(mean, g):
-        error = jnp.std(g, axis=0) / jnp.sqrt(jnp.asarray(CHECKS, dtype))
+    def noise(mean, squares):
+        error = jnp.sqrt(squares) / jnp.asarray(CHECKS, dtype)
         return jnp.all(jnp.abs(mean) <= SIGMAS * error + tolerance * scale)
 
     residual = (optimality.largest(mean) / scale).astype(dtype)
-    within = jnp.all(jnp.stack(jax.tree.leaves(jax.tree.map(noise, mean, draws))))
+    within = jnp.all(jnp.stack(jax.tree.leaves(jax.tree.map(noise, mean, squares))))
     within = within & ((batch is None) | (residual <= SETTLED))
     # Drawn gradients can show that a point is no worse than their noise, and no more.
     status = jnp.where(within, Status.WITHIN_NOISE, Status.MAX_ITERATIONS)
@@ -125,5 +171,5 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
         params, jnp.where(jnp.isfinite(residual), jnp.inf, jnp.nan), tolerance, status
     )
     params = optimality.masked(params, prior)
-    value = objective(params, keys[0]) if batch is None else obj.total(params, view, prior)
+    value = objective(params, keys[0]) if batch is None else of_all(params, keys[0])[0]
     return Fit(params, status, residual, steps, value)
