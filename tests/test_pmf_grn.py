@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 import unigrn
+from unigrn import UnigrnWarning
 from unigrn.methods.pmf_grn import GaussianFactors, PoissonFactors, pmf_grn
 from unigrn.processes import Divergence, Likelihood
 from unigrn.terms import Blocks, PriorView, View
@@ -291,3 +293,13 @@ def test_counts_below_0_are_refused():
     prior = unigrn.Prior.from_dict({"a": ["r"], "b": ["r"]})
     with pytest.raises(ValueError, match="needs the expression of targets >= 0, got -1"):
         unigrn.fit(pmf_grn(prior, noise="poisson"), data, targets=["a", "b"])
+
+
+def test_weights_of_a_prior_that_are_no_probabilities_are_told():
+    names = ["r", "a", "b"]
+    data = unigrn.Data.from_arrays(np.random.default_rng(0).random((20, 3)), names)
+    table = pd.DataFrame({"source": "r", "target": ["a", "b"], "weight": [0.5, 3.5]})
+    with pytest.warns(UnigrnWarning, match="the largest is 3.5: all from 1 on count alike"):
+        unigrn.plan(pmf_grn(unigrn.Prior.from_edges(table)), data, targets=["a", "b"])
+    half = table.assign(weight=table.weight / 3.5)
+    assert unigrn.plan(pmf_grn(unigrn.Prior.from_edges(half)), data, targets=["a", "b"])

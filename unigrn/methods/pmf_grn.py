@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from unigrn import UnigrnWarning
 from unigrn.check import check_number, check_whole
 from unigrn.losses.counts import COUNTS
 from unigrn.prior import Prior
@@ -14,6 +17,7 @@ from unigrn.processes import EDGES, Normal, Poisson, Process, exp, generative, s
 from unigrn.spec import Spec
 from unigrn.terms import pytree
 
+PROBABLE = 1 + 1e-6  # a sum of shares may round to a little more than 1
 FLOOR = 0.001  # of the standard deviation of the noise
 ACTIVITY, DEPTH = ("cells", "regulators"), ("cells",)
 
@@ -23,8 +27,24 @@ def logit(weight: Any, low: Any, high: Any) -> Any:
     return jax.scipy.special.logit(jnp.clip(weight, low, high))
 
 
+class Existing(Process):
+    """A process whose prior weights are probabilities that an edge exists."""
+
+    def check(self, prior: Any) -> None:
+        """Warn where a weight is no probability."""
+        most = float(np.max(np.asarray(prior.weight), initial=0))
+        if most > PROBABLE:
+            warnings.warn(
+                "pmf_grn takes weights of the prior as probabilities that an edge exists, and the "
+                f"largest is {most:g}: all from 1 on count alike; divide them by the largest, or "
+                "give probabilities",
+                UnigrnWarning,
+                stacklevel=2,
+            )
+
+
 @pytree
-class GaussianFactors(Process):
+class GaussianFactors(Existing):
     """W ~ N(d_n (U V)_nm, (s + 0.001)^2), V = A B; see `pmf_grn`."""
 
     low: Any
@@ -63,7 +83,7 @@ class GaussianFactors(Process):
 
 
 @pytree
-class PoissonFactors(Process):
+class PoissonFactors(Existing):
     """W ~ Poisson(d_n (U V)_nm + 1e-6), 0 < V < 1; see `pmf_grn`."""
 
     low: Any
@@ -120,7 +140,8 @@ def pmf_grn(
     Parameters
     ----------
     prior
-        Edges; a weight is the probability that the edge exists before expression is seen.
+        Edges; a weight is the probability that the edge exists before expression is seen: from
+        1 on all count alike, with a warning.
     low, high
         Bounds of that probability, by default 0.01 and 0.99, of counts 0.1 and 0.9; the published
         runs on yeast have 0.0005 and 0.9995.

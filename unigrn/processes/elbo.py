@@ -181,6 +181,10 @@ class Divergence(Share, Regularizer):
 
     needs_prior = property(lambda self: self.process.needs_prior)
 
+    def check(self, prior: PriorView) -> None:
+        """Ask the process."""
+        self.process.check(prior)
+
     @property
     def guided(self) -> Any:
         """Blocks of the guide: locations, log spreads and how often an entry's entropy counts."""

@@ -68,6 +68,9 @@ class Process:
     ordered: ClassVar[bool | None] = None  # True where the guide depends on the order of genes
     outcome: ClassVar[Any] = None  # what values of the targets may be: see `Term.outcome`
 
+    def check(self, prior: Any) -> None:
+        """Raise ValueError, or warn, where the prior does not suit; called once, on the host."""
+
     def sites(self, site: Site, data: View, prior: PriorView) -> None:
         """Visit every site."""
         raise TypeError(f"{type(self).__name__} visits no site: define sites(site, data, prior)")

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
+from unigrn import UnigrnWarning
 from unigrn.check import check_whole, meant
 from unigrn.data import Data
 from unigrn.spec import Spec
@@ -117,7 +119,9 @@ def check_spec(
             raise TypeError(f"a method returns a Spec, got {type(spec).__name__}")
         if spec.name == "spec":
             spec = spec.replace(name=getattr(method, "__name__", "spec"))
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), warnings.catch_warnings():
+        # Priors here are drawn: what a method says of their weights is nobody's concern.
+        warnings.simplefilter("ignore", UnigrnWarning)
         results = tuple(_results(spec, build, examples, seed, only, data))
     return CheckReport(spec.name, results, examples, seed)
 
