@@ -219,6 +219,12 @@ def test_arrays_of_genes_and_others_come_from_anndata(tmp_path):
     with pytest.raises(ValueError, match="uns/bulk holds numbers that are not finite"):
         unigrn.Data.from_anndata(adata, extra=more)
     spec = symphony(unigrn.Prior.from_edges(edges))
+    for wrong, words in ((8, "peak holds 8, and the rows of bulk are 0 to 7"), (0.5, "holds 0.5")):
+        odd = along(np.full_like(1.0 * peak, wrong), "regulators", "targets", names=(names, names))
+        with pytest.raises(ValueError, match=words):
+            unigrn.plan(spec, data.with_extra(peak=odd))
+    with pytest.raises(ValueError, match=r"bulk is \(peaks, replicates\), got an array of shape"):
+        unigrn.plan(spec, data.with_extra(bulk=along(bulk[:, 0], "peaks")))
     with pytest.raises(unigrn.PlanError, match="give the array: --extra NAME=COLUMN"):
         unigrn.plan(spec, unigrn.Data.from_anndata(adata, groupby="type"))
 

@@ -488,6 +488,7 @@ def plan(
     max_iterations = check_whole("max_iterations", max_iterations)
     for term in spec.terms:
         term.check(problem.prior)
+        term.check_extra(problem.extra)
     for column in spec.columns:
         if isinstance(column, Column) and (why := column.lacking(spec)):
             raise PlanError(f"{spec.name!r} ({spec}) has no column {column.label}: {why}", why)

@@ -179,6 +179,9 @@ class Term:
     def check(self, prior: PriorView) -> None:
         """Raise ValueError where the prior does not suit the term; called on the host."""
 
+    def check_extra(self, extra: dict[str, Along]) -> None:
+        """Raise ValueError where external data do not suit the term; called on the host."""
+
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate the term."""
         if self.iterates is not None:
@@ -607,6 +610,10 @@ class Scaled(Term):
         """Check the term."""
         self.term.check(prior)
 
+    def check_extra(self, extra: dict[str, Along]) -> None:
+        """Ask the term."""
+        self.term.check_extra(extra)
+
 
 @derived
 @pytree
@@ -639,6 +646,11 @@ class Sum(Term):
         """Check every summand."""
         for term in self.terms:
             term.check(prior)
+
+    def check_extra(self, extra: dict[str, Along]) -> None:
+        """Ask every term."""
+        for term in self.terms:
+            term.check_extra(extra)
 
 
 def outside(term: Term) -> bool:

@@ -6,13 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unigrn.check import check_number, check_whole
 from unigrn.prior import Prior
 from unigrn.processes import EDGES, Distribution, Gamma, Normal, Process, generative
 from unigrn.processes.uncertain import LOG_2PI, NoMoments, Uncertain
 from unigrn.spec import Spec
-from unigrn.terms import Array, Blocks, Loss, PriorView, View, pytree, static
+from unigrn.terms import Along, Array, Blocks, Loss, PriorView, View, pytree, static
 
 GENES, PEAKS = ("targets",), ("peaks",)
 COVARIANCES = ("intended", "released")
@@ -139,13 +140,25 @@ class Bulk(Loss):
     axes = {"accessibility": PEAKS, "log_sd_accessibility": PEAKS}
     formula = property(lambda self: "−E_q log p(bulk | accessibility)")
 
+    def check_extra(self, extra: dict[str, Along]) -> None:
+        """Raise where a pair of genes has no peak."""
+        bulk, peak = (np.asarray(extra[name].values) for name in ("bulk", "peak"))
+        if bulk.ndim != 2:
+            raise ValueError(f"bulk is (peaks, replicates), got an array of shape {bulk.shape}")
+        odd = peak[(peak != np.floor(peak)) | (peak < 0) | (peak >= len(bulk))]
+        if odd.size:
+            raise ValueError(
+                f"peak holds {odd.flat[0]:g}, and the rows of bulk are 0 to {len(bulk) - 1}: every "
+                "pair of genes has one, also where the prior has no edge"
+            )
+
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on the networks of all groups, groups first."""
         share = jnp.sum(data.weight, axis=1) / jnp.sum(data.weight)
         square = jnp.exp(2 * params.log_sd_accessibility)
         center = jnp.exp(params.accessibility + square / 2)
         variance = center**2 * jnp.expm1(square)
-        bulk = data.extra["bulk"][0].reshape(center.shape[1], -1)
+        bulk = data.extra["bulk"][0]
         off = jnp.sum((bulk - (share @ center)[:, None]) ** 2)
         off = off + bulk.shape[1] * jnp.sum(share**2 @ variance)
         return off / (2 * self.sd**2) + bulk.size * (jnp.log(self.sd) + LOG_2PI / 2)
