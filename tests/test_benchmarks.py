@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
         ["known_targets.py", "--also", "tfa_ridge"],
         ["run.py", "--case", "B", "--quick", "--repeats", "1"],
         ["inferelator.py", "--size", "tiny"],
-        ["generative.py", "--size", "tiny"],
+        ["generative.py", "--size", "tiny", "--part", "recovery"],
     ],
     ids=lambda c: c[0],
 )
