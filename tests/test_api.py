@@ -219,7 +219,7 @@ def test_one_core_and_many_give_the_same_bytes_by_every_method():
             env={**environment, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=1500,
         )
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout.splitlines())
