@@ -97,6 +97,44 @@ def test_networks_that_are_coupled_twice_are_those_of_scipy():
     np.testing.assert_allclose(np.asarray(found.targets["loss"])[:, 0], own, rtol=1e-9)
 
 
+def by_cell(params, data, prior, own):
+    return jnp.sum(own[:, None] * (data.y - data.x @ params.theta) ** 2)
+
+
+def spread(params, data, prior):
+    return ALIKE * jnp.sum((params.theta - jnp.mean(params.theta, axis=0, keepdims=True)) ** 2)
+
+
+def test_arrays_of_cells_that_a_term_holds_are_those_of_each_group():
+    values, weight, group = drawn()
+    data = unigrn.Data.from_arrays(values, GENES, groups=[f"k{g}" for g in group], dtype="float64")
+    held = unigrn.along(weight, "cells")
+    spec = Spec(
+        unigrn.loss(by_cell, coupled=True, own=held),
+        regularizer(spread, across=True, convex=True),
+        no_self(),
+    )
+    found = unigrn.fit(spec, data, regulators=GENES[:Q], targets=GENES[Q:])
+    m = len(SIZES)
+    system, right = ALIKE * np.kron(np.eye(m) - 1 / m, np.eye(Q)), []
+    for k in range(m):
+        x, y, w = values[group == k, :Q], values[group == k, Q:], weight[group == k]
+        system[k * Q : (k + 1) * Q, k * Q : (k + 1) * Q] += x.T @ (w[:, None] * x)
+        right.append(x.T @ (w[:, None] * y))
+    want = np.linalg.solve(system, np.concatenate(right)).reshape(m, Q, P)
+    problem = found.plan.problem
+    np.testing.assert_allclose(
+        found.weights, want[:, problem.candidate, problem.entry_target], atol=1e-7
+    )
+    both = regularizer(held_by_all, across=True, own=held)
+    with pytest.raises(ValueError, match="couples the groups and holds an array along cells"):
+        unigrn.plan(Spec(spec.loss, both, no_self()), data)
+
+
+def held_by_all(params, data, prior, own):
+    return jnp.sum(own) * jnp.sum(params.theta**2)
+
+
 def test_what_has_a_kink_or_several_fits_is_refused_with_its_reason():
     values, weight, group = drawn()
     data = unigrn.Data.from_arrays(values, GENES, groups=[f"k{g}" for g in group])

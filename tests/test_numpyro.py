@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.scipy.special import logit
 from scipy import stats
+from test_processes import expression
 
 import unigrn
 from unigrn.methods.pmf_grn import GaussianFactors, PoissonFactors
@@ -284,16 +285,6 @@ def test_weights_and_candidates_count_and_all_else_is_the_density_of_numpyro():
     got = process.log_density(at, data, prior)
     for name, value in house.items():
         assert float(got[name]) == pytest.approx(float(value), rel=1e-12), name
-
-
-def expression(seed=0, cells=60):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(cells, Q))
-    y = x @ rng.normal(size=(Q, P)) + 0.5 * rng.normal(size=(cells, P))
-    names = [f"r{i}" for i in range(Q)] + [f"t{i}" for i in range(P)]
-    data = unigrn.Data.from_arrays(np.concatenate([x, y], axis=1), names, dtype="float64")
-    prior = unigrn.Prior.from_dict({n: names[:Q] for n in names[Q:]})
-    return data, prior, x, y
 
 
 def regression(data, prior):

@@ -594,22 +594,6 @@ def stated(sites, latents=None, observed=None):
     return pytree(kind)()
 
 
-def test_a_guide_of_points_is_the_mode():
-    data, prior = world(weights=True)
-    params = guided(Factors(1.5), data, prior)
-    names = tuple(Factors.latents)
-    points = generative(Factors(1.5), None, points=names)
-    mode = generative(Factors(1.5), None, form="map")
-    assert points.blocks == mode.blocks
-    for kind in ("loss", "regularizer"):
-        got, want = (getattr(s, kind)(params, data, prior) for s in (points, mode))
-        assert float(got) == pytest.approx(float(want), rel=1e-12)
-    some = generative(Factors(1.5), None, points=names[1:])
-    assert {b for b in some.blocks if b[:7] == "log_sd_"} == {f"log_sd_{names[0]}"}
-    with pytest.raises(ValueError, match="no latent 'depht' for a point; it has"):
-        generative(Factors(1.5), None, points=("depht",))
-
-
 def test_padding_is_no_part_of_a_process():
     """A latent of every regulator, summed: those that pad would be free."""
 

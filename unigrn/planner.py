@@ -30,7 +30,7 @@ from unigrn.replicates import Over
 from unigrn.solvers import columns
 from unigrn.solvers.solver import Solver
 from unigrn.spec import Shape, Slots, Spec
-from unigrn.terms import PriorView, View, local, parts
+from unigrn.terms import Along, PriorView, View, local, parts
 
 __all__ = ["Plan", "PlanError", "plan"]
 
@@ -489,6 +489,13 @@ def plan(
     for term in spec.terms:
         term.check(problem.prior)
         term.check_extra(problem.extra)
+    for term in (t for t in problem.terms if t.across):
+        held = jax.tree.leaves(term, is_leaf=lambda v: isinstance(v, Along))
+        if any(isinstance(v, Along) and "cells" in v.axes for v in held):
+            raise ValueError(
+                f"{term.kind} {term.formula} couples the groups and holds an array along cells: "
+                "bring it as external data (data.with_extra), which it sees groups first"
+            )
     for column in spec.columns:
         if isinstance(column, Column) and (why := column.lacking(spec)):
             raise PlanError(f"{spec.name!r} ({spec}) has no column {column.label}: {why}", why)

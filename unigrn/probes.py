@@ -25,7 +25,7 @@ class Profile(Traced):
 
     @cached_property
     def padding(self) -> str:
-        """Which term padding changes, in words; empty where none. Asked of terms from outside."""
+        """Which term padding changes, in words: an ordered one, or one from outside that shows."""
         for term in self.terms:
             if term.ordered or (outside(term) and not self._padded_alike(term)):
                 return f"{term.kind} {term.formula}"

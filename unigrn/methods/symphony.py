@@ -11,7 +11,7 @@ import numpy as np
 from unigrn.check import check_number, check_whole
 from unigrn.prior import Prior
 from unigrn.processes import EDGES, Distribution, Gamma, Normal, Process, generative
-from unigrn.processes.uncertain import LOG_2PI, NoMoments, Uncertain
+from unigrn.processes.uncertain import LOG_2PI, Latent, NoMoments, Uncertain
 from unigrn.spec import Spec
 from unigrn.terms import Along, Array, Blocks, Loss, PriorView, View, pytree, static
 
@@ -155,13 +155,10 @@ class Bulk(Loss):
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:
         """Evaluate on the networks of all groups, groups first."""
         share = jnp.sum(data.weight, axis=1) / jnp.sum(data.weight)
-        square = jnp.exp(2 * params.log_sd_accessibility)
-        center = jnp.exp(params.accessibility + square / 2)
-        variance = center**2 * jnp.expm1(square)
-        bulk = data.extra["bulk"][0]
-        off = jnp.sum((bulk - (share @ center)[:, None]) ** 2)
-        off = off + bulk.shape[1] * jnp.sum(share**2 @ variance)
-        return off / (2 * self.sd**2) + bulk.size * (jnp.log(self.sd) + LOG_2PI / 2)
+        spread = jnp.exp(params.log_sd_accessibility)
+        peaks = Latent(params.accessibility, spread, "accessibility", "exp")
+        mixed = Normal((share @ peaks)[:, None], self.sd)
+        return -jnp.sum(mixed.log_prob(data.extra["bulk"][0]))
 
 
 def symphony(

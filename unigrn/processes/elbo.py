@@ -95,7 +95,6 @@ class Share(Term):
     draws: int = static(default=0)
     fresh: bool = static(default=False)
     seed: int = static(default=0)
-    points: tuple[str, ...] = static(default=())
     site: str = static(default="")
 
     separable = None
@@ -112,8 +111,7 @@ class Share(Term):
     @property
     def spread(self) -> tuple[str, ...]:
         """Latents that the guide spreads."""
-        names = self.process.latents if self.form == "variational" else ()
-        return tuple(n for n in names if n not in self.points)
+        return tuple(self.process.latents) if self.form == "variational" else ()
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -304,7 +302,6 @@ def generative(
     fresh: bool = False,
     divergence: float | None = None,
     seed: int = 0,
-    points: tuple[str, ...] = (),
     self_edges: bool = False,
     **fields: Any,
 ) -> Spec:
@@ -332,8 +329,6 @@ def generative(
         Factor of the divergence; None, or 1, for an ELBO.
     seed
         Of draws that stay the same.
-    points
-        Latents whose guide is one point: their density is at its highest there, given the others.
     self_edges
         Whether a gene may regulate itself.
     **fields
@@ -372,18 +367,7 @@ def generative(
         raise ValueError("fresh=True draws at every step: say how many with draws=1 or more")
     if draws and not fresh and fields.get("minibatch") is not None:
         raise ValueError("draws of minibatches are new ones at every step: give fresh=True")
-    if unknown := [n for n in points if n not in process.latents]:
-        raise ValueError(
-            f"the process {name} has no latent {unknown[0]!r} for a point; it has "
-            f"{', '.join(process.latents)}"
-        )
-    how = {
-        "points": tuple(points),
-        "form": form,
-        "draws": draws,
-        "fresh": bool(fresh),
-        "seed": check_whole("seed", seed),
-    }
+    how = {"form": form, "draws": draws, "fresh": bool(fresh), "seed": check_whole("seed", seed)}
     views = [Likelihood(process, site=site, **how) for site in process.observed]
     spread = Divergence(process, **how)
     if divergence is not None:

@@ -46,12 +46,12 @@ def laid_rows(values: np.ndarray, rows: int, width: int, dtype: Any) -> np.ndarr
 
 
 def all_networks(state: State) -> None:
-    """Solve the whole networks of all groups as one problem: views with groups first."""
+    """Solve the whole networks of all groups as one problem: views and terms with groups first."""
     plan, dtype, size = state.plan, state.dtype, state.plan.widths(0)[:2]
     prior, found = dense_prior(state), []
     sizes = {"regulators": size[0], "targets": size[1]}
     rows = plan.widths(int(state.data.group_sizes.max()))[2]
-    given, terms = (state.problem.terms, state.problem.extra), ()
+    given = (state.problem.terms, state.problem.extra)
     for group, (x, y) in enumerate(reading.held_rows(state)):
         terms, extra = local(laid(given, sizes, state.data.positions(group), rows, dtype), View())
         weight = reading.weights(state, group)(0, len(x))[0]
@@ -62,8 +62,8 @@ def all_networks(state: State) -> None:
             key=jax.random.fold_in(state.key(group), 0),
             extra=extra,
         )
-        found.append(view)
-    views = jax.tree.map(lambda *v: jnp.stack(v), *found)
+        found.append((terms, view))
+    terms, views = jax.tree.map(lambda *v: jnp.stack(v), *found)
     with threadpool_limits(1, "blas"):
         fit = together(plan.solver, plan.shape, terms, views, prior, state.options)
         read = jax.block_until_ready(
@@ -88,14 +88,14 @@ def together(solver, shape, terms, views: View, prior: PriorView, options) -> Fi
 @partial(jax.jit, static_argnames=("shape",))
 def read_groups(shape, terms, params, views: View, prior: PriorView) -> Any:
     """Blocks, columns of the edge table and the loss of its own cells, of every group."""
-    slots = Slots(shape, terms)
-    own = [t for t in parts(slots.loss) if not t.across]
 
-    def one(params, view):
+    def one(terms, params, view):
+        slots = Slots(shape, terms)
+        own = [t for t in parts(slots.loss) if not t.across]
         columns = {"weight": params.theta} | read(shape.columns, params, view, prior, slots)
         return params, columns, {"loss": sum(t(params, view, prior) for t in own)}
 
-    return jax.vmap(one)(params, views)
+    return jax.vmap(one)(terms, params, views)
 
 
 def networks(state: State) -> None:

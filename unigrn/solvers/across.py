@@ -144,26 +144,33 @@ def solve(shape: Shape, terms: tuple, moments: Moments, members: Members, option
     return jax.vmap(one)(*arguments)
 
 
+def first(terms: Any) -> Any:
+    """Take what all groups have in common: arrays of a term across groups are the same in each."""
+    return jax.tree.map(lambda v: v[0], terms)
+
+
 def posed(slots: Slots, views: View, prior: PriorView) -> tuple[Slots, PriorView]:
-    """Return whole networks of all groups as one problem; ``views`` have groups first."""
+    """Return whole networks of all groups as one problem; terms and views have groups first."""
     count = len(views.x)
 
-    def begun(view):
-        ready = [t if t.across else t.prepare(view, prior) for t in slots.terms]
-        start = Slots(slots.shape, tuple(ready)).start(view, prior)
-        return [t for t in ready if not t.across], start
+    def begun(terms, view):
+        ready = tuple(t if t.across else t.prepare(view, prior) for t in terms)
+        return ready, Slots(slots.shape, ready).start(view, prior)
 
-    ready, start = jax.vmap(begun)(views)
-    alone = iter(ready)
-    terms = tuple(
-        Prepared(next(alone)) if not t.across else t if t.separable is None else ByTarget(t)
-        for t in slots.terms
-    )
+    ready, start = jax.vmap(begun)(slots.terms, views)
+
+    def joined(term):
+        if not term.across:
+            return Prepared(term)
+        one = first(term)
+        return one if one.separable is None else ByTarget(one)
+
+    terms = tuple(joined(term) for term in ready)
     shape = dataclasses.replace(slots.shape, start=lambda *_: start)
     return Slots(shape, terms), prior.map(lambda v: jnp.broadcast_to(v, (count, *v.shape)))
 
 
 def networks(slots: Slots, views: View, prior: PriorView, options: Options) -> Fit:
-    """Solve whole networks of all groups by gradients; ``views`` have groups first."""
+    """Solve whole networks of all groups by gradients; terms and views have groups first."""
     joined, stacked = posed(slots, views, prior)
     return gradient.solve(joined, views, stacked, options)

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from unigrn.solvers import optimality
+from unigrn.solvers.across import first
 from unigrn.solvers.optimality import Fit, Options
 from unigrn.solvers.splitting import Part, Statement, inverse_of, others_of, run
 from unigrn.spec import Slots
@@ -117,9 +118,14 @@ class Graphs(NamedTuple):
 
 
 def solve(slots: Slots, views: View, prior: PriorView, options: Options) -> Fit:
-    """Solve the networks of all groups, from a start; ``views`` have groups first."""
-    form = jax.vmap(lambda view: slots.loss.log_det(view, prior))(views)
-    start = jax.vmap(lambda view: slots.start(view, prior).theta)(views)
+    """Solve the networks of all groups, from a start; terms and views have groups first."""
+
+    def stated(terms, view):
+        own = Slots(slots.shape, terms)
+        return own.loss.log_det(view, prior), own.start(view, prior).theta
+
+    form, start = jax.vmap(stated)(slots.terms, views)
+    slots = Slots(slots.shape, first(slots.terms))
     groups, size, _ = form.matrix.shape
     dtype = form.matrix.dtype
     live = jnp.all(form.live, axis=0)  # in every group, or their differences mean nothing

@@ -290,6 +290,20 @@ def described(item: Any) -> str:
     return f"{type(item).__name__}({', '.join(told)})"
 
 
+@dataclass(frozen=True, repr=False)
+class Example:
+    """What a claim is looked at on, made from a seed; it prints as what makes it again."""
+
+    seed: int = 0
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    def rng(self, salt: int) -> np.random.Generator:
+        """Random numbers of this example."""
+        return np.random.default_rng((self.seed, salt))
+
+
 def instances(**fixed: Any) -> SearchStrategy[Instance]:
     """Draw instances; what is given by name is fixed, or drawn from the strategy given."""
     from hypothesis import strategies as st

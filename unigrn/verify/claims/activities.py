@@ -17,7 +17,7 @@ from scipy.special import digamma
 from unigrn.methods import get
 from unigrn.verify.claims import Claim
 from unigrn.verify.claims.common import Search, apart, claimed, defined, placed, prior_of
-from unigrn.verify.instances import described
+from unigrn.verify.instances import Example
 from unigrn.verify.search import Finding
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ GENES = 8
 FACTORS = ("g0", "g1", "g2", "u0", "u1")  # the last two are not measured
 
 
-@dataclass(frozen=True)
-class Factors:
+@dataclass(frozen=True, repr=False)
+class Factors(Example):
     """Cells, genes and a signed prior of factors, measured or not, some without any target.
 
     Parameters
@@ -57,13 +57,6 @@ class Factors:
     weighted: bool = False
     offset: float = 0.0
     strength: float = 1.0
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    def rng(self, salt: int) -> np.random.Generator:
-        """Random numbers of this example."""
-        return np.random.default_rng((self.seed, salt))
 
     @cached_property
     def values(self) -> np.ndarray:

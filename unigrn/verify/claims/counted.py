@@ -11,7 +11,7 @@ import numpy as np
 from unigrn.methods import get
 from unigrn.verify.claims.common import Search, apart, claimed, prior_of
 from unigrn.verify.claims.methods import NO_THEOREM
-from unigrn.verify.instances import described
+from unigrn.verify.instances import Example
 from unigrn.verify.search import Finding
 
 REGULATORS = ("r0", "r1", "r2")
@@ -19,8 +19,8 @@ TARGETS = (*REGULATORS, "t0", "t1", "t2")
 GENES = (*TARGETS, "u0", "u1")  # the last two are in the totals only
 
 
-@dataclass(frozen=True)
-class Counted:
+@dataclass(frozen=True, repr=False)
+class Counted(Example):
     """Counts of cells of unlike depth, and a prior with edges of genes to themselves.
 
     Parameters
@@ -40,13 +40,6 @@ class Counted:
     cells: int = 20
     odd: str = "plain"
     weighted: bool = False
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    def rng(self, salt: int) -> np.random.Generator:
-        """Random numbers of this example."""
-        return np.random.default_rng((self.seed, salt))
 
     @cached_property
     def counts(self) -> np.ndarray:

@@ -22,7 +22,7 @@ from unigrn.spec import Slots
 from unigrn.terms import Blocks, PriorView, View
 from unigrn.verify.claims.common import Search, apart, claimed
 from unigrn.verify.claims.methods import NO_THEOREM
-from unigrn.verify.instances import described
+from unigrn.verify.instances import Example
 from unigrn.verify.search import Finding
 from unigrn.views import along
 
@@ -32,8 +32,8 @@ SIZES = (9, 6)
 SPREADS = ("theta", "accessibility", "mean", "normal", "chi", "scale")  # as they are drawn
 
 
-@dataclass(frozen=True)
-class Groups:
+@dataclass(frozen=True, repr=False)
+class Groups(Example):
     """Two groups of cells with one bulk, a signed prior, and which covariance is meant.
 
     Parameters
@@ -49,13 +49,6 @@ class Groups:
     seed: int = 0
     weighted: bool = False
     released: bool = False
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    def rng(self, salt: int) -> np.random.Generator:
-        """Random numbers of this example."""
-        return np.random.default_rng((self.seed, salt))
 
     @property
     def hyper(self) -> dict[str, Any]:

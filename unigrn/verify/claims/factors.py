@@ -16,14 +16,14 @@ from unigrn.spec import Slots
 from unigrn.terms import Blocks, PriorView, View, pytree
 from unigrn.verify.claims.common import Search, apart, claimed, evaluated
 from unigrn.verify.claims.methods import NO_THEOREM
-from unigrn.verify.instances import described
+from unigrn.verify.instances import Example
 from unigrn.verify.search import Finding
 
 REGULATORS, TARGETS, NODES = 3, 4, 80
 
 
-@dataclass(frozen=True)
-class Hidden:
+@dataclass(frozen=True, repr=False)
+class Hidden(Example):
     """Expression of few cells, a prior, and a guide of every latent.
 
     Parameters
@@ -42,13 +42,6 @@ class Hidden:
     cells: int = 5
     weighted: bool = False
     released: bool = False
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    def rng(self, salt: int) -> np.random.Generator:
-        """Random numbers of this example."""
-        return np.random.default_rng((self.seed, salt))
 
     @property
     def hyper(self) -> dict[str, float]:

@@ -12,15 +12,15 @@ from scipy import optimize
 from unigrn.methods import get
 from unigrn.verify.claims.common import Search, apart, claimed
 from unigrn.verify.claims.methods import NO_THEOREM
-from unigrn.verify.instances import described
+from unigrn.verify.instances import Example
 from unigrn.verify.search import Finding
 
 GENES = 6
 MODES = 2  # few of them, so that few cells do
 
 
-@dataclass(frozen=True)
-class Moving:
+@dataclass(frozen=True, repr=False)
+class Moving(Example):
     """Cells along a pseudotime of any unit, of genes that follow few exponential modes.
 
     Parameters
@@ -42,13 +42,6 @@ class Moving:
     odd: str = "plain"
     weighted: bool = False
     noise: float = 0.1
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    def rng(self, salt: int) -> np.random.Generator:
-        """Random numbers of this example."""
-        return np.random.default_rng((self.seed, salt))
 
     @cached_property
     def time(self) -> np.ndarray:

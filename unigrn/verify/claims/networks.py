@@ -22,7 +22,7 @@ from unigrn.spec import Shape, Slots, Spec
 from unigrn.terms import Blocks, PriorView, View, joint
 from unigrn.verify import originals_netrex as o
 from unigrn.verify.formulations import Formulation, jit
-from unigrn.verify.instances import REGULATORS, TARGETS, Point, described
+from unigrn.verify.instances import REGULATORS, TARGETS, Example, Point
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -53,8 +53,8 @@ SKETCH = {
 # ------------------------------------------------------------------ instances
 
 
-@dataclass(frozen=True)
-class Network:
+@dataclass(frozen=True, repr=False)
+class Network(Example):
     """One coupled problem: expression, layers of evidence and hyperparameters.
 
     Parameters
@@ -83,13 +83,6 @@ class Network:
     strength: float = 1.0
     regulators: int = REGULATORS
     targets: int = TARGETS
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    def rng(self, salt: int) -> np.random.Generator:
-        """Random numbers of this instance."""
-        return np.random.default_rng((self.seed, salt))
 
     @cached_property
     def evidence(self) -> np.ndarray:
