@@ -11,6 +11,10 @@ import unigrn
 from unigrn import UnigrnWarning
 from unigrn.methods.pmf_grn import GaussianFactors, PoissonFactors, pmf_grn
 from unigrn.processes import Divergence, Likelihood
+from unigrn.solvers import gradient
+from unigrn.solvers.optimality import Options
+from unigrn.spec import Slots
+from unigrn.status import Status
 from unigrn.terms import Blocks, PriorView, View
 from unigrn.verify import pmf_grn_log_joint
 
@@ -260,6 +264,54 @@ def test_a_network_is_recovered_better_than_the_prior_has_it(noise):
     off = exists & ~known
     assert score[off].mean() > score[~exists & ~known].mean() + 0.1
     assert {"probability", "probability_variance", "variance"} <= set(edges)
+
+
+@pytest.mark.usefixtures("x64")
+def test_what_is_called_converged_is_within_deviations_of_the_optimum():
+    data, prior, *_, targets = simulated()
+    spec, fits = pmf_grn(prior), []
+    for tolerance in (1e-13, 1e-6):
+        fits.append(unigrn.fit(spec, data, targets=targets, tolerance=tolerance))
+        assert set(fits[-1].certificate.status) == {"converged"}
+        assert fits[-1].residual.max() <= tolerance
+    best, found = (f.blocks | {"theta": f.theta} for f in fits)
+    for name in ("theta", "edge", "activity", "depth", "noise"):
+        log_sd = best[f"log_sd_{name}"][0]
+        apart = np.abs(found[name][0] - best[name][0]) / np.exp(log_sd)
+        assert apart.max() < 0.3, name  # of entries that move together; one alone .0015
+        np.testing.assert_allclose(found[f"log_sd_{name}"][0], log_sd, atol=0.03, err_msg=name)
+
+
+@pytest.mark.usefixtures("x64")
+def test_one_entry_that_is_off_is_seen_however_steep_the_noise():
+    """A tenth of a deviation or a spread is little beside the slope of the noise at theta = 0."""
+    rng = np.random.default_rng(0)
+    weight, y = rng.random((3, 40)), 30 * np.exp(rng.normal(size=(50, 3))) @ rng.random((3, 40))
+    yes = jnp.ones((3, 40), bool)
+    prior = PriorView(yes, jnp.asarray(weight), yes.astype(jnp.int8), ~yes, yes)
+    view, spec = View(x=jnp.zeros((50, 3)), y=jnp.asarray(y), key=jax.random.key(0)), pmf_grn(None)
+
+    @jax.jit
+    def looked_at(start, most):
+        own = spec.replace(start=lambda *_: start, constraint=None)
+        return gradient.solve(
+            Slots(own.shape, own.terms), view, prior, Options(jnp.asarray(1e-6), most)
+        )
+
+    first = Slots(spec.shape, spec.terms).start(view, prior)
+    best = looked_at(first, jnp.int32(5000)).params
+    assert looked_at(best, jnp.int32(0)).status == Status.CONVERGED
+    for name, apart in {
+        "log_sd_theta": 0.1,
+        "theta": 0.1 * jnp.exp(best["log_sd_theta"]),
+        "log_sd_activity": 0.1,
+        "activity": 0.1 * jnp.exp(best["log_sd_activity"]),
+        "log_sd_noise": 0.1,
+    }.items():
+        moved = best[name].ravel()[0] + jnp.ravel(apart)[0]
+        off = best.replace(**{name: best[name].ravel().at[0].set(moved).reshape(best[name].shape)})
+        fit = looked_at(off, jnp.int32(0))
+        assert fit.status != Status.CONVERGED and fit.residual > 1e-3, name
 
 
 @pytest.mark.usefixtures("x64")

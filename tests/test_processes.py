@@ -413,7 +413,7 @@ def test_the_guide_of_a_linear_model_is_the_exact_posterior_where_it_can_be():
     """Mean of the conjugate posterior, and 1 over its precision: Bishop (2006), 10.1.2."""
     data, prior, x, y = expression()
     spec = generative(Regression(0.8, 0.5), prior)
-    found = unigrn.fit(spec, data, targets=["t0", "t1", "t2", "t3"], tolerance=1e-10)
+    found = unigrn.fit(spec, data, targets=["t0", "t1", "t2", "t3"], tolerance=1e-14)
     precision = x.T @ x / 0.25 + np.eye(Q) / 0.64
     np.testing.assert_allclose(
         found.theta[0], np.linalg.solve(precision, x.T @ y / 0.25), rtol=1e-7

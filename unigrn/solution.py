@@ -41,9 +41,10 @@ class Solution:
         an axis of the spec asks for them.
     status, residual, iterations
         Certificate, (groups, targets): `Status`, the residual of the whole problem relative to the
-        gradient at theta = 0 (`unigrn.solvers.optimality`), and steps taken. The worst of the
-        spec's fits speaks for a target. Of an iteration without an objective the residual is the
-        change in its last step, and ``objective`` is not a number.
+        gradient at theta = 0 (`unigrn.solvers.optimality`), of blocks with a guide the nats that
+        one entry could still gain (`unigrn.solvers.gradient`), and steps taken. The worst of
+        the spec's fits speaks for a target. Of an iteration without an objective the residual is
+        the change in its last step, and ``objective`` is not a number.
     history
         Objective of each group after every sweep, (restarts, sweeps), where asked for.
     """

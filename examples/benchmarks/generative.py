@@ -110,7 +110,7 @@ def solver(spec: Any) -> Any:
     return jax.jit(lambda d, p, most: gradient.solve(terms, d, p, Options(TOLERANCE, most)))
 
 
-def fitted(spec: Any, data: View, prior: PriorView, most: int = 2000) -> tuple[Any, float]:
+def fitted(spec: Any, data: View, prior: PriorView, most: int = 4000) -> tuple[Any, float]:
     """Fit a whole network by L-BFGS; return the fit and its seconds, compilation included."""
     start = time.perf_counter()
     fit = jax.block_until_ready(solver(spec)(data, prior, jnp.asarray(most, jnp.int32)))

@@ -13,6 +13,13 @@ in m (Price's theorem)::
 The diagonal of the inverse of these, signs aside, stands for the first inverse Hessian of every
 step, scaled by the newest pair; no entry moves further than BOUND at once. Without it steps of
 activities, edges and spreads, whose curvatures differ by many powers of 10, share one length.
+
+They are the measure of such entries, too: the residual is how much F would fall by moving one entry
+alone to where its slope d ends by its curvature h, d^2 / 2h, in nats; a mean is then sqrt(2 nats)
+of its deviations from there. That needs no gradient elsewhere to compare with, which in a factor
+model is that of the noise, and so large that relative to it any spread would pass. Entries that
+move together are further off: of PMF-GRN tenths of a deviation at 1e-6 nats, hundredths at 1e-9.
+Blocks without a guide are judged by the relative slope.
 Sources: Liu and Nocedal, Math. Program. 45 (1989) 503, doi:10.1007/BF01589116; Hager and Zhang,
 SIAM J. Optim. 16 (2005) 170, doi:10.1137/030601880; Price, IRE Trans. Inf. Theory 4 (1958) 69,
 doi:10.1109/TIT.1958.1057444; Khan and Rue, J. Mach. Learn. Res. 24 (2023) 281, arXiv:2107.04562
@@ -35,6 +42,9 @@ from unigrn.terms import Array, Blocks, PriorView, View
 
 MEMORY = 10  # pairs of steps and turns that are kept
 PATIENCE = 200  # steps that lower neither the objective nor the slopes, before rounding is blamed
+LONG = (
+    1000  # the same where nats of guided entries are left, which fall far below those of rounding
+)
 LEAST = 0.3  # of the curvature c / s^2 of a settled entry, that of a flat or bent one counts as
 BOUND = (3.0, 1.0, 0.5)  # of a step: in deviations, in a mean if that is more; in their logarithms
 
@@ -56,6 +66,19 @@ def curvatures(guided: Guided, params: Blocks, slopes: Blocks) -> Blocks:
         out[mean] = bend * jnp.exp(-2 * params[log_sd])
         out[log_sd] = 2 * jnp.maximum(bend, settled)
     return Blocks(**out)
+
+
+def nats(guided: Guided, params: Blocks, slopes: Blocks) -> Array:
+    """Return the most that the objective would fall by moving one guided entry alone."""
+    bend = curvatures(guided, params, slopes)
+    names = {n for mean, (log_sd, _) in guided.items() for n in (mean, log_sd)}
+    return optimality.largest([slopes[n] ** 2 / (2 * bend[n]) for n in sorted(names)])
+
+
+def unguided(guided: Guided, slopes: Blocks) -> Blocks:
+    """Put the slopes of guided blocks to 0."""
+    names = {n for mean, (log_sd, _) in guided.items() for n in (mean, log_sd)}
+    return slopes.replace(**{n: jnp.zeros_like(slopes[n]) for n in names})
 
 
 def bounds(guided: Guided, params: Blocks) -> Blocks:
@@ -105,7 +128,16 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         begin = begin.replace(intercept=start.intercept + shift)
     z0, unravel = ravel_pytree(begin)
     slope = optimality.slope(obj, view, prior)
-    sizes = optimality.scale(slope, start, tolerance, even)
+    guided = guides(terms, view, prior)
+    patience = LONG if guided else PATIENCE
+    whole = sizes = optimality.scale(slope, start, tolerance, even)
+    relative = slope
+    if guided:
+
+        def relative(params):
+            return unguided(guided, slope(params))
+
+        sizes = optimality.scale(relative, start, tolerance, even)
 
     def natural(z):
         params = unravel(z)
@@ -119,13 +151,16 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         return value.astype(dtype), g
 
     def residual_at(z, g, sizes):
-        """Relative slope in the parameters themselves, from that in what is moved."""
+        """Return the residual of the parameters themselves, from the slope in what is moved."""
         plain = unravel(g)
         if means is not None:
             tilt = jnp.multiply.outer(means, plain.intercept)
             plain = plain.replace(theta=plain.theta + tilt / spread)
         plain = plain.replace(theta=plain.theta * spread)
-        return optimality.relative(plain, sizes, even)
+        if not guided:
+            return optimality.relative(plain, sizes, even)
+        rest = optimality.relative(unguided(guided, plain), sizes, even)
+        return jnp.maximum(rest, nats(guided, natural(z), plain))
 
     f0, g0 = evaluate(z0)
     reach = (
@@ -138,7 +173,6 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     )
     bend = jnp.where(jnp.isfinite(bend) & (bend > 0), bend, 1).astype(dtype)
     zeros = jnp.zeros((MEMORY, z0.shape[0]), dtype)
-    guided = guides(terms, view, prior)
 
     def inverse(z, g):
         """Return the inverses of known curvatures, and of that along the first gradient."""
@@ -205,7 +239,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
             size,
             jnp.where(better, jnp.minimum(size, least), least),
             jnp.where(better, f, lowest),
-            jnp.where(over, PATIENCE, jnp.where(better, 0, idle + 1)),
+            jnp.where(over, patience, jnp.where(better, 0, idle + 1)),
         )
         ahead = jnp.where(accept, following, jnp.where(short, plain, ahead))
         length = jnp.where(accept | short, 1, share * length).astype(dtype)
@@ -213,7 +247,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
 
     def proceed(state):
         *_, (size, _, _, idle), count = state
-        return (size > tolerance) & (count < options.most) & (idle < PATIENCE)
+        return (size > tolerance) & (count < options.most) & (idle < patience)
 
     zero = jnp.zeros((), jnp.int32)
     memory = (zeros, zeros, jnp.zeros(MEMORY, dtype))
@@ -226,7 +260,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         return (*state, size, count)
 
     def asked(state, sizes):
-        return optimality.nearby(slope, natural(state[0]), start, sizes, even)
+        return optimality.nearby(relative, natural(state[0]), start, sizes, even)
 
     one, far = jnp.ones((), dtype), jnp.asarray(jnp.inf, dtype)
     state = (z0, f0, g0, memory, steepest(z0, g0), one, far, zero)
@@ -236,6 +270,6 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     value = obj.total(params, view, prior)
     residual = jnp.where(jnp.isfinite(value), residual, jnp.nan).astype(dtype)
     status = optimality.ended(params, residual, tolerance, stopped)
-    status = optimality.with_kinks(terms, slope, params, sizes, options, status)
-    status = optimality.off_minimum(obj, params, sizes, options, view, prior, status)
+    status = optimality.with_kinks(terms, slope, params, whole, options, status)
+    status = optimality.off_minimum(obj, params, whole, options, view, prior, status)
     return Fit(params, status, residual, count, value)
