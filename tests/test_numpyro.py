@@ -301,7 +301,7 @@ def test_a_model_is_fitted_as_it_is():
     data, prior, x, y = expression()
     precision = x.T @ x / 0.25 + np.eye(Q) / 0.64
     want = np.linalg.solve(precision, x.T @ y / 0.25)
-    mode = unigrn.fit(generative(regression, prior, "map"), data, targets=TARGETS)
+    mode = unigrn.fit(generative(regression, prior, "map"), data, targets=TARGETS, tolerance=1e-14)
     np.testing.assert_allclose(mode.theta[0], want, rtol=1e-6)
     assert mode.plan.spec.name == "regression"
     spec = generative(regression, prior, draws=16)

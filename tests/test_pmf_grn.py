@@ -315,6 +315,20 @@ def test_one_entry_that_is_off_is_seen_however_steep_the_noise():
 
 
 @pytest.mark.usefixtures("x64")
+def test_a_mode_that_is_called_converged_is_one():
+    """By slopes relative to that of the noise edges were off by 3 at 1e-6, after 4,000 steps."""
+    data, prior, *_, targets = simulated()
+    spec, fits = pmf_grn(prior, form="map"), []
+    for tolerance in (1e-13, 1e-6):
+        fits.append(unigrn.fit(spec, data, targets=targets, tolerance=tolerance))
+        assert set(fits[-1].certificate.status) == {"converged"}
+        assert fits[-1].iterations.max() < 1500
+    best, found = (f.blocks | {"theta": f.theta} for f in fits)
+    for name in ("theta", "edge", "activity", "depth", "noise"):
+        np.testing.assert_allclose(found[name][0], best[name][0], atol=0.05, err_msg=name)
+
+
+@pytest.mark.usefixtures("x64")
 def test_a_hard_mask_keeps_other_edges_out_and_a_mode_has_no_variance():
     data, prior, _, known, targets = simulated()
     found = unigrn.fit(pmf_grn(prior, mask="hard", form="map"), data, targets=targets)

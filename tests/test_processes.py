@@ -338,9 +338,12 @@ def test_slopes_in_log_deviations_are_curvatures_in_means(factor):
 
     named = divergence.guided(data, prior)
     assert set(named) == set(process.latents) and likelihood.guided is None
-    assert Divergence(process, form="map").guided is None and (2 * likelihood).guided is None
+    assert (2 * likelihood).guided is None
+    points = Divergence(process, form="map").guided(data, prior)
+    assert {n: log_sd for n, (log_sd, _) in points.items()} == dict.fromkeys(named)
     assert set((divergence + divergence).guided(data, prior)) == set(named)
-    got = gradient.curvatures(named, params, jax.jit(jax.grad(value))(params))
+    none = jax.tree.map(jnp.zeros_like, params)
+    got = gradient.curvatures(named, params, jax.jit(jax.grad(value))(params), none)
     bends = jax.jit(jax.hessian(value))(params)
     for name, (log_sd, count) in named.items():
         size = params[name].size
@@ -429,7 +432,7 @@ def test_the_guide_of_a_linear_model_is_the_exact_posterior_where_it_can_be():
 def test_the_mode_of_a_linear_model_is_the_ridge():
     data, prior, x, y = expression(1)
     spec = generative(Regression(0.8, 0.5), prior, form="map")
-    found = unigrn.fit(spec, data, targets=["t0", "t1", "t2", "t3"], tolerance=1e-10)
+    found = unigrn.fit(spec, data, targets=["t0", "t1", "t2", "t3"], tolerance=1e-16)
     want = np.linalg.solve(x.T @ x + 0.25 / 0.64 * np.eye(Q), x.T @ y)
     np.testing.assert_allclose(found.theta[0], want, rtol=1e-7)
 
@@ -605,7 +608,7 @@ def test_padding_is_no_part_of_a_process():
 
     data, prior, x, y = expression(5)
     spec = generative(stated(sites, {"theta": EDGES, "each": ("regulators",)}), prior, "map")
-    found = unigrn.fit(spec, data, targets=[f"t{i}" for i in range(P)], tolerance=1e-9)
+    found = unigrn.fit(spec, data, targets=[f"t{i}" for i in range(P)], tolerance=1e-16)
     assert "nothing is padded" in found.plan.explain()
     # The same as ridge, with a column for the sum: a shift of variance Q 0.01 for all targets.
     spread = Q * 0.1**2

@@ -528,7 +528,7 @@ CAPABILITIES: dict[str, Capability] = {
     "guided": Capability(
         "function (data, prior) -> {block: (block of l, c)}: the block holds means of Normal "
         "numbers and l the logarithms of their deviations; the term is a mean over these numbers "
-        "less the sum of c l",
+        "less the sum of c l. Points have None for l. The objective is in nats",
         _counted,
         _guided,
     ),

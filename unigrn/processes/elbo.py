@@ -185,12 +185,10 @@ class Divergence(Share, Regularizer):
 
     @property
     def guided(self) -> Any:
-        """Blocks of the guide: locations, log spreads and how often an entry's entropy counts."""
-        if not self.spread:
-            return None
+        """Locations, log spreads, if any, and how often an entry's entropy counts."""
         return lambda data, prior: {
-            name: (log_sd(name), entries(self.process.latents[name], data, prior))
-            for name in self.spread
+            name: (log_sd(name) if name in self.spread else None, entries(axes, data, prior))
+            for name, axes in self.process.latents.items()
         }
 
     def __call__(self, params: Blocks, data: View, prior: PriorView) -> Array:

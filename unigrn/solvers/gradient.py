@@ -10,6 +10,11 @@ in m (Price's theorem)::
 
     d^2 F / dm^2 = (c + dF / dl) / s^2,   s = e^l,        d^2 F / dl^2 = 2 c where dF / dl = 0.
 
+Where such blocks are points and have no l, curvatures h are the diagonal of the Hessian, by
+Hutchinson's estimate with random signs v every PERIOD steps, and no less than its standard error::
+
+    h = |mean of v (H v)|,  at least  (mean of (H v)^2 / PROBES)^(1/2).
+
 The diagonal of the inverse of these, signs aside, stands for the first inverse Hessian of every
 step, scaled by the newest pair; no entry moves further than BOUND at once. Without it steps of
 activities, edges and spreads, whose curvatures differ by many powers of 10, share one length.
@@ -21,7 +26,8 @@ model is that of the noise, and so large that relative to it any spread would pa
 move together are further off: of PMF-GRN tenths of a deviation at 1e-6 nats, hundredths at 1e-9.
 Blocks without a guide are judged by the relative slope.
 Sources: Liu and Nocedal, Math. Program. 45 (1989) 503, doi:10.1007/BF01589116; Hager and Zhang,
-SIAM J. Optim. 16 (2005) 170, doi:10.1137/030601880; Price, IRE Trans. Inf. Theory 4 (1958) 69,
+SIAM J. Optim. 16 (2005) 170, doi:10.1137/030601880; Hutchinson, Commun. Stat.
+Simul. 19 (1990) 433, doi:10.1080/03610919008812866; Price, IRE Trans. Inf. Theory 4 (1958) 69,
 doi:10.1109/TIT.1958.1057444; Khan and Rue, J. Mach. Learn. Res. 24 (2023) 281, arXiv:2107.04562
 (slopes of a Normal guide as curvatures).
 """
@@ -46,21 +52,24 @@ LONG = (
     1000  # the same where nats of guided entries are left, which fall far below those of rounding
 )
 LEAST = 0.3  # of the curvature c / s^2 of a settled entry, that of a flat or bent one counts as
+PERIOD, PROBES = 50, 8  # steps between estimates of the curvatures of points, and signs for each
 BOUND = (3.0, 1.0, 0.5)  # of a step: in deviations, in a mean if that is more; in their logarithms
 
-Guided = dict[str, tuple[str, Array]]
+Guided = dict[str, tuple[str | None, Array]]
 
 
 def guides(terms: Any, view: View, prior: PriorView) -> Guided:
-    """Return block of log deviations, and how much their entropy counts, by block of means."""
+    """Return block of log deviations, if any, and how much entropy counts, by block of means."""
     found = [t.guided(view, prior) for t in terms.terms if t.guided is not None]
     return {mean: pair for own in found for mean, pair in own.items()}
 
 
-def curvatures(guided: Guided, params: Blocks, slopes: Blocks) -> Blocks:
-    """Return the curvature of every entry by slopes in log deviations, 0 where none is known."""
-    out = {name: jnp.zeros_like(v) for name, v in params.items()}
+def curvatures(guided: Guided, params: Blocks, slopes: Blocks, probed: Blocks) -> Blocks:
+    """Return the curvature of every entry by slopes in log deviations, else as probed."""
+    out = dict(probed)
     for mean, (log_sd, count) in guided.items():
+        if log_sd is None:
+            continue
         settled = jnp.where(count > 0, count, 1)
         bend = jnp.maximum(jnp.abs(count + slopes[log_sd]), LEAST * settled)
         out[mean] = bend * jnp.exp(-2 * params[log_sd])
@@ -68,26 +77,33 @@ def curvatures(guided: Guided, params: Blocks, slopes: Blocks) -> Blocks:
     return Blocks(**out)
 
 
-def nats(guided: Guided, params: Blocks, slopes: Blocks) -> Array:
+def judged(guided: Guided) -> list[str]:
+    """Return the names of the blocks of a guide."""
+    return sorted({n for mean, (log_sd, _) in guided.items() for n in (mean, log_sd) if n})
+
+
+def nats(guided: Guided, slopes: Blocks, bend: Blocks) -> Array:
     """Return the most that the objective would fall by moving one guided entry alone."""
-    bend = curvatures(guided, params, slopes)
-    names = {n for mean, (log_sd, _) in guided.items() for n in (mean, log_sd)}
-    return optimality.largest([slopes[n] ** 2 / (2 * bend[n]) for n in sorted(names)])
+    own = [(slopes[n], jnp.where(bend[n] > 0, bend[n], 1)) for n in judged(guided)]
+    return optimality.largest([slope**2 / (2 * h) for slope, h in own])
 
 
 def unguided(guided: Guided, slopes: Blocks) -> Blocks:
     """Put the slopes of guided blocks to 0."""
-    names = {n for mean, (log_sd, _) in guided.items() for n in (mean, log_sd)}
-    return slopes.replace(**{n: jnp.zeros_like(slopes[n]) for n in names})
+    return slopes.replace(**{n: jnp.zeros_like(slopes[n]) for n in judged(guided)})
 
 
-def bounds(guided: Guided, params: Blocks) -> Blocks:
+def bounds(guided: Guided, params: Blocks, probed: Blocks) -> Blocks:
     """Return how far every entry may move in one step."""
     out = {name: jnp.full_like(v, jnp.inf) for name, v in params.items()}
     sds, least, logs = BOUND
     for mean, (log_sd, _) in guided.items():
-        out[mean] = jnp.maximum(sds * jnp.exp(params[log_sd]), least)
-        out[log_sd] = jnp.full_like(params[log_sd], logs)
+        if log_sd is None:
+            own = jnp.where(probed[mean] > 0, probed[mean], 1) ** -0.5
+        else:
+            own = jnp.exp(params[log_sd])
+            out[log_sd] = jnp.full_like(own, logs)
+        out[mean] = jnp.maximum(sds * own, least)
     return Blocks(**out)
 
 
@@ -129,6 +145,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     z0, unravel = ravel_pytree(begin)
     slope = optimality.slope(obj, view, prior)
     guided = guides(terms, view, prior)
+    points = [mean for mean, (log_sd, _) in guided.items() if log_sd is None]
     patience = LONG if guided else PATIENCE
     whole = sizes = optimality.scale(slope, start, tolerance, even)
     relative = slope
@@ -150,7 +167,24 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         value, g = jax.value_and_grad(lambda z: obj.smooth(natural(z), view, prior))(z)
         return value.astype(dtype), g
 
-    def residual_at(z, g, sizes):
+    def probe(z, key):
+        """Return the curvatures of points, 0 elsewhere; see the module's head."""
+        if not points:
+            return jnp.zeros_like(z)
+        inside = {n: jnp.full_like(v, n in points) for n, v in begin.items()}
+        inside = ravel_pytree(Blocks(**inside))[0]
+
+        def one(sums, key):
+            signs = jax.random.rademacher(key, z.shape, dtype) * inside
+            turned = jax.jvp(lambda z: evaluate(z)[1], (z,), (signs,))[1]
+            return (sums[0] + signs * turned, sums[1] + turned**2), None
+
+        keys = jax.random.split(key, PROBES)
+        (along, squares), _ = jax.lax.scan(one, (jnp.zeros_like(z), jnp.zeros_like(z)), keys)
+        own = jnp.maximum(jnp.abs(along), jnp.sqrt(squares)) / PROBES
+        return inside * jnp.where(jnp.isfinite(own), own, 0)
+
+    def residual_at(z, g, sizes, own):
         """Return the residual of the parameters themselves, from the slope in what is moved."""
         plain = unravel(g)
         if means is not None:
@@ -160,7 +194,8 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         if not guided:
             return optimality.relative(plain, sizes, even)
         rest = optimality.relative(unguided(guided, plain), sizes, even)
-        return jnp.maximum(rest, nats(guided, natural(z), plain))
+        bend = curvatures(guided, natural(z), plain, unravel(own))
+        return jnp.maximum(rest, nats(guided, plain, bend))
 
     f0, g0 = evaluate(z0)
     reach = (
@@ -174,24 +209,24 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     bend = jnp.where(jnp.isfinite(bend) & (bend > 0), bend, 1).astype(dtype)
     zeros = jnp.zeros((MEMORY, z0.shape[0]), dtype)
 
-    def inverse(z, g):
+    def inverse(z, g, own):
         """Return the inverses of known curvatures, and of that along the first gradient."""
         if not guided:
             return None
-        known = ravel_pytree(curvatures(guided, unravel(z), unravel(g)))[0]
+        known = ravel_pytree(curvatures(guided, unravel(z), unravel(g), unravel(own)))[0]
         return 1 / jnp.where(known > 0, known, bend)
 
-    def bounded(ahead, z):
+    def bounded(ahead, z, own):
         if not guided:
             return ahead
-        most = ravel_pytree(bounds(guided, unravel(z)))[0]
+        most = ravel_pytree(bounds(guided, unravel(z), unravel(own)))[0]
         return jnp.clip(ahead, -most, most)
 
-    def steepest(z, g):
-        own = inverse(z, g)
-        return -g / bend if own is None else bounded(-own * g, z)
+    def steepest(z, g, own):
+        steps = inverse(z, g, own)
+        return -g / bend if steps is None else bounded(-steps * g, z, own)
 
-    def body(sizes, state):
+    def body(sizes, own, state):
         z, f, g, (moves, turns, weight), ahead, length, (_, least, lowest, idle), count = state
         new = z + length * ahead
         value, g_new = evaluate(new)
@@ -220,9 +255,9 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
             push(turns, turn),
             push(weight, 1 / jnp.where(good, curved, 1)),
         )
-        following = bounded(direction(g_new, *memory, inverse(new, g_new)), new)
+        following = bounded(direction(g_new, *memory, inverse(new, g_new, own)), new, own)
         downhill = jnp.sum(following * g_new) < 0
-        following = jnp.where(downhill, following, steepest(new, g_new))
+        following = jnp.where(downhill, following, steepest(new, g_new, own))
         # The minimum of the parabola through both values and the slope, within limits.
         rise = value - f - length * down
         share = jnp.where(rise > 0, -0.5 * length * down / jnp.where(rise > 0, rise, 1), 0.1)
@@ -230,10 +265,10 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         # A step that keeps failing is tried along the gradient, then given up.
         short = ~accept & (length < 1e-9)
         memory = jax.tree.map(lambda m: jnp.where(short, 0, m), memory)
-        plain = steepest(z, g)
+        plain = steepest(z, g, own)
         over = short & (jnp.max(jnp.abs(ahead - plain)) <= 0)
         z, f, g = (jnp.where(accept, a, b) for a, b in ((new, z), (value, f), (g_new, g)))
-        size = residual_at(z, g, sizes).astype(dtype)
+        size = residual_at(z, g, sizes, own).astype(dtype)
         better = (size < 0.95 * least) | (f < lowest - 16 * eps * jnp.abs(lowest))
         watch = (
             size,
@@ -253,17 +288,34 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     memory = (zeros, zeros, jnp.zeros(MEMORY, dtype))
 
     def attempt(state, sizes):
-        z, f, g, *state, _, count = state
-        watch = (residual_at(z, g, sizes).astype(dtype), far, f, zero)
+        z, f, g, *state, own, _, count = state
+        watch = (residual_at(z, g, sizes, own).astype(dtype), far, f, zero)
         state = (z, f, g, *state, watch, count)
-        *state, (size, *_), count = jax.lax.while_loop(proceed, partial(body, sizes), state)
-        return (*state, size, count)
+        if not points:
+            state = jax.lax.while_loop(proceed, partial(body, sizes, own), state)
+        else:
+
+            def stretch(carry):
+                state, own = carry
+                end = state[-1] + PERIOD
+                state = jax.lax.while_loop(
+                    lambda s: proceed(s) & (s[-1] < end), partial(body, sizes, own), state
+                )
+                z, f, g, *state, (_, *watch), count = state
+                own = probe(z, jax.random.fold_in(jax.random.key(0), count))
+                watch = (residual_at(z, g, sizes, own).astype(dtype), *watch)
+                return (z, f, g, *state, watch, count), own
+
+            state, own = jax.lax.while_loop(lambda c: proceed(c[0]), stretch, (state, own))
+        *state, (size, *_), count = state
+        return (*state, own, size, count)
 
     def asked(state, sizes):
         return optimality.nearby(relative, natural(state[0]), start, sizes, even)
 
     one, far = jnp.ones((), dtype), jnp.asarray(jnp.inf, dtype)
-    state = (z0, f0, g0, memory, steepest(z0, g0), one, far, zero)
+    own = probe(z0, jax.random.key(0))
+    state = (z0, f0, g0, memory, steepest(z0, g0, own), one, own, far, zero)
     z, *_, residual, count = optimality.in_rounds(attempt, asked, state, sizes, options)
     params = natural(z)
     stopped = jnp.where(count < options.most, Status.STALLED, Status.MAX_ITERATIONS)
