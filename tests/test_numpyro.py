@@ -327,7 +327,7 @@ def test_the_mode_of_pmf_grn_is_that_of_the_process():
             "probability": sigmoid(v["edge"]),
         },
     )
-    found = unigrn.fit(generative(model, prior, "map"), data, targets=TARGETS, tolerance=1e-8)
+    found = unigrn.fit(generative(model, prior, "map"), data, targets=TARGETS, tolerance=1e-14)
     assert set(found.certificate.status) == {"converged"}
     # The objective of the process is stationary there, and has the same value.
     yes = jnp.ones((Q, P), bool)

@@ -704,3 +704,69 @@ def test_padding_of_a_block_of_ones_own_is_not_free():
     assert found.converged.all()
     np.testing.assert_allclose(found.blocks["shift"][0].sum(), want[-1], rtol=1e-6)
     np.testing.assert_allclose(found.theta[0], want[:-1].reshape(p, q).T, atol=1e-6)
+
+
+def factor_model(unit, kinked):
+    """|Y - A' theta|^2 + u^2 |A|^2 + |theta / u|^2, or 4 |theta / u|_1: u is a unit and no more."""
+
+    def activities(params, data, prior):
+        return unit**2 * jnp.sum(params.A**2)
+
+    def start(data, prior, key, terms):
+        keys = jax.random.split(jax.random.key(1))
+        size = {"A": (data.x.shape[1], data.x.shape[0]), "theta": prior.weight.shape}
+        own = {
+            n: jax.random.normal(k, s, data.y.dtype)
+            for k, (n, s) in zip(keys, size.items(), strict=True)
+        }
+        theta = jnp.where(prior.valid, unit * own["theta"], 0)
+        return unigrn.Blocks(A=own["A"] / unit, theta=theta)
+
+    price = unigrn.l1(4 / unit) if kinked else unigrn.ridge(1 / unit**2)
+    return Spec(
+        unigrn.component_analysis(),
+        price + regularizer(activities, blocks=("A",), coupled=True),
+        start=start,
+        axes={"A": ("regulators", "cells")},
+    )
+
+
+@pytest.mark.parametrize(
+    ("solver", "kinked"),
+    [
+        ("gradient (L-BFGS) on the whole network", False),
+        ("proximal gradient on the whole network", True),
+        (None, True),
+    ],
+)
+def test_units_of_blocks_certify_nothing(solver, kinked):
+    """In small units of theta the fit stopped at once, by the slope in theta alone."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 8)) + 0.1 * rng.normal(size=(60, 8))
+    names = [*"abc", *"stuvwxyz"]
+    given = Data.from_arrays(np.c_[rng.normal(size=(60, 3)), y], names, dtype="float64")
+    steps, words = [], set()
+    for unit in (1.0, 30.0, 1e-3, 1e-6):
+        found = unigrn.fit(
+            factor_model(unit, kinked),
+            given,
+            regulators=names[:3],
+            targets=names[3:],
+            solver=solver,
+            tolerance=1e-6,
+            max_iterations=4000,
+        )
+        words |= set(found.certificate.status)
+        steps.append(found.iterations.max())
+        if (found.status != Status.CONVERGED).any():
+            assert unit != 1
+            continue
+        theta, a = found.theta[0] / unit, found.blocks["A"][0] * unit
+        slope = 2 * a @ (a.T @ theta - y)
+        apart = slope + (4 * np.sign(theta) if kinked else 2 * theta)
+        apart = np.where((theta == 0) & kinked, np.maximum(np.abs(slope) - 4, 0), apart)
+        other = 2 * theta @ (a.T @ theta - y).T + 2 * a
+        size = np.abs(2 * a @ y).max()
+        assert max(np.abs(apart).max(), np.abs(other).max()) < 1e-5 * size, unit
+    if not kinked:
+        assert words == {"converged"} and max(steps) < 300

@@ -10,10 +10,9 @@ in m (Price's theorem)::
 
     d^2 F / dm^2 = (c + dF / dl) / s^2,   s = e^l,        d^2 F / dl^2 = 2 c where dF / dl = 0.
 
-Where such blocks are points and have no l, curvatures h are the diagonal of the Hessian, by
-Hutchinson's estimate with random signs v every PERIOD steps, and no less than its standard error::
-
-    h = |mean of v (H v)|,  at least  (mean of (H v)^2 / PROBES)^(1/2).
+Where such blocks are points and have no l, or a problem has further blocks than coefficients and
+intercepts, curvatures h are the diagonal of the Hessian, as `unigrn.solvers.levels`
+estimates it every PERIOD steps.
 
 The diagonal of the inverse of these, signs aside, stands for the first inverse Hessian of every
 step, scaled by the newest pair; no entry moves further than BOUND at once. Without it steps of
@@ -24,10 +23,10 @@ alone to where its slope d ends by its curvature h, d^2 / 2h, in nats; a mean is
 of its deviations from there. That needs no gradient elsewhere to compare with, which in a factor
 model is that of the noise, and so large that relative to it any spread would pass. Entries that
 move together are further off: of PMF-GRN tenths of a deviation at 1e-6 nats, hundredths at 1e-9.
-Blocks without a guide are judged by the relative slope.
+Blocks without a guide are judged by the relative slope, and where there are several that of
+slopes over h^(1/2), too, in which units of blocks have no say.
 Sources: Liu and Nocedal, Math. Program. 45 (1989) 503, doi:10.1007/BF01589116; Hager and Zhang,
-SIAM J. Optim. 16 (2005) 170, doi:10.1137/030601880; Hutchinson, Commun. Stat.
-Simul. 19 (1990) 433, doi:10.1080/03610919008812866; Price, IRE Trans. Inf. Theory 4 (1958) 69,
+SIAM J. Optim. 16 (2005) 170, doi:10.1137/030601880; Price, IRE Trans. Inf. Theory 4 (1958) 69,
 doi:10.1109/TIT.1958.1057444; Khan and Rue, J. Mach. Learn. Res. 24 (2023) 281, arXiv:2107.04562
 (slopes of a Normal guide as curvatures).
 """
@@ -41,7 +40,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from unigrn.solvers import optimality
+from unigrn.solvers import levels, optimality
 from unigrn.solvers.optimality import Fit, Options
 from unigrn.status import Status
 from unigrn.terms import Array, Blocks, PriorView, View
@@ -52,7 +51,7 @@ LONG = (
     1000  # the same where nats of guided entries are left, which fall far below those of rounding
 )
 LEAST = 0.3  # of the curvature c / s^2 of a settled entry, that of a flat or bent one counts as
-PERIOD, PROBES = 50, 8  # steps between estimates of the curvatures of points, and signs for each
+PERIOD = 50  # steps between estimates of curvatures
 BOUND = (3.0, 1.0, 0.5)  # of a step: in deviations, in a mean if that is more; in their logarithms
 
 Guided = dict[str, tuple[str | None, Array]]
@@ -146,14 +145,17 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     slope = optimality.slope(obj, view, prior)
     guided = guides(terms, view, prior)
     points = [mean for mean, (log_sd, _) in guided.items() if log_sd is None]
+    scaled: Guided = guided
+    if not guided and levels.uneven(begin):
+        points = list(begin)
+        scaled = {n: (None, jnp.ones(())) for n in points}
     patience = LONG if guided else PATIENCE
     whole = sizes = optimality.scale(slope, start, tolerance, even)
-    relative = slope
+
+    def relative(params):
+        return unguided(guided, slope(params))
+
     if guided:
-
-        def relative(params):
-            return unguided(guided, slope(params))
-
         sizes = optimality.scale(relative, start, tolerance, even)
 
     def natural(z):
@@ -171,18 +173,11 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         """Return the curvatures of points, 0 elsewhere; see the module's head."""
         if not points:
             return jnp.zeros_like(z)
-        inside = {n: jnp.full_like(v, n in points) for n, v in begin.items()}
-        inside = ravel_pytree(Blocks(**inside))[0]
 
-        def one(sums, key):
-            signs = jax.random.rademacher(key, z.shape, dtype) * inside
-            turned = jax.jvp(lambda z: evaluate(z)[1], (z,), (signs,))[1]
-            return (sums[0] + signs * turned, sums[1] + turned**2), None
+        def turned(params):
+            return unravel(evaluate(ravel_pytree(params)[0])[1])
 
-        keys = jax.random.split(key, PROBES)
-        (along, squares), _ = jax.lax.scan(one, (jnp.zeros_like(z), jnp.zeros_like(z)), keys)
-        own = jnp.maximum(jnp.abs(along), jnp.sqrt(squares)) / PROBES
-        return inside * jnp.where(jnp.isfinite(own), own, 0)
+        return ravel_pytree(levels.diagonal(turned, unravel(z), points, key))[0]
 
     def residual_at(z, g, sizes, own):
         """Return the residual of the parameters themselves, from the slope in what is moved."""
@@ -192,12 +187,24 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
             plain = plain.replace(theta=plain.theta + tilt / spread)
         plain = plain.replace(theta=plain.theta * spread)
         if not guided:
-            return optimality.relative(plain, sizes, even)
+            out = optimality.relative(plain, sizes, even)
+            if not scaled:
+                return out
+            now, still, first = (unravel(v) for v in (g, g_still, g0))
+            off = levels.relative(now, still, first, unravel(own), tolerance)
+            return jnp.maximum(out, off)
         rest = optimality.relative(unguided(guided, plain), sizes, even)
         bend = curvatures(guided, natural(z), plain, unravel(own))
         return jnp.maximum(rest, nats(guided, plain, bend))
 
     f0, g0 = evaluate(z0)
+    g_still = g0
+    if scaled and not guided:
+        still = begin.replace(theta=jnp.zeros_like(begin.theta))
+        if means is not None:
+            still = still.replace(intercept=start.intercept)
+        g_still = evaluate(ravel_pytree(still)[0])[1]
+
     reach = (
         jnp.sqrt(eps)
         * (1 + jnp.max(jnp.abs(z0), initial=0))
@@ -211,9 +218,9 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
 
     def inverse(z, g, own):
         """Return the inverses of known curvatures, and of that along the first gradient."""
-        if not guided:
+        if not scaled:
             return None
-        known = ravel_pytree(curvatures(guided, unravel(z), unravel(g), unravel(own)))[0]
+        known = ravel_pytree(curvatures(scaled, unravel(z), unravel(g), unravel(own)))[0]
         return 1 / jnp.where(known > 0, known, bend)
 
     def bounded(ahead, z, own):
@@ -236,7 +243,8 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         accept = jnp.isfinite(value) & jnp.all(jnp.isfinite(g_new)) & (armijo | flat)
         move, turn = new - z, g_new - g
         curved = jnp.sum(move * turn)
-        rounding = 10 * eps * jnp.linalg.norm(move) * jnp.linalg.norm(turn)
+        both = (move, turn) if not scaled or guided else (jnp.sqrt(jnp.abs(move * turn)),) * 2
+        rounding = 10 * eps * jnp.linalg.norm(both[0]) * jnp.linalg.norm(both[1])
         if obj.monotone:  # otherwise the step left the domain in which f is what it says
             noise = (
                 64

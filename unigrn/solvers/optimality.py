@@ -9,7 +9,9 @@ relative to |grad f(0)|, or to what the slopes next to the point make of it wher
 half as much, with t one over the curvature. It vanishes at a stationary point of f + g
 only, constraints included; where the problem is convex it is the distance from the KKT conditions.
 Target by target it must be small in the units of the regulators and in units of equal spread; the
-slope in an intercept counts as that in a regulator of the largest spread.
+slope in an intercept counts as that in a regulator of the largest spread. Where a problem has
+further blocks, whose units have nothing to do with each other, it must be small with every block
+in units of the root of its own curvature, too (`unigrn.solvers.levels`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from unigrn.backend import over_starts
-from unigrn.solvers import columns, optimality
+from unigrn.solvers import columns, levels, optimality
 from unigrn.solvers.optimality import Fit, Options, proximal_terms
 from unigrn.spec import Slots, Step
 from unigrn.status import Status
@@ -211,17 +211,29 @@ def residual(
     Block by block, at the newest others: where the prox of one depends on another block, this is
     what stationary means.
     """
-    apart = []
-    for block, g in slopes(spec, params, view, prior).items():
-        if not kinks(spec, block) and not proximal_terms(spec, block)[1]:
-            apart.append(jnp.max(jnp.abs(g), initial=0))
-            continue
-        gradient = slope(spec, block, params, view, prior)
-        bound = optimality.curvature(gradient, params[block], g)
+
+    def gradient(params):
+        found = slopes(spec, params, view, prior)
+        return params.replace(**{b: found.get(b, jnp.zeros_like(v)) for b, v in params.items()})
+
+    def apart(block, bound):
+        return (params[block] - _moved(spec, block, params, view, prior, 1 / bound)) * bound
+
+    g = slopes(spec, params, view, prior)
+    bent = [b for b in g if kinks(spec, b) or proximal_terms(spec, b)[1]]
+    plain = dict(g)
+    for block in bent:
+        own = slope(spec, block, params, view, prior)
+        bound = optimality.curvature(own, params[block], g[block])
         bound = optimality.resolved(bound, params[block], scale, tolerance)
-        new = _moved(spec, block, params, view, prior, 1 / bound)
-        apart.append(jnp.max(jnp.abs(params[block] - new), initial=0) * bound)
-    return (jnp.max(jnp.stack(apart)) / scale).astype(params.theta.dtype)
+        plain[block] = apart(block, bound)
+    out = optimality.largest(plain) / scale
+    if levels.uneven(params):
+        bends = {b: h for b, h in levels.curvatures(gradient, params).items() if b in g}
+        even = g | {b: apart(b, bends[b]) for b in bent}
+        still = gradient(params.replace(theta=jnp.zeros_like(params.theta)))
+        out = jnp.maximum(out, levels.relative(even, still, g, bends, tolerance))
+    return out.astype(params.theta.dtype)
 
 
 def _draw(spec, prior: PriorView, key, count) -> dict[str, Array]:

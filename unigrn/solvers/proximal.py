@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from unigrn.solvers import optimality
+from unigrn.solvers import levels, optimality
 from unigrn.solvers.optimality import Fit, Options, dot
 from unigrn.terms import Array, Blocks, PriorView, View
 
@@ -166,7 +166,10 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         return x, gradient(x), bound, residual, steps
 
     def asked(state, sizes):
-        return optimality.nearby(slope, natural(state[0]), start, sizes, even)
+        at = natural(state[0])
+        less = optimality.nearby(slope, at, start, sizes, even)
+        own = levels.asked(obj, slope, at, start, sizes, tolerance, view, prior)
+        return jnp.minimum(less, own)
 
     x, _, _, residual, steps = optimality.in_rounds(
         attempt, asked, (begin, g0, bound0, far, zero), sizes, options
