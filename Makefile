@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # At most four processes, each of which loads and compiles with JAX; the tests of a file share one,
-# and so what it compiled.
-PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
+# and so what it compiled. Files come in the order of tests/conftest.py, the slow ones first.
+PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick oldest newest lint benchmark mutants proofs gates clean

@@ -54,6 +54,16 @@ def shared() -> Path:
     pytest.skip(reason)
 
 
+# Files that take longest come first, so that no process waits at the end for one of them.
+SLOW = "checks api catalogue solvers gates equivalent benchmarks claims_2 cli readme splitting"
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Order tests by how long their file takes; those of one file keep their order."""
+    place = {f"test_{name}": i for i, name in enumerate(SLOW.split())}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     """Print the gates of proofs/gates.toml, those that fail and those that are open too."""
     reports = [r for some in terminalreporter.stats.values() for r in some]
