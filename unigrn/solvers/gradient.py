@@ -47,9 +47,7 @@ from unigrn.terms import Array, Blocks, PriorView, View
 
 MEMORY = 10  # pairs of steps and turns that are kept
 PATIENCE = 200  # steps that lower neither the objective nor the slopes, before rounding is blamed
-LONG = (
-    1000  # the same where nats of guided entries are left, which fall far below those of rounding
-)
+LONG = 1000  # the same of guided entries, whose nats fall where the objective shows rounding only
 LEAST = 0.3  # of the curvature c / s^2 of a settled entry, that of a flat or bent one counts as
 PERIOD = 50  # steps between estimates of curvatures
 BOUND = (3.0, 1.0, 0.5)  # of a step: in deviations, in a mean if that is more; in their logarithms
@@ -170,14 +168,20 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         return value.astype(dtype), g
 
     def probe(z, key):
-        """Return the curvatures of points, 0 elsewhere; see the module's head."""
+        """Return the curvatures of points, 0 elsewhere, and slopes at theta = 0 and the others."""
+        still = g0
+        if scaled and not guided:
+            params = unravel(z).replace(theta=jnp.zeros_like(start.theta))
+            if means is not None:
+                params = params.replace(intercept=natural(z).intercept)
+            still = evaluate(ravel_pytree(params)[0])[1]
         if not points:
-            return jnp.zeros_like(z)
+            return jnp.zeros_like(z), still
 
         def turned(params):
             return unravel(evaluate(ravel_pytree(params)[0])[1])
 
-        return ravel_pytree(levels.diagonal(turned, unravel(z), points, key))[0]
+        return ravel_pytree(levels.diagonal(turned, unravel(z), points, key))[0], still
 
     def residual_at(z, g, sizes, own):
         """Return the residual of the parameters themselves, from the slope in what is moved."""
@@ -190,21 +194,13 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
             out = optimality.relative(plain, sizes, even)
             if not scaled:
                 return out
-            now, still, first = (unravel(v) for v in (g, g_still, g0))
-            off = levels.relative(now, still, first, unravel(own), tolerance)
-            return jnp.maximum(out, off)
+            now, first, bend, still = (unravel(v) for v in (g, g0, *own))
+            return jnp.maximum(out, levels.relative(now, still, first, bend))
         rest = optimality.relative(unguided(guided, plain), sizes, even)
-        bend = curvatures(guided, natural(z), plain, unravel(own))
+        bend = curvatures(guided, natural(z), plain, unravel(own[0]))
         return jnp.maximum(rest, nats(guided, plain, bend))
 
     f0, g0 = evaluate(z0)
-    g_still = g0
-    if scaled and not guided:
-        still = begin.replace(theta=jnp.zeros_like(begin.theta))
-        if means is not None:
-            still = still.replace(intercept=start.intercept)
-        g_still = evaluate(ravel_pytree(still)[0])[1]
-
     reach = (
         jnp.sqrt(eps)
         * (1 + jnp.max(jnp.abs(z0), initial=0))
@@ -220,13 +216,13 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         """Return the inverses of known curvatures, and of that along the first gradient."""
         if not scaled:
             return None
-        known = ravel_pytree(curvatures(scaled, unravel(z), unravel(g), unravel(own)))[0]
+        known = ravel_pytree(curvatures(scaled, unravel(z), unravel(g), unravel(own[0])))[0]
         return 1 / jnp.where(known > 0, known, bend)
 
     def bounded(ahead, z, own):
         if not guided:
             return ahead
-        most = ravel_pytree(bounds(guided, unravel(z), unravel(own)))[0]
+        most = ravel_pytree(bounds(guided, unravel(z), unravel(own[0])))[0]
         return jnp.clip(ahead, -most, most)
 
     def steepest(z, g, own):

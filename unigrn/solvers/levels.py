@@ -60,20 +60,18 @@ def curvatures(gradient: Callable[[Blocks], Blocks], at: Blocks) -> dict[str, Ar
     return {b: jnp.where(h > 0, h, jnp.where(most > 0, most, 1)) for b, h in bends.items()}
 
 
-def relative(apart: Any, still: Any, begin: Any, bends: Any, tolerance: Array) -> Array:
+def relative(apart: Any, still: Any, begin: Any, bends: Any) -> Array:
     """Return the largest of ``apart`` relative to slopes at theta = 0, over roots of curvatures.
 
-    Where these are 0 or undefined those at the start serve, whose rounding is not undercut.
+    Where these are 0 or undefined those at the start serve.
     """
 
     def size(slopes):
         return largest({b: slopes[b] / jnp.sqrt(jnp.where(h > 0, h, 1)) for b, h in bends.items()})
 
     out, zero, first = size(apart), size(still), size(begin)
-    info = jnp.finfo(out.dtype)
-    first, zero = (jnp.where(jnp.isfinite(v), v, 0) for v in (first, zero))
-    floor = 32 * info.eps / jnp.maximum(tolerance, info.eps) * first
-    return out / jnp.maximum(jnp.where(zero > 0, jnp.maximum(zero, floor), first), info.tiny)
+    level = jnp.where(jnp.isfinite(zero) & (zero > 0), zero, first)
+    return out / jnp.maximum(level, jnp.finfo(out.dtype).tiny)
 
 
 def asked(
@@ -96,6 +94,6 @@ def asked(
     after = obj.prox(moved, steps, view, prior)
     apart = {b: (at[b] - after[b]) * h if b in obj.joints else g[b] for b, h in bends.items()}
     still = gradient(at.replace(theta=jnp.zeros_like(at.theta)))
-    off = relative(apart, still, gradient(start), bends, tolerance)
+    off = relative(apart, still, gradient(start), bends)
     less = sizes * jnp.clip(0.5 * tolerance / jnp.maximum(off, tolerance), 1e-4, 1)
     return jnp.where(off > tolerance, less, sizes).astype(sizes.dtype)

@@ -232,7 +232,7 @@ def residual(
         bends = {b: h for b, h in levels.curvatures(gradient, params).items() if b in g}
         even = g | {b: apart(b, bends[b]) for b in bent}
         still = gradient(params.replace(theta=jnp.zeros_like(params.theta)))
-        out = jnp.maximum(out, levels.relative(even, still, g, bends, tolerance))
+        out = jnp.maximum(out, levels.relative(even, still, g, bends))
     return out.astype(params.theta.dtype)
 
 
