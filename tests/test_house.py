@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "unigrn"
 LEVELS = [
     ["check", "status", "progress", "backend", "exact"],
-    ["containers"],
+    ["containers", "grouping"],
     ["views", "tables"],
     ["edgelists"],
     ["kernels", "names"],

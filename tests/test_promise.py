@@ -33,6 +33,29 @@ def fit(spec, given, **options):
     return unigrn.fit(spec, given, regulators=NAMES, targets=["y"], **options)
 
 
+@pytest.mark.parametrize(
+    ("groups", "weights", "says"),
+    [
+        (["A"] * 30 + ["B"] * 30, [1.0] * 30 + [0.0] * 30, "not be all 0 in a group, as in 'B'"),
+        (None, [0.0] * 60, "not all 0"),
+        (None, [-1.0] * 60, ">= 0"),
+        (None, [1.0] * 59, r"\(59,\) weights for 60 cells"),
+    ],
+)
+def test_a_group_without_cells_that_count_is_refused(groups, weights, says):
+    """Its coefficients of 0 were said to be converged."""
+    values = np.random.default_rng(0).normal(size=(60, 4))
+    with pytest.raises(ValueError, match=says):
+        Data.from_arrays(values, [*NAMES, "y"], groups=groups, weights=weights)
+
+
+def test_cells_without_a_group_may_have_no_weight():
+    values = np.random.default_rng(0).normal(size=(60, 4))
+    groups, weights = ["A"] * 30 + [None] * 30, [1.0] * 30 + [0.0] * 30
+    given = Data.from_arrays(values, [*NAMES, "y"], groups=groups, weights=weights)
+    assert given.groups == ("A",)
+
+
 # ------------------------------------------------------------ what a residual is relative to
 
 

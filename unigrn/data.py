@@ -16,6 +16,7 @@ import numpy as np
 
 from unigrn.check import listed
 from unigrn.containers import array_of, check_sparse, native, numbers_of, open_expression
+from unigrn.grouping import grouping, weighted
 from unigrn.views import Along, along
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Data:
         ------
         ValueError
             Shapes that do not fit, duplicate or empty gene names, a matrix that is not numeric,
-            weights that are negative or not finite.
+            weights that are negative or not finite, or all 0 in a group.
 
         Examples
         --------
@@ -283,18 +284,14 @@ class Data:
             )
         codes = names_of_groups = None
         if groups is not None:
-            names_of_groups, codes, empty = _grouping(groups, cells)
+            names_of_groups, codes, empty = grouping(groups, cells)
             origin = {
                 **origin,
                 "empty_groups": empty,
                 "cells_without_group": int((codes < 0).sum()),
             }
         if weights is not None:
-            weights = np.asarray(weights, dtype=np.float64)
-            if weights.shape != (cells,):
-                raise ValueError(f"got {weights.shape} weights for {cells} cells")
-            if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-                raise ValueError("weights must be finite, >= 0 and not all 0")
+            weights = weighted(weights, cells, names_of_groups, codes)
         return cls(names, cells, matrix, dtype, names_of_groups, codes, weights, origin)
 
     def __repr__(self) -> str:
@@ -430,21 +427,3 @@ def _other_names(adata: Any, var: Any, names: str | None, raw: bool) -> dict[Any
     if not raw and adata.raw is not None:
         found["raw", True] = adata.raw.var_names
     return {how: np.array([str(name) for name in found[how]], dtype=str) for how in found}
-
-
-def _grouping(groups: Any, cells: int) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
-    import pandas as pd
-
-    series = pd.Series(groups).reset_index(drop=True)
-    if len(series) != cells:
-        raise ValueError(f"got {len(series)} group labels for {cells} cells")
-    missing = series.isna().to_numpy()
-    if missing.all():
-        raise ValueError("no cell has a group; give a label for at least one cell")
-    places, values = pd.factorize(series[~missing])
-    names, codes = np.unique(np.array([str(v) for v in values]), return_inverse=True)
-    full = np.full(cells, -1, np.int32)
-    full[~missing] = codes[places]
-    known = getattr(series.dtype, "categories", None)
-    empty = [] if known is None else sorted({str(c) for c in known} - set(names.tolist()))
-    return tuple(names.tolist()), full, empty
