@@ -323,6 +323,7 @@ def test_a_mode_that_is_called_converged_is_one():
         fits.append(unigrn.fit(spec, data, targets=targets, tolerance=tolerance))
         assert set(fits[-1].certificate.status) == {"converged"}
         assert fits[-1].iterations.max() < 1500
+    assert fits[0].block("noise").shape == (1, 1)  # one number for the whole network
     best, found = (f.blocks | {"theta": f.theta} for f in fits)
     for name in ("theta", "edge", "activity", "depth", "noise"):
         np.testing.assert_allclose(found[name][0], best[name][0], atol=0.05, err_msg=name)

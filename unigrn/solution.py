@@ -98,7 +98,7 @@ class Solution:
             raise ValueError(f"there is no group {group!r}; the groups are {', '.join(groups)}")
         number = 0 if groups is None else groups.index(group)
         values = np.asarray(blocks[name][number])
-        axes = dict(self.plan.shape.axes).get(name, ("regulators", "targets")[-values.ndim :])
+        axes = dict(self.plan.shape.axes).get(name, ("regulators", "targets")[2 - values.ndim :])
         if values.ndim > 2:
             raise ValueError(f"the block {name} has {values.ndim} axes; take Solution.blocks")
         problem = self.plan.problem
@@ -108,7 +108,7 @@ class Solution:
             for a, n in zip(axes, values.shape, strict=True)
         ]
         if len(labels) < 2:
-            return pd.DataFrame({name: values}, index=labels[0] if labels else None)
+            return pd.DataFrame({name: np.ravel(values)}, index=labels[0] if labels else [0])
         return pd.DataFrame(values, index=labels[0], columns=labels[1])
 
     @property
