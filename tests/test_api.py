@@ -180,8 +180,9 @@ names = [f"g{i}" for i in range(200)]
 edges = [(s, t, rng.random()) for s in names[:30] for t in names[30:] if rng.random() < 0.2]
 prior = unigrn.Prior.from_edges(pd.DataFrame(edges, columns=["source", "target", "weight"]))
 frame = pd.DataFrame((values - values.min()).astype("f4"), columns=names)
-# One of methods that differ in settings alone, and of factor models.
-alike = {"netrex_cf_sketch", "elastic_net", "masked_ridge", "bitfam", "tiger"}
+# One of methods that differ in settings alone, of factor models, and of maps.
+alike = {"netrex_cf_sketch", "elastic_net", "masked_ridge", "bitfam", "tiger", "otter"}
+alike |= {"celloracle_bayesian", "prior_lasso", "prior_only", "partial_correlation"}
 more = {"netrex_cf": {"factors": 10, "sweeps": 3}, "linear_gaussian": {"max_iterations": 3},
         "giraffe": {"max_iterations": 20}, "pmf_grn": {"max_iterations": 5},
         "symphony": {"max_iterations": 5, "draws": 2}, "netrex": {"sweeps": 5},
