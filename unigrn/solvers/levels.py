@@ -63,14 +63,15 @@ def curvatures(gradient: Callable[[Blocks], Blocks], at: Blocks) -> dict[str, Ar
 def relative(apart: Any, still: Any, begin: Any, bends: Any) -> Array:
     """Return the largest of ``apart`` relative to slopes at theta = 0, over roots of curvatures.
 
-    Where these are 0 or undefined those at the start serve.
+    Where these are undefined, or no larger than what is left, as where theta does not matter, those
+    at the start serve.
     """
 
     def size(slopes):
         return largest({b: slopes[b] / jnp.sqrt(jnp.where(h > 0, h, 1)) for b, h in bends.items()})
 
     out, zero, first = size(apart), size(still), size(begin)
-    level = jnp.where(jnp.isfinite(zero) & (zero > 0), zero, first)
+    level = jnp.where(jnp.isfinite(zero) & (zero > 2 * out), zero, first)
     return out / jnp.maximum(level, jnp.finfo(out.dtype).tiny)
 
 
