@@ -85,7 +85,11 @@ def asked(
     view: View,
     prior: PriorView,
 ) -> Array:
-    """Return ``sizes``, or less where blocks in units of their curvature are further off."""
+    """Return ``sizes``, or less where blocks in units of their curvature are far off.
+
+    Far is what more than the tolerance of the objective could still be gained by, the square of
+    the relative residual: a block that hardly matters, as one that theta = 0 multiplies, may rest.
+    """
     if not uneven(at):
         return sizes
     bends, g = curvatures(gradient, at), gradient(at)
@@ -94,7 +98,9 @@ def asked(
     steps = steps.replace(**{b: 1 / bends[b] for b, j in obj.joints.items() if not j.entrywise})
     after = obj.prox(moved, steps, view, prior)
     apart = {b: (at[b] - after[b]) * h if b in obj.joints else g[b] for b, h in bends.items()}
+    # Whether a prox that is not convex stays depends on the step: these are judged by the other.
+    apart |= {b: 0 * at[b] for b, j in obj.joints.items() if not j.convex}
     still = gradient(at.replace(theta=jnp.zeros_like(at.theta)))
     off = relative(apart, still, gradient(start), bends)
     less = sizes * jnp.clip(0.5 * tolerance / jnp.maximum(off, tolerance), 1e-4, 1)
-    return jnp.where(off > tolerance, less, sizes).astype(sizes.dtype)
+    return jnp.where(off**2 > tolerance, less, sizes).astype(sizes.dtype)
