@@ -108,7 +108,9 @@ class Solution:
             for a, n in zip(axes, values.shape, strict=True)
         ]
         if len(labels) < 2:
-            return pd.DataFrame({name: np.ravel(values)}, index=labels[0] if labels else pd.RangeIndex(1))
+            return pd.DataFrame(
+                {name: np.ravel(values)}, index=labels[0] if labels else pd.RangeIndex(1)
+            )
         return pd.DataFrame(values, index=labels[0], columns=labels[1])
 
     @property
