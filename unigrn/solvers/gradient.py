@@ -195,7 +195,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
             if not scaled:
                 return out
             now, first, bend, still = (unravel(v) for v in (g, g0, *own))
-            return jnp.maximum(out, levels.relative(now, still, first, bend))
+            return jnp.maximum(out, levels.relative(now, now, still, first, bend))
         rest = optimality.relative(unguided(guided, plain), sizes, even)
         bend = curvatures(guided, natural(z), plain, unravel(own[0]))
         return jnp.maximum(rest, nats(guided, plain, bend))
@@ -239,8 +239,9 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
         accept = jnp.isfinite(value) & jnp.all(jnp.isfinite(g_new)) & (armijo | flat)
         move, turn = new - z, g_new - g
         curved = jnp.sum(move * turn)
-        both = (move, turn) if not scaled or guided else (jnp.sqrt(jnp.abs(move * turn)),) * 2
-        rounding = 10 * eps * jnp.linalg.norm(both[0]) * jnp.linalg.norm(both[1])
+        rounding = jnp.linalg.norm(move) * jnp.linalg.norm(turn)
+        if points:  # lengths of blocks in unlike units cannot be added
+            rounding = jnp.sum(jnp.abs(move * turn))
         if obj.monotone:  # otherwise the step left the domain in which f is what it says
             noise = (
                 64
@@ -249,7 +250,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
                 * (jnp.linalg.norm(g) + jnp.linalg.norm(g_new) + jnp.max(sizes))
             )
             accept = accept & (curved >= -noise)
-        good = accept & (curved > rounding)
+        good = accept & (curved > 10 * eps * rounding)
 
         def push(memory, row):
             return jnp.where(good, jnp.concatenate([memory[1:], row[None]]), memory)

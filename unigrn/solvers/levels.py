@@ -60,18 +60,19 @@ def curvatures(gradient: Callable[[Blocks], Blocks], at: Blocks) -> dict[str, Ar
     return {b: jnp.where(h > 0, h, jnp.where(most > 0, most, 1)) for b, h in bends.items()}
 
 
-def relative(apart: Any, still: Any, begin: Any, bends: Any) -> Array:
+def relative(apart: Any, slopes: Any, still: Any, begin: Any, bends: Any) -> Array:
     """Return the largest of ``apart`` relative to slopes at theta = 0, over roots of curvatures.
 
-    Where these are undefined, or no larger than what is left, as where theta does not matter, those
-    at the start serve.
+    Where these are undefined, or those of the point, as where theta does not matter, those at the
+    start serve.
     """
 
-    def size(slopes):
-        return largest({b: slopes[b] / jnp.sqrt(jnp.where(h > 0, h, 1)) for b, h in bends.items()})
+    def size(some):
+        return largest({b: some[b] / jnp.sqrt(jnp.where(h > 0, h, 1)) for b, h in bends.items()})
 
     out, zero, first = size(apart), size(still), size(begin)
-    level = jnp.where(jnp.isfinite(zero) & (zero > 2 * out), zero, first)
+    matters = size({b: still[b] - slopes[b] for b in bends}) > out
+    level = jnp.where(jnp.isfinite(zero) & matters, zero, first)
     return out / jnp.maximum(level, jnp.finfo(out.dtype).tiny)
 
 
@@ -81,26 +82,26 @@ def asked(
     at: Blocks,
     start: Blocks,
     sizes: Array,
+    bound: Array,
     tolerance: Array,
     view: View,
     prior: PriorView,
 ) -> Array:
-    """Return ``sizes``, or less where blocks in units of their curvature are far off.
+    """Return ``sizes``, or less where blocks in units of their curvature are further off.
 
-    Far is what more than the tolerance of the objective could still be gained by, the square of
-    the relative residual: a block that hardly matters, as one that theta = 0 multiplies, may rest.
+    ``bound`` is the curvature of the steps that led here: whether a prox that is not convex stays
+    depends on how long they are.
     """
     if not uneven(at):
         return sizes
     bends, g = curvatures(gradient, at), gradient(at)
-    moved = at.replace(**{b: at[b] - g[b] / h for b, h in bends.items()})
-    steps = at.replace(**{b: jnp.full_like(at[b], 1 / h) for b, h in bends.items()})
-    steps = steps.replace(**{b: 1 / bends[b] for b, j in obj.joints.items() if not j.entrywise})
+    taken = {b: bends[b] if j.convex else bound for b, j in obj.joints.items()}
+    moved = at.replace(**{b: at[b] - g[b] / h for b, h in taken.items()})
+    steps = at.replace(**{b: jnp.full_like(at[b], 1 / h) for b, h in taken.items()})
+    steps = steps.replace(**{b: 1 / taken[b] for b, j in obj.joints.items() if not j.entrywise})
     after = obj.prox(moved, steps, view, prior)
-    apart = {b: (at[b] - after[b]) * h if b in obj.joints else g[b] for b, h in bends.items()}
-    # Whether a prox that is not convex stays depends on the step: these are judged by the other.
-    apart |= {b: 0 * at[b] for b, j in obj.joints.items() if not j.convex}
+    apart = dict(g) | {b: (at[b] - after[b]) * h for b, h in taken.items()}
     still = gradient(at.replace(theta=jnp.zeros_like(at.theta)))
-    off = relative(apart, still, gradient(start), bends)
+    off = relative(apart, g, still, gradient(start), bends)
     less = sizes * jnp.clip(0.5 * tolerance / jnp.maximum(off, tolerance), 1e-4, 1)
-    return jnp.where(off**2 > tolerance, less, sizes).astype(sizes.dtype)
+    return jnp.where(off > tolerance, less, sizes).astype(sizes.dtype)

@@ -230,11 +230,11 @@ def residual(
     out = optimality.largest(plain) / scale
     if levels.uneven(params):
         bends = {b: h for b, h in levels.curvatures(gradient, params).items() if b in g}
-        # Whether a prox that is not convex stays depends on the step: these are judged as above.
-        convex = {b: all(t.convex is True for t in kinks(spec, b)) for b in bent}
-        even = g | {b: apart(b, bends[b]) if convex[b] else 0 * params[b] for b in bent}
+        # Whether a prox that is not convex stays depends on the step: theirs is that of above.
+        convex = [b for b in bent if all(t.convex is True for t in kinks(spec, b))]
+        even = plain | {b: apart(b, bends[b]) for b in convex}
         still = gradient(params.replace(theta=jnp.zeros_like(params.theta)))
-        out = jnp.maximum(out, levels.relative(even, still, g, bends))
+        out = jnp.maximum(out, levels.relative(even, g, still, g, bends))
     return out.astype(params.theta.dtype)
 
 

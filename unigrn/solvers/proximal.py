@@ -168,7 +168,7 @@ def solve(terms: Any, view: View, prior: PriorView, options: Options) -> Fit:
     def asked(state, sizes):
         at = natural(state[0])
         less = optimality.nearby(slope, at, start, sizes, even)
-        own = levels.asked(obj, slope, at, start, sizes, tolerance, view, prior)
+        own = levels.asked(obj, slope, at, start, sizes, state[2], tolerance, view, prior)
         return jnp.minimum(less, own)
 
     x, _, _, residual, steps = optimality.in_rounds(

@@ -72,7 +72,7 @@ def solved(spec: Spec, instance: Instance) -> np.ndarray:
     """Return the network that a fit gives."""
     values, names = np.c_[instance.x, instance.y], (NAMES[:REGULATORS], NAMES[REGULATORS:])
     known, weights = instance.prior.support, instance.weight
-    found = fit(spec, values, *names, known, weights=weights, tolerance=1e-20)
+    found = fit(spec, values, *names, known, weights=weights, tolerance=1e-12)
     return found.theta[0]
 
 
