@@ -729,7 +729,7 @@ def test_padding_of_a_block_of_ones_own_is_not_free():
     np.testing.assert_allclose(found.theta[0], want[:-1].reshape(p, q).T, atol=1e-6)
 
 
-def factor_model(unit, kinked):
+def factor_model(unit, kinked, far=1.0):
     """|Y - A' theta|^2 + u^2 |A|^2 + |theta / u|^2, or 4 |theta / u|_1: u is a unit and no more."""
 
     def activities(params, data, prior):
@@ -742,8 +742,8 @@ def factor_model(unit, kinked):
             n: jax.random.normal(k, s, data.y.dtype)
             for k, (n, s) in zip(keys, size.items(), strict=True)
         }
-        theta = jnp.where(prior.valid, unit * own["theta"], 0)
-        return unigrn.Blocks(A=own["A"] / unit, theta=theta)
+        theta = jnp.where(prior.valid, far * unit * own["theta"], 0)
+        return unigrn.Blocks(A=far * own["A"] / unit, theta=theta)
 
     price = unigrn.l1(4 / unit) if kinked else unigrn.ridge(1 / unit**2)
     return Spec(
@@ -755,15 +755,18 @@ def factor_model(unit, kinked):
 
 
 @pytest.mark.parametrize(
-    ("solver", "kinked"),
+    ("solver", "kinked", "far"),
     [
-        ("gradient (L-BFGS) on the whole network", False),
-        ("proximal gradient on the whole network", True),
-        (None, True),
+        ("gradient (L-BFGS) on the whole network", False, 1.0),
+        ("gradient (L-BFGS) on the whole network", False, 1e5),
+        ("proximal gradient on the whole network", True, 1.0),
+        ("proximal gradient on the whole network", True, 1e3),
+        (None, True, 1.0),
+        (None, True, 1e3),
     ],
 )
-def test_units_of_blocks_certify_nothing(solver, kinked):
-    """In small units of theta the fit stopped at once, by the slope in theta alone."""
+def test_units_of_blocks_certify_nothing(solver, kinked, far):
+    """In small units of theta, or far from home, fits stopped by the slope in theta alone."""
     rng = np.random.default_rng(0)
     y = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 8)) + 0.1 * rng.normal(size=(60, 8))
     names = [*"abc", *"stuvwxyz"]
@@ -771,7 +774,7 @@ def test_units_of_blocks_certify_nothing(solver, kinked):
     steps, words = [], set()
     for unit in (1.0, 30.0, 1e-3, 1e-6):
         found = unigrn.fit(
-            factor_model(unit, kinked),
+            factor_model(unit, kinked, far),
             given,
             regulators=names[:3],
             targets=names[3:],
@@ -782,7 +785,7 @@ def test_units_of_blocks_certify_nothing(solver, kinked):
         words |= set(found.certificate.status)
         steps.append(found.iterations.max())
         if (found.status != Status.CONVERGED).any():
-            assert unit != 1
+            assert unit != 1 or far != 1
             continue
         theta, a = found.theta[0] / unit, found.blocks["A"][0] * unit
         slope = 2 * a @ (a.T @ theta - y)

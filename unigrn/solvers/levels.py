@@ -63,15 +63,15 @@ def curvatures(gradient: Callable[[Blocks], Blocks], at: Blocks) -> dict[str, Ar
 def relative(apart: Any, slopes: Any, still: Any, begin: Any, bends: Any) -> Array:
     """Return the largest of ``apart`` relative to slopes at theta = 0, over roots of curvatures.
 
-    Where these are undefined, or those of the point, as where theta does not matter, those at the
-    start serve.
+    Where these are undefined, or exactly those of the point, as where theta does not matter, those
+    at the start serve.
     """
 
     def size(some):
         return largest({b: some[b] / jnp.sqrt(jnp.where(h > 0, h, 1)) for b, h in bends.items()})
 
     out, zero, first = size(apart), size(still), size(begin)
-    matters = size({b: still[b] - slopes[b] for b in bends}) > out
+    matters = size({b: still[b] - slopes[b] for b in bends}) > 0
     level = jnp.where(jnp.isfinite(zero) & matters, zero, first)
     return out / jnp.maximum(level, jnp.finfo(out.dtype).tiny)
 
