@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import subprocess
+import sys
 
 # Before JAX is imported: the suite gives the same numbers beside an accelerator as without one.
 # Set the variable yourself to test another platform.
@@ -27,7 +29,15 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
-# Compiling takes most of the suite; programs of other processes (the command line) are as shipped.
+# Compiling takes most of the suite: XLA is to spare itself what only large systems need. Programs
+# of other processes (the command line) are as shipped.
+_ASKED = "UNIGRN_TEST_XLA_FLAGS"
+if _ASKED not in os.environ:  # the processes of pytest-xdist inherit what the first has asked
+    _code = "from unigrn.verify.table import flags; print(flags())"
+    os.environ[_ASKED] = subprocess.check_output([sys.executable, "-c", _code], text=True).strip()
+with pytest.MonkeyPatch.context() as _patch:
+    _patch.setenv("XLA_FLAGS", f"{os.environ[_ASKED]} {os.environ.get('XLA_FLAGS', '')}")
+    jax.jit(lambda x: x)(0.0)  # XLA reads the flags once
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

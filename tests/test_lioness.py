@@ -203,7 +203,7 @@ def test_what_lioness_would_make_noise_of_is_refused(make, says):
     "groups, weights, cells, says",
     [
         (["u"] * 30, None, 30, "all the weight"),
-        (UNITS, np.where(UNITS == "v", 0.0, 1.0), 30, "'v', which has no weight"),
+        (UNITS, np.where(UNITS == "v", 0.0, 1.0), 30, "all 0 in a group, as in 'v'"),
         (None, None, 1001, "at most 1,000"),
     ],
 )

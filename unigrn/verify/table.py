@@ -9,9 +9,11 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 from threadpoolctl import threadpool_limits
 
 from unigrn import progress
@@ -119,7 +121,7 @@ def _reports(some: list[Claim], counts: list[int], seed: int, processes: int) ->
         return
     # Not forked: JAX has threads, and a copy of them would wait for ever.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(processes, len(some)), context, _compile_quickly)
+    pool = ProcessPoolExecutor(min(processes, len(some)), context, _compile_quickly, (flags(),))
     try:
         # The slow ones, which take a small share of the examples, come first.
         order = sorted(range(len(some)), key=lambda i: some[i].share)
@@ -129,15 +131,29 @@ def _reports(some: list[Claim], counts: list[int], seed: int, processes: int) ->
         pool.shutdown(cancel_futures=True)
 
 
-def _compile_quickly() -> None:
-    """Spare XLA what makes large systems quick: small ones take longer to compile than to fit.
+# Spare XLA what makes large systems quick: small ones take longer to compile than to fit.
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
 
-    Nor does Python look for garbage as often: what JAX keeps of its programs is none, and much.
-    """
+
+def flags() -> str:
+    """Return those of `QUICK` that this XLA knows, for XLA_FLAGS: it aborts at an unknown one."""
+    known = []
+    for name, value in QUICK.items():
+        with suppress(jax.errors.JaxRuntimeError):
+            jax.jit(lambda x: x, compiler_options={name: value})(0.0)
+            known.append(f"--{name}={str(value).lower()}")
+    return " ".join(known)
+
+
+def _compile_quickly(own: str) -> None:
+    """Set flags of XLA, and look for garbage less: what JAX keeps of its programs is none."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)
     # The last of equal flags counts: what the user has set.
-    own = "--xla_backend_optimization_level=0"
     os.environ["XLA_FLAGS"] = f"{own} {os.environ.get('XLA_FLAGS', '')}"
 
 
