@@ -1,12 +1,15 @@
-"""The shipped methods as a list: their default hyperparameters."""
+"""The shipped methods as a list: their default hyperparameters, and what they expect."""
 
 from __future__ import annotations
 
 import sys
 
+import anndata
+import numpy as np
+import pandas as pd
 import pytest
 
-from unigrn import methods
+from unigrn import UnigrnWarning, infer, methods
 
 CELLORACLE = dict(permutations=0)  # released: alpha 10, bags 20 and features .8 of `get_links`
 NETREX_CF = dict(  # the class: p = 100, eta0 = .1, lambda_a, lambda_s, rho = 1; paper: Lambda = 5
@@ -155,3 +158,23 @@ def test_a_file_beside_the_others_is_a_method(tmp_path, monkeypatch):
 def test_a_default_changes_only_on_purpose(name):
     """Another default gives every user other numbers: change it here and in CHANGELOG.md too."""
     assert methods.get(name).parameters == DEFAULTS[name]
+
+
+def test_what_a_method_says_it_expects_of_values_is_what_it_warns_of():
+    """Its Notes, for people, and `Spec.expects`, for the fit."""
+    for name in methods.names():
+        method = methods.get(name)
+        said = "log-normalised" in " ".join(method.notes.split())
+        assert ("log" in method.function(None).expects) == said, name
+
+
+def test_raw_counts_where_logarithms_are_expected_are_told():
+    counts = np.random.default_rng(0).poisson(3.0, (30, 4))
+    adata = anndata.AnnData(counts.astype(np.float32))
+    adata.var_names = ["r", "a", "b", "c"]
+    prior = pd.DataFrame({"source": "r", "target": ["a", "b", "c"]})
+    said = "full_ridge expects log-normalised expression, but .* whole number: .* raw counts"
+    with pytest.warns(UnigrnWarning, match=said):
+        infer(adata, prior, "full_ridge")
+    adata.X = np.log1p(adata.X) - 1  # log ratios, say
+    infer(adata, prior, "full_ridge")

@@ -362,6 +362,17 @@ def test_counts_below_0_are_refused():
         unigrn.fit(pmf_grn(prior, noise="poisson"), data, targets=["a", "b"])
 
 
+def test_fractions_are_no_counts():
+    """For a process whose only view counts, its own or one of numpyro's: Poisson densities of
+    fractions are numbers, and mean nothing."""
+    values = np.random.default_rng(0).poisson(3.0, (20, 3)) + 0.5
+    data = unigrn.Data.from_arrays(values, ["r", "a", "b"], dtype="float64")
+    prior = unigrn.Prior.from_dict({"a": ["r"], "b": ["r"]})
+    said = r"pmf_grn needs counts, whole numbers, got fractions up to .* for .a., .b.; name the layer of the raw"
+    with pytest.raises(ValueError, match=said):
+        unigrn.fit(pmf_grn(prior, noise="poisson"), data, targets=["a", "b"])
+
+
 def test_weights_of_a_prior_that_are_no_probabilities_are_told():
     names = ["r", "a", "b"]
     data = unigrn.Data.from_arrays(np.random.default_rng(0).random((20, 3)), names)

@@ -201,7 +201,7 @@ class GeneStatistics:
     minimum: Array = None
     maximum: Array = None
     nonzero: int = 0
-    fractional: bool = False
+    fractional: Array = None
     bad: Array = None
 
     def add(self, values: np.ndarray) -> None:
@@ -227,8 +227,12 @@ class GeneStatistics:
             self.maximum = np.maximum(self.maximum, high)
         self.cells += n
         self.nonzero += int(np.count_nonzero(values))
-        if not self.fractional:
-            self.fractional = bool((values != np.rint(values)).any())
+        if self.fractional is None:
+            self.fractional = np.zeros(values.shape[1], bool)
+        whole = np.flatnonzero(~self.fractional)  # so far: of logarithms few are
+        if whole.size:
+            own = values if whole.size == values.shape[1] else values[:, whole]
+            self.fractional[whole] = (own != np.rint(own)).any(axis=0)
 
     @property
     def deviation(self) -> np.ndarray:
@@ -268,6 +272,7 @@ def pool(parts: list[GeneStatistics], columns: int) -> GeneStatistics:
         if out.mean is None:
             out.mean, out.squares = part.mean, part.squares
             out.minimum, out.maximum = part.minimum, part.maximum
+            out.fractional = part.fractional
         else:
             total = out.cells + part.cells
             shift = part.mean - out.mean
@@ -275,7 +280,7 @@ def pool(parts: list[GeneStatistics], columns: int) -> GeneStatistics:
             out.mean = out.mean + shift * part.cells / total
             out.minimum = np.minimum(out.minimum, part.minimum)
             out.maximum = np.maximum(out.maximum, part.maximum)
+            out.fractional = out.fractional | part.fractional
         out.cells += part.cells
         out.nonzero += part.nonzero
-        out.fractional = out.fractional or part.fractional
     return out

@@ -242,7 +242,8 @@ class Spec:
     notes
         One line for each column that needs a word.
     expects
-        What the method takes for granted of the values: "log" scale, "imputed".
+        What the method takes for granted of the values: "log" scale, "positive", "imputed", of
+        which a fit warns where they look otherwise; "counts", whole numbers: others are refused.
 
     Examples
     --------

@@ -65,6 +65,7 @@ def amusr(
         constraint=no_self(),
         prior=prior,
         name="amusr",
+        expects=("log",),
         scale="both",
         stages=(activity(fallback=fallback),),
         notes={

@@ -70,6 +70,7 @@ def correlation(prior: Prior | None) -> Spec:
         constraint=no_self(),
         prior=prior,
         name="correlation",
+        expects=("log",),
         scale="both",
         columns=(pearson,),
         notes={
@@ -119,6 +120,7 @@ def partial_correlation(prior: Prior | None, alpha: float = 0.1) -> Spec:
         constraint=no_self(),
         prior=prior,
         name="partial_correlation",
+        expects=("log",),
         scale="both",
         columns=(columns.partial_correlation(), columns.Size(columns.partial_correlation("score"))),
         notes={

@@ -80,9 +80,6 @@ def bitfam(
         prior,
         mask=mask,
         name="bitfam",
-        notes={
-            "weight": "posterior mean, in units of the target at full activity",
-            "variance": "variance of the weight under the mean-field guide",
-            "score": "|weight| over the root of its variance",
-        },
+        expects=("log",),
+        notes={"weight": "posterior mean, in units of the target at full activity"},
     )

@@ -101,7 +101,7 @@ def celloracle(
             "p": UNCALIBRATED,
             "fdr": FDR,
         },
-        expects=("log", "imputed"),
+        expects=("log", "positive", "imputed"),
     )
     if draws not in DRAWS:
         raise ValueError(f"draws must be one of {', '.join(DRAWS)}, got {draws!r}")
@@ -163,7 +163,7 @@ def celloracle_bayesian(
             "unreliable where cells do not exceed regulators",
             "fdr": FDR,
         },
-        expects=("log", "imputed"),
+        expects=("log", "positive", "imputed"),
     )
     return permuted(spec, permutations)
 

@@ -60,6 +60,7 @@ def dagma(
         constraint=no_self() + acyclic() + support() if mask else no_self() + acyclic(),
         prior=prior,
         name="dagma",
+        expects=("log",),
         scale=scale,
         notes={
             "weight": "coefficient, in units of the target per unit of the regulator (standard "

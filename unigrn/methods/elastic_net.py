@@ -63,6 +63,7 @@ def elastic_net(
         constraint=support() + no_self() if masked else no_self(),
         prior=prior,
         name="elastic_net",
+        expects=("log",),
         scale="both",
         notes={
             "weight": "coefficient, in standard deviations of the target per standard "

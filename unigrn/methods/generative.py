@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax.numpy as jnp
+from jax.scipy.special import ndtr, ndtri
 
 from unigrn.constraints import no_self, support
 from unigrn.losses import expected_gaussian, gaussian
 from unigrn.prior import Prior
+from unigrn.processes.posterior import NOTES, TAIL
 from unigrn.regularizers import KlGaussian, gaussian_prior, kl_gaussian
 from unigrn.spec import Spec
 from unigrn.terms import Array, Blocks, PriorView, View
@@ -71,17 +73,17 @@ def linear_gaussian(
         constraint=support() + no_self() if mask == "hard" else no_self(),
         prior=prior,
         name="linear_gaussian",
+        expects=("log",),
         scale="both",
         notes={
             "weight": "posterior mean, in standard deviations of the target per standard "
-            "deviation of the regulator",
-            "variance": "posterior variance under the mean-field approximation",
-            "score": "|mean| over posterior standard deviation",
+            "deviation of the regulator"
         },
     )
     if form == "map":
         return spec
     return spec.replace(
+        notes=spec.notes | NOTES,
         loss=expected_gaussian(noise_variance, draws),
         regularizer=kl_gaussian(on, off),
         start=Start(),
@@ -107,6 +109,14 @@ class Start:
 
 
 def posterior(params: Blocks, data: View, prior: PriorView) -> dict[str, Array]:
-    """Columns of the edge table: posterior variance, and |mean| over its root as the score."""
+    """Columns of the edge table: those of `unigrn.processes.Posterior`, of Normal weights."""
     variance = jnp.exp(params.log_variance)
-    return {"variance": variance, "score": jnp.abs(params.theta) / jnp.sqrt(variance)}
+    sd = jnp.sqrt(variance)
+    score, wide = jnp.abs(params.theta) / sd, -ndtri(TAIL) * sd
+    return {
+        "variance": variance,
+        "sign_probability": ndtr(score),
+        "lower": params.theta - wide,
+        "upper": params.theta + wide,
+        "score": score,
+    }

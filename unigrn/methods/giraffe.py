@@ -79,6 +79,7 @@ def giraffe(
         constraint=box(0, np.inf, "A"),
         prior=prior,
         name="giraffe",
+        expects=("log",),
         start=begin,
         columns=as_score,
         notes={

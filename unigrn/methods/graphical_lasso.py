@@ -71,6 +71,7 @@ def graphical_lasso(
         constraint=positive_definite(),
         prior=prior,
         name="graphical_lasso",
+        expects=("log",),
         scale="standard",
         start=identity,
         columns=partial_correlation,

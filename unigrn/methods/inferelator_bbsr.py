@@ -60,6 +60,7 @@ def inferelator_bbsr(
         constraint=no_self(),
         prior=prior,
         name="inferelator_bbsr",
+        expects=("log",),
         scale="both",
         stages=(activity(fallback=fallback),),
         columns=(explained,),

@@ -78,6 +78,7 @@ def inferelator_stars(
         constraint=no_self(),
         prior=prior,
         name="inferelator_stars",
+        expects=("log",),
         scale="both",
         stages=(activity(fallback=fallback),),
         notes={

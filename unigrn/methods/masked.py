@@ -43,6 +43,7 @@ def masked_lasso(
         constraint=support() + no_self(),
         prior=prior,
         name="masked_lasso",
+        expects=("log",),
         scale="both",
         notes={
             "weight": "coefficient, in standard deviations of the target per standard "
@@ -81,6 +82,7 @@ def masked_ridge(prior: Prior | None, alpha: float = 0.1) -> Spec:
         constraint=support() + no_self(),
         prior=prior,
         name="masked_ridge",
+        expects=("log",),
         scale="both",
         notes={
             "weight": "coefficient, in standard deviations of the target per standard "

@@ -89,6 +89,7 @@ def netrex(
         + budget(share=total, less=keep, within="new"),
         prior=prior,
         name="netrex",
+        expects=("log",),
         scale=scale,
         start=Start(),
         sweeps=Sweeps(

@@ -133,6 +133,7 @@ def netrex_cf(
         + ridge(ridge_factors, "V"),
         prior=prior,
         name="netrex_cf",
+        expects=("log",),
         scale=scale,
         start=Start(check_whole("factors", factors, low=1)),
         sweeps=Sweeps(
@@ -193,7 +194,7 @@ def netrex_cf_sketch(
 
     Notes
     -----
-    Take it to compare with `netrex_cf` only. It expects the same values.
+    Take it to compare with `netrex_cf` only. It expects log-normalised values or log ratios.
 
     References
     ----------
@@ -207,6 +208,7 @@ def netrex_cf_sketch(
         + collaborative_sketch(slope, on, off),
         prior=prior,
         name="netrex_cf_sketch",
+        expects=("log",),
         scale=scale,
         start=Start(check_whole("factors", factors, low=1)),
         sweeps=Sweeps(

@@ -76,6 +76,7 @@ def otter(
         regularizer=ridge(2 * check_number("shrinkage", shrinkage)),
         prior=prior,
         name="otter",
+        expects=("log",),
         start=motif,
         sweeps=adam if steps == "released" else None,
         columns=as_score,

@@ -64,6 +64,7 @@ def panda(
         ),
         prior=prior,
         name="panda",
+        expects=("log",),
         start=normalised,
         columns=as_score,
         notes={

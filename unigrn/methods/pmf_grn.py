@@ -210,8 +210,6 @@ def pmf_grn(
             "weight": "posterior mean of existence times strength, in units of the target per unit "
             "of activity",
             "probability": "posterior mean of the probability that the edge exists",
-            "variance": "variance of the weight under the mean-field guide",
-            "probability_variance": "variance of the probability under the mean-field guide",
             "score": "the probability",
         },
     )

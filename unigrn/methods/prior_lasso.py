@@ -75,6 +75,7 @@ def prior_lasso(
         constraint=no_self(),
         prior=prior,
         name="prior_lasso",
+        expects=("log",),
         scale="both",
         stages=(activity(fallback=fallback),),
         notes={

@@ -69,6 +69,7 @@ def scode(
         constraint=box(lower, upper, "rates"),
         prior=prior,
         name="scode",
+        expects=("log",),
         start=Uniform(float(lower), float(upper), count),
         gauge=ReadOff(noise**2 / 3),
         notes={

@@ -234,10 +234,7 @@ def symphony(
         seed=seed,
         self_edges=True,
         name="symphony",
-        notes={
-            "weight": "posterior mean, in units of accessibility",
-            "variance": "variance of the weight under the mean-field guide",
-            "score": "|weight| over the root of its variance",
-        },
+        expects=("log",),
+        notes={"weight": "posterior mean, in units of accessibility"},
     )
     return spec.replace(loss=spec.loss + Bulk(check_number("bulk", bulk, strict=True)))

@@ -49,6 +49,7 @@ def tfa_ridge(prior: Prior | None, alpha: float = 1.0, fallback: bool = True) ->
         constraint=no_self(),
         prior=prior,
         name="tfa_ridge",
+        expects=("log",),
         scale="both",
         stages=(activity(fallback=fallback),),
         columns=(drop_one("score"),),

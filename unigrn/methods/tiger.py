@@ -112,9 +112,6 @@ def tiger(
         prior,
         mask=mask,
         name="tiger",
-        notes={
-            "weight": "posterior mean, in units of the target per unit of activity",
-            "variance": "variance of the weight under the mean-field guide",
-            "score": "|weight| over the root of its variance",
-        },
+        expects=("log",),
+        notes={"weight": "posterior mean, in units of the target per unit of activity"},
     )

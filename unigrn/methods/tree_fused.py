@@ -59,6 +59,7 @@ def tree_fused(
         constraint=support() + no_self(),
         prior=prior,
         name="tree_fused",
+        expects=("log",),
         scale="both",
         notes={
             "weight": "coefficient in the group, in standard deviations of the target per "

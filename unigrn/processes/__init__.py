@@ -12,8 +12,10 @@ from unigrn.processes.distributions import (
     SignedNormal,
     TruncatedNormal,
 )
-from unigrn.processes.elbo import Divergence, Likelihood, Posterior, generative
+from unigrn.processes.elbo import Divergence, Likelihood
+from unigrn.processes.generate import generative
 from unigrn.processes.handed import from_numpyro
+from unigrn.processes.posterior import Posterior
 from unigrn.processes.process import EDGES, Process
 from unigrn.processes.uncertain import NoMoments, apply, exp, sigmoid, where
 

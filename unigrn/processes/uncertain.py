@@ -40,6 +40,7 @@ class Uncertain:
 
     __array_ufunc__ = None
     __array_priority__ = 1000
+    factors: tuple[Any, Any] | None = None  # of a product, entry by entry
 
     def __init__(self, mean: Array, variance: Array, names: frozenset[str], apart: bool):
         self._mean, self._variance, self.names, self.apart = mean, variance, names, apart
@@ -66,7 +67,9 @@ class Uncertain:
             return unknown
         (mean, variance), own = moments(other), self.variance
         spread = own * mean**2 + variance * (own + self.mean**2)
-        return Uncertain(self.mean * mean, spread, _names(self, other), _apart(self, other))
+        out = Uncertain(self.mean * mean, spread, _names(self, other), _apart(self, other))
+        out.factors = (self, other)
+        return out
 
     def __matmul__(self, other: Any) -> Uncertain:
         return _matmul(self, other)
@@ -335,14 +338,13 @@ JOINING = (
     "rev",
     "transpose",
     "reshape",
-    "conv",
+    "conv_general",
 )
 
 
-def _entry_by_entry(function: Callable[[Array], Array], value: Latent) -> None:
-    """Raise `NoMoments` where a function takes entries together."""
-    at = jax.ShapeDtypeStruct(jnp.shape(value.loc), jnp.result_type(value.loc))
-    program = jax.make_jaxpr(function)(at)
+def primitives(function: Callable[..., Any], *at: Any) -> tuple[list[str], set]:
+    """Return the names of what a function does to arrays, and the shapes of what it gives."""
+    program = jax.make_jaxpr(function)(*at)
 
     def names(jaxpr):
         for step in jaxpr.eqns:
@@ -351,8 +353,14 @@ def _entry_by_entry(function: Callable[[Array], Array], value: Latent) -> None:
                 yield from names(getattr(part, "jaxpr", part))
             yield step.primitive.name
 
-    joined = [n for n in names(program.jaxpr) if n.startswith(JOINING)]
-    shapes = {v.aval.shape for v in program.jaxpr.outvars}
+    return list(names(program.jaxpr)), {v.aval.shape for v in program.jaxpr.outvars}
+
+
+def _entry_by_entry(function: Callable[[Array], Array], value: Latent) -> None:
+    """Raise `NoMoments` where a function takes entries together."""
+    at = jax.ShapeDtypeStruct(jnp.shape(value.loc), jnp.result_type(value.loc))
+    done, shapes = primitives(function, at)
+    joined = [n for n in done if n.startswith(JOINING)]
     if joined or shapes != {at.shape}:
         raise NoMoments(
             f"a function of {value.name} that is not entry by entry ({(*joined, 'its shape')[0]}) "

@@ -337,25 +337,27 @@ def suspicions(spec: Any, seen: GeneStatistics, genes: int) -> list[str]:
     zeros = 1 - seen.nonzero / (seen.cells * genes)
     low, high = float(seen.minimum.min()), float(seen.maximum.max())
     out = []
-    counts = not seen.fractional and low >= 0 and high > 1
+    counts = not seen.fractional.any() and low >= 0 and high > 1
+    imputed = "imputed" in spec.expects
     if "log" in spec.expects and counts:
+        layer = "normalised or imputed layer" if imputed else "normalised layer"
         out.append(
-            f"{spec.name} expects log-normalised, imputed expression, but every value is "
-            "a whole number: these look like raw counts; name the normalised or imputed "
-            "layer by layer= (--layer)"
+            f"{spec.name} expects log-normalised{', imputed' if imputed else ''} expression, but "
+            "every value is a whole number: these look like raw counts; name the "
+            f"{layer} by layer= (--layer)"
         )
     elif "log" in spec.expects and low >= 0 and high > 100:
         out.append(
             f"{spec.name} expects log-scale expression, but values reach {high:,.0f}: "
             "this looks unlogged; take log1p of normalised counts"
         )
-    elif "log" in spec.expects and low < 0:
+    elif "positive" in spec.expects and low < 0:
         out.append(
             f"{spec.name} expects log-normalised expression, but values go down to {low:.3g}: "
             "they look scaled, integrated or like log ratios; name a layer (--layer), or take "
             ".raw (--raw)"
         )
-    if "imputed" in spec.expects and zeros > 0.5:
+    if imputed and zeros > 0.5:
         out.append(
             f"{100 * zeros:.0f} % of the values are zero: far sparser than the imputed "
             f"layer that {spec.name} was made for; name the layer after "

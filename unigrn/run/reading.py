@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from unigrn import progress
+from unigrn.check import listed
 from unigrn.data import Block, aligned
 from unigrn.leftout import LeftOut, complements
 from unigrn.moments import gather
@@ -49,7 +50,14 @@ def read(state: State, feed: Callable[[Block], None]) -> None:
 
 
 def _check_outcomes(state: State, overall: Any) -> None:
-    """Refuse a loss that is not defined for the expression of some target."""
+    """Refuse a loss that is not defined for the expression of some target, and no counts."""
+    if "counts" in state.spec.expects and (wrong := overall.fractional[state.y]).any():
+        raise ValueError(
+            f"{state.spec.name} needs counts, whole numbers, got fractions up to "
+            f"{overall.maximum[state.y][wrong].max():g} for "
+            f"{listed(state.genes[state.y[wrong]], 3)}; name the layer of the raw counts (layer=, "
+            "--layer), round corrected ones, or take a method for normalised values"
+        )
     for term in parts(state.spec.loss):
         if term.outcome is None:
             continue
