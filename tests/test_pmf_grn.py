@@ -368,7 +368,7 @@ def test_fractions_are_no_counts():
     values = np.random.default_rng(0).poisson(3.0, (20, 3)) + 0.5
     data = unigrn.Data.from_arrays(values, ["r", "a", "b"], dtype="float64")
     prior = unigrn.Prior.from_dict({"a": ["r"], "b": ["r"]})
-    said = "pmf_grn needs counts, whole numbers, got fractions up to .* for .a., .b.; name the layer"
+    said = "pmf_grn needs counts, whole numbers, got fractions .* for .a., .b.; name the layer"
     with pytest.raises(ValueError, match=said):
         unigrn.fit(pmf_grn(prior, noise="poisson"), data, targets=["a", "b"])
 

@@ -163,7 +163,9 @@ def another(name: str, values, genes, edges, hidden, targets) -> pd.DataFrame:
     spec = get(name).function(unigrn.Prior.from_edges(edges))
     data = unigrn.Data.from_arrays(values, genes, dtype="float32")
     wanted = hidden if spec.separable and not spec.stages else targets
-    found = unigrn.fit(spec, data, targets=list(wanted)).network().edges
+    fit = unigrn.fit(spec, data, targets=list(wanted))
+    print(f"{name}: {fit.converged.mean():.0%} converged, {fit.iterations.max():,} iterations")
+    found = fit.network().edges
     score = found["score"] if "score" in found else found["weight"].abs()
     return found[["source", "target"]].set_axis(["tf", "target"], axis=1).assign(score=score)
 
