@@ -584,6 +584,14 @@ def test_all_cells_are_looked_at_block_by_block(monkeypatch):
         found.append([float(fit.value), float(fit.residual)])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-10)
     assert found[0][0] == pytest.approx(float(spec.objective(fit.params, view, prior)), rel=1e-10)
+    # What any entry could still gain by itself: d^2 / 2h, h by the slope in its log spread.
+    slopes, most = jax.grad(lambda b: spec.objective(b, view, prior))(fit.params), 0.0
+    for name in ("theta", "activity", "precision", "noise"):
+        d, e = (np.asarray(slopes[n]) for n in (name, f"log_sd_{name}"))
+        sd, bend = np.exp(fit.params[f"log_sd_{name}"]), np.maximum(np.abs(1 + e), 0.3)
+        most = max(most, np.max((d * sd) ** 2 / (2 * bend)))
+        most = max(most, np.max(e**2 / (4 * np.maximum(bend, 1))))
+    assert found[0][1] == pytest.approx(most, rel=1e-8)
 
 
 # ------------------------------------------------------------------ what reviewers found

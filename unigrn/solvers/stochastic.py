@@ -3,7 +3,8 @@
 Drawn is fresh noise (``data.key``), a few random cells (`unigrn.spec.Minibatch`), or both. The step
 length falls along a cosine, and the parameters are averaged over the last half of the steps. The
 certificate is the gradient averaged over fresh draws, beside its own standard error; with
-minibatches the residual is that of all cells, taken block by block of BLOCK cells.
+minibatches the residual is that of all cells, taken block by block of BLOCK cells; of guided
+entries it is in nats, as in `unigrn.solvers.gradient`, and NATS the most that any may still gain.
 Sources: Kingma and Ba, ICLR (2015), arXiv:1412.6980; Polyak and Juditsky, SIAM J. Control Optim. 30
 (1992) 838, doi:10.1137/0330046.
 """
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unigrn.solvers import optimality
+from unigrn.solvers import gradient, optimality
 from unigrn.solvers.optimality import Fit, Options
 from unigrn.spec import Slots
 from unigrn.status import Status
@@ -23,6 +24,7 @@ from unigrn.terms import Array, PriorView, View, outside, parts
 LENGTH = 0.05  # of the first steps, in units of the parameters
 CHECKS = 128  # fresh draws for the certificate
 SETTLED = 0.03  # a slope of all cells above so much of that at 0 is no noise, whatever draws say
+NATS = 0.5  # of a guided entry: alone, it is within one deviation of where it ends
 SIGMAS = 5.0  # a gradient within so many standard errors of 0 counts as noise
 BLOCK = 4096  # cells whose loss is worked out at once, where it is that of all of them
 
@@ -109,7 +111,7 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
 
     slope = jax.grad(objective)
 
-    def gradient(params, key):
+    def sloped(params, key):
         return optimality.masked(slope(params, key), prior)
 
     solver = optax.scale_by_adam(b1=0.9, b2=0.99)
@@ -118,7 +120,7 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
 
     def body(carry):
         params, mean, state, count = carry
-        g = gradient(params, jax.random.fold_in(walk, count))
+        g = sloped(params, jax.random.fold_in(walk, count))
         share = count.astype(dtype) / most.astype(dtype)
         length = LENGTH * 0.5 * (1 + jnp.cos(jnp.pi * share)).astype(dtype)
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
@@ -137,7 +139,7 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
     def gathered(carry, key):
         """Mean and sum of squares about it, one gradient after the other: all take much room."""
         mean, squares, count = carry
-        g = gradient(params, key)
+        g = sloped(params, key)
         share = 1 / (count + 1)
         ahead = jax.tree.map(lambda m, v: m + share * (v - m), mean, g)
         squares = jax.tree.map(lambda q, m, a, v: q + (v - m) * (v - a), squares, mean, ahead, g)
@@ -150,7 +152,7 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
 
     def whole(b):
         if batch is None:
-            return gradient(b, keys[0])
+            return sloped(b, keys[0])
         return optimality.masked(of_all(b, keys[0])[1], prior)
 
     scale = optimality.scale(whole, start, tolerance, plain)[0]
@@ -162,9 +164,14 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
         error = jnp.sqrt(squares) / jnp.asarray(CHECKS, dtype)
         return jnp.all(jnp.abs(mean) <= SIGMAS * error + tolerance * scale)
 
-    residual = (optimality.largest(mean) / scale).astype(dtype)
+    guided = gradient.guides(terms, view, prior) if batch is not None else {}
+    relative = optimality.largest(gradient.unguided(guided, mean)) / scale
+    left = jnp.zeros((), dtype)
+    if guided:
+        left = gradient.nats(guided, mean, gradient.curvatures(guided, params, mean, none))
+    residual = jnp.maximum(relative, left).astype(dtype)
     within = jnp.all(jnp.stack(jax.tree.leaves(jax.tree.map(noise, mean, squares))))
-    within = within & ((batch is None) | (residual <= SETTLED))
+    within = within & ((batch is None) | ((relative <= SETTLED) & (left <= NATS)))
     # Drawn gradients can show that a point is no worse than their noise, and no more.
     status = jnp.where(within, Status.WITHIN_NOISE, Status.MAX_ITERATIONS)
     status = optimality.ended(
