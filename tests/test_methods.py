@@ -168,13 +168,27 @@ def test_what_a_method_says_it_expects_of_values_is_what_it_warns_of():
         assert ("log" in method.function(None).expects) == said, name
 
 
-def test_raw_counts_where_logarithms_are_expected_are_told():
+def counted():
     counts = np.random.default_rng(0).poisson(3.0, (30, 4))
     adata = anndata.AnnData(counts.astype(np.float32))
     adata.var_names = ["r", "a", "b", "c"]
-    prior = pd.DataFrame({"source": "r", "target": ["a", "b", "c"]})
-    said = "full_ridge expects log-normalised expression, but .* whole number: .* raw counts"
+    return adata, pd.DataFrame({"source": "r", "target": ["a", "b", "c"]})
+
+
+@pytest.mark.parametrize("method", ["full_ridge", "tfa_ridge"])  # without stages, and with
+def test_raw_counts_where_logarithms_are_expected_are_told(method):
+    adata, prior = counted()
+    said = f"{method} expects log-normalised expression, but .* whole number: .* raw counts"
     with pytest.warns(UnigrnWarning, match=said):
-        infer(adata, prior, "full_ridge")
+        infer(adata, prior, method)
     adata.X = np.log1p(adata.X) - 1  # log ratios, say
-    infer(adata, prior, "full_ridge")
+    infer(adata, prior, method)
+
+
+def test_terms_that_join_groups_say_where_there_is_one():
+    adata, prior = counted()
+    adata.X = np.log1p(adata.X)
+    with pytest.warns(UnigrnWarning, match="joins groups of cells, and all are in one: name"):
+        infer(adata, prior, "tree_fused")
+    adata.obs["group"] = ["a", "b"] * 15
+    infer(adata, prior, "tree_fused", groupby="group", strength=1e-3)

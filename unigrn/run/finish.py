@@ -36,7 +36,8 @@ def solution(state: State) -> Solution:
             np.stack(groups) if separate and len({b.shape for b in groups}) == 1 else groups
         )
     suspicious = (
-        ([] if state.spec.stages else suspicions(state.spec, state.overall, len(state.genes)))
+        suspicions(state.spec, state.overall, len(state.genes))
+        + alone(state)
         + small_groups(state)
         + without_edges(state)
     )
@@ -332,12 +333,26 @@ def small_groups(state: State) -> list[str]:
     ]
 
 
+def alone(state: State) -> list[str]:
+    """Say where a term joins groups of cells, and there is one."""
+    joint = [t for t in state.spec.terms if t.across]
+    if not joint or state.groups > 1:
+        return []
+    return [
+        f"{joint[0].kind} {joint[0].formula} joins groups of cells, and all are in one: name "
+        "groups by groupby= (--groupby), or take a method for one network"
+    ]
+
+
 def suspicions(spec: Any, seen: GeneStatistics, genes: int) -> list[str]:
-    """Say what looks wrong for the method in the values that were read."""
+    """Say what looks wrong for the method in the values that were read.
+
+    Of ``genes`` alone, which stand before what stages made of them.
+    """
     zeros = 1 - seen.nonzero / (seen.cells * genes)
-    low, high = float(seen.minimum.min()), float(seen.maximum.max())
+    low, high = float(seen.minimum[:genes].min()), float(seen.maximum[:genes].max())
     out = []
-    counts = not seen.fractional.any() and low >= 0 and high > 1
+    counts = not seen.fractional[:genes].any() and low >= 0 and high > 1
     imputed = "imputed" in spec.expects
     if "log" in spec.expects and counts:
         layer = "normalised or imputed layer" if imputed else "normalised layer"
