@@ -313,8 +313,8 @@ PLANTED = [
         "the same noise at every step",
         "solvers/stochastic.py",
         "methods.stochastic",
-        "g = gradient(params, jax.random.fold_in(walk, count))",
-        "g = gradient(params, walk)",
+        "g = sloped(params, jax.random.fold_in(walk, count))",
+        "g = sloped(params, walk)",
     ),
     Change(
         "padding among the sampled columns",

@@ -431,7 +431,8 @@ def test_data_objects_of_anndata_in_every_form():
         adata = anndata.AnnData(form, var=pd.DataFrame(index=genes))
         adata.layers["again"] = adata.X.copy()
         for layer in (None, "again"):
-            networks.append(unigrn.infer(adata, prior, "masked_ridge", layer=layer).edges)
+            with pytest.warns(unigrn.UnigrnWarning, match="raw counts"):
+                networks.append(unigrn.infer(adata, prior, "masked_ridge", layer=layer).edges)
     for other in networks[1:]:
         pd.testing.assert_frame_equal(networks[0], other)
 

@@ -193,7 +193,7 @@ MUTANTS = [
     (GENERATIVE, "on: float = 1.0", "on: float = 2.0", "category_2.elbo"),
     (GENERATIVE, "off: float = 0.01", "off: float = 0.02", "category_2.map"),
     (GENERATIVE, 'mask: str = "soft"', 'mask: str = "hard"', "methods.linear_gaussian"),
-    (GENERATIVE, "/ jnp.sqrt(variance)", "/ variance", "methods.linear_gaussian"),
+    (GENERATIVE, "sd = jnp.sqrt(variance)", "sd = variance", "methods.linear_gaussian"),
 ]
 
 

@@ -72,11 +72,14 @@ def signs(value: Any) -> tuple[Array, Array] | None:
 
 
 def _sure(number: Array) -> tuple[Array, Array]:
-    return jnp.maximum(jnp.sign(number), 0), jnp.maximum(jnp.sign(-number), 0)
+    sign = jnp.sign(1.0 * number)
+    return jnp.maximum(sign, 0), jnp.maximum(-sign, 0)
 
 
 def _signs(value: Latent) -> tuple[Array, Array]:
     """Return the probabilities of both signs of a function of one Normal number."""
+    if value.kind in ("exp", "unit"):
+        return jnp.ones_like(value.loc), jnp.zeros_like(value.loc)
     if value.kind != "normal":  # a step is beyond a quadrature: even quantiles see it
         at = jnp.asarray(lattice(1)[:, 0], value.loc.dtype)
         found = jax.lax.map(lambda z: value.function(value.loc + value.sd * z), at)
