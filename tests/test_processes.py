@@ -594,6 +594,14 @@ def test_all_cells_are_looked_at_block_by_block(monkeypatch):
     assert found[0][1] == pytest.approx(most, rel=1e-8)
 
 
+def test_points_of_minibatches_are_judged_by_slopes_relative_to_those_at_0():
+    """Without deviations no curvature is known, so that slopes in their own units are no nats."""
+    data, prior, *_ = expression(3, cells=150)
+    spec = generative(Factors(0.01), prior, form="map", minibatch=unigrn.Minibatch(50, 3))
+    found = unigrn.fit(spec, data, targets=[f"t{i}" for i in range(P)])
+    assert found.residual.max() < 10
+
+
 # ------------------------------------------------------------------ what reviewers found
 
 

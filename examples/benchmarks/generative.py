@@ -184,8 +184,8 @@ def steps(cells: int, q: int, p: int, most: int) -> dict[str, Any]:
     }
 
 
-def worlds(cells: int, q: int, p: int) -> Iterator[tuple[str, Any, SimpleNamespace]]:
-    """Give for each method its spec, from a prior, and data of its own process.
+def worlds(cells: int, q: int, p: int) -> Iterator[tuple[str, SimpleNamespace]]:
+    """Give for each method data of its own process.
 
     A tenth of the edges exists, the prior misses 30 % of them and names 7 % of the others. The
     values of regulators are what |Pearson| is given: the true activities, or their logarithms.
@@ -197,15 +197,13 @@ def worlds(cells: int, q: int, p: int) -> Iterator[tuple[str, Any, SimpleNamespa
     noise = rng.normal(size=(cells, p))
     share = rng.beta(0.5, 0.5, (cells, q))
     mixed = rng.normal(size=(cells, 1)) + rng.normal(size=(cells, q))  # correlated by a half
-    settings: dict[str, tuple[dict[str, Any], np.ndarray, np.ndarray]] = {
-        "pmf_grn": ({}, world.activity, world.y),
-        "bitfam": ({}, share, share @ weight + noise),
-        "linear_gaussian": ({"off": 0.01}, mixed, mixed @ weight + 10 * noise),
+    own = {
+        "pmf_grn": (world.activity, world.y, None),  # weights are known up to those of activities
+        "bitfam": (share, share @ weight + noise, weight),
+        "linear_gaussian": (mixed, mixed @ weight + 10 * noise, weight),
     }
-    for name, (hyper, x, y) in settings.items():
-        make = functools.partial(unigrn.methods.get(name).function, **hyper)
-        own = weight if name != "pmf_grn" else None
-        yield name, make, SimpleNamespace(x=x, y=y, exists=exists, known=known, weight=own)
+    for name, (x, y, true) in own.items():
+        yield name, SimpleNamespace(x=x, y=y, exists=exists, known=known, weight=true)
 
 
 def recovery(cells: int, q: int, p: int) -> dict[str, Any]:
@@ -217,7 +215,8 @@ def recovery(cells: int, q: int, p: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     names = [f"r{i:03}" for i in range(q)] + [f"t{i:04}" for i in range(p)]
     order = np.random.default_rng(1).permutation(p)
-    for name, make, world in worlds(cells, q, p):
+    for name, world in worlds(cells, q, p):
+        make = unigrn.methods.get(name).function
         data = unigrn.Data.from_arrays(np.concatenate([world.x, world.y], axis=1), names)
         x, y = ((v - v.mean(0)) / v.std(0) for v in (world.x, world.y))
         out[f"{name}: prior alone"] = precision(world.known * 1.0, world.exists)

@@ -125,8 +125,9 @@ class Posterior(Column):
     weight has the sign of its mean; ``lower`` and ``upper`` the quantiles at 0.025 and 0.975, to
     0.007 of probability; ``probability``, where the process has one, that of the edge; ``score``
     the probability, else |weight| over its standard deviation. A mode has no spread: weight and
-    score alone. A mean-field guide has spreads that are too small where latents depend on each
-    other, and an interval is no wider than it.
+    score alone. Where latents depend on each other the spreads of a mean-field guide, and with
+    them its intervals, are too narrow. Signs and intervals are left out where an edge is made of
+    several entries of a latent.
     """
 
     def __call__(
@@ -135,14 +136,18 @@ class Posterior(Column):
         """Read the edges of the process off the guide; see `Process.edges`."""
         share = share_of(terms.terms)
         process = share.process
-        values: dict[str, Any] = {}
 
-        def value(name, distribution):
-            values[name] = kept(name, guide(params, share.spread)(name, distribution), prior)
-            return values[name]
+        def latents(given: Callable[..., Any]) -> dict[str, Any]:
+            own: dict[str, Any] = {}
 
-        process.log_density(value, data, prior, ("",))
-        out, found = {}, process.edges(values)
+            def value(name, distribution):
+                own[name] = kept(name, given(name, distribution), prior)
+                return own[name]
+
+            process.log_density(value, data, prior, ("",))
+            return own
+
+        out, found = {}, process.edges(latents(guide(params, share.spread)))
         for name, of in found.items():
             mean, variance = moments(of)
             out[name] = mean
@@ -155,21 +160,13 @@ class Posterior(Column):
             at = jnp.asarray(lattice(len(names)).astype(params.theta.dtype))
 
             def drawn(z: Array) -> dict[str, Array]:
-                some = draw(params, names, dict(zip(names, z, strict=True)))
-                own: dict[str, Array] = {}
-
-                def value(name, distribution):
-                    own[name] = kept(name, some(name, distribution), prior)
-                    return own[name]
-
-                process.log_density(value, data, prior, ("",))
-                return own
+                return latents(draw(params, names, dict(zip(names, z, strict=True))))
 
             # Points that all edges share serve where an edge is made of one entry of each latent.
             done, _ = primitives(lambda own: process.edges(own)["weight"], drawn(at[0]))
             if not any(p.startswith(JOINING) for p in done):
-                ends = interval(lambda z: process.edges(drawn(z))["weight"], at)
-                out["lower"], out["upper"] = ends
+                own = interval(lambda z: process.edges(drawn(z))["weight"], at)
+                out["lower"], out["upper"] = own
         if "score" not in out:
             score = jnp.abs(out["weight"])
             spread = out.get("variance")

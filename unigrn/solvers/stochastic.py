@@ -164,7 +164,9 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
         error = jnp.sqrt(squares) / jnp.asarray(CHECKS, dtype)
         return jnp.all(jnp.abs(mean) <= SIGMAS * error + tolerance * scale)
 
-    guided = gradient.guides(terms, view, prior) if batch is not None else {}
+    # Points, which have no log deviation, tell no curvature: they are judged by the relative slope.
+    every = gradient.guides(terms, view, prior) if batch is not None else {}
+    guided = {name: pair for name, pair in every.items() if pair[0] is not None}
     relative = optimality.largest(gradient.unguided(guided, mean)) / scale
     left = jnp.zeros((), dtype)
     if guided:
