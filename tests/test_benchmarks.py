@@ -23,8 +23,9 @@ FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
         ["run.py", "--case", "B", "--quick", "--repeats", "1"],
         ["inferelator.py", "--size", "tiny"],
         ["generative.py", "--size", "tiny", "--part", "recovery"],
+        ["generative.py", "--size", "tiny", "--part", "masks"],
     ],
-    ids=lambda c: c[0],
+    ids=lambda c: " ".join(c[:1] + c[-1:]),
 )
 def test_a_benchmark_runs_and_its_contestants_agree(command, tmp_path):
     out = tmp_path / "figures.json"

@@ -4,8 +4,9 @@
     python examples/benchmarks/generative.py --part ranks --size tiny --json out.json
 
 Parts: ``steps`` (L-BFGS on the closed ELBO beside Adam as PMF-GRN's program has it), ``recovery``
-(edges of simulated networks by `pmf_grn`, `bitfam` and `linear_gaussian`, each on data of its own
-process, beside the prior alone, |Pearson| and a permuted prior), ``ranks`` (simulation-based
+(edges of simulated networks by `pmf_grn`, `bitfam`, `tiger` and `linear_gaussian`, each on data of
+its own process, beside the prior alone, |Pearson| and a permuted prior), ``masks`` (the prior soft,
+hard, and as data, on targets that it knows and on hidden ones), ``ranks`` (simulation-based
 calibration of the same three: Talts et al. (2018), arXiv:1804.06788) and ``minibatches`` (memory,
 speed, and where they end). Figures are printed and, with --json, written; nothing here asserts a
 time.
@@ -48,6 +49,7 @@ SIZES = {
         "tiny": (40, 3, 8, 60),
     },
     "recovery": {"full": (2000, 50, 500), "small": (400, 20, 100), "tiny": (60, 4, 20)},
+    "masks": {"full": (2000, 50, 500), "small": (400, 20, 100), "tiny": (60, 4, 20)},
     "ranks": {"full": (200, 40, 2, 6), "small": (100, 40, 2, 6), "tiny": (12, 20, 2, 4)},
     "minibatches": {
         "full": (100_000, 50, 2000, 2048, 1),
@@ -196,10 +198,12 @@ def worlds(cells: int, q: int, p: int) -> Iterator[tuple[str, SimpleNamespace]]:
     weight = exists * rng.normal(size=(q, p))
     noise = rng.normal(size=(cells, p))
     share = rng.beta(0.5, 0.5, (cells, q))
+    above = np.abs(rng.normal(size=(cells, q)))
     mixed = rng.normal(size=(cells, 1)) + rng.normal(size=(cells, q))  # correlated by a half
     own = {
         "pmf_grn": (world.activity, world.y, None),  # weights are known up to those of activities
         "bitfam": (share, share @ weight + noise, weight),
+        "tiger": (above, above @ weight + noise, weight),
         "linear_gaussian": (mixed, mixed @ weight + 10 * noise, weight),
     }
     for name, (x, y, true) in own.items():
@@ -213,26 +217,11 @@ def recovery(cells: int, q: int, p: int) -> dict[str, Any]:
     coverage that of the intervals of edges that exist, in units of the values.
     """
     out: dict[str, Any] = {}
-    names = [f"r{i:03}" for i in range(q)] + [f"t{i:04}" for i in range(p)]
     order = np.random.default_rng(1).permutation(p)
     for name, world in worlds(cells, q, p):
-        make = unigrn.methods.get(name).function
-        data = unigrn.Data.from_arrays(np.concatenate([world.x, world.y], axis=1), names)
-        x, y = ((v - v.mean(0)) / v.std(0) for v in (world.x, world.y))
-        out[f"{name}: prior alone"] = precision(world.known * 1.0, world.exists)
-        out[f"{name}: |Pearson| with true activities"] = precision(np.abs(x.T @ y), world.exists)
+        out |= beside(name, world, world.known, world.exists)
         for label, known in ((name, world.known), (f"{name}, permuted", world.known[:, order])):
-            i, j = np.nonzero(known)
-            table = {"source": np.array(names[:q])[i], "target": np.array(names[q:])[j]}
-            spec = make(unigrn.Prior.from_edges(pd.DataFrame(table))).replace(scale=None)
-            start = time.perf_counter()
-            fit = unigrn.fit(
-                spec, data, regulators=names[:q], targets=names[q:], max_iterations=5000
-            )
-            seconds = time.perf_counter() - start
-            edges = fit.network().edges.set_index(["source", "target"])
-            edges = edges.reindex(pd.MultiIndex.from_product([names[:q], names[q:]]))
-            found = {c: edges[c].to_numpy().reshape(q, p) for c in edges.columns}
+            found, fit, seconds = read(name, world, known)
             out[label] = precision(found["score"], world.exists)
             out[f"{label}: edges off the prior"] = precision(
                 found["score"][~known], world.exists[~known]
@@ -250,6 +239,67 @@ def recovery(cells: int, q: int, p: int) -> dict[str, Any]:
                 float(fit.residual.max()),
                 seconds,
             ]
+    return out
+
+
+def beside(name: str, world: SimpleNamespace, known: Any, truth: Any, of: Any = slice(None)) -> Any:
+    """Return what the prior alone and |Pearson| reach, on some of the targets."""
+    x, y = ((v - v.mean(0)) / v.std(0) for v in (world.x, world.y))
+    return {
+        f"{name}: prior alone": precision(known[:, of] * 1.0, truth[:, of]),
+        f"{name}: |Pearson| with true activities": precision(np.abs(x.T @ y)[:, of], truth[:, of]),
+    }
+
+
+def read(name: str, world: SimpleNamespace, known: np.ndarray, **how: Any) -> tuple[Any, Any, Any]:
+    """Fit a method; return the columns of its edges as arrays, the fit and its seconds."""
+    q, p = known.shape
+    names = [f"r{i:03}" for i in range(q)] + [f"t{i:04}" for i in range(p)]
+    data = unigrn.Data.from_arrays(np.concatenate([world.x, world.y], axis=1), names)
+    i, j = np.nonzero(known)
+    table = {"source": np.array(names[:q])[i], "target": np.array(names[q:])[j]}
+    spec = unigrn.methods.get(name).function(unigrn.Prior.from_edges(pd.DataFrame(table)), **how)
+    start = time.perf_counter()
+    fit = unigrn.fit(
+        spec.replace(scale=None), data, regulators=names[:q], targets=names[q:], max_iterations=5000
+    )
+    seconds = time.perf_counter() - start
+    edges = fit.network().edges.set_index(["source", "target"])
+    edges = edges.reindex(pd.MultiIndex.from_product([names[:q], names[q:]]))
+    return {c: edges[c].to_numpy().reshape(q, p) for c in edges.columns}, fit, seconds
+
+
+def masks(cells: int, q: int, p: int) -> dict[str, Any]:
+    """Average precision where the prior knows half of the targets: it soft, hard, or as data.
+
+    Each on data of the method's process (`worlds`), beside prior alone, |Pearson| and a permuted
+    prior; of targets that the prior has edges of, and of those that it has not. Edges that a hard
+    mask leaves out come last.
+    """
+    out: dict[str, Any] = {}
+    order = np.random.default_rng(1).permutation(p // 2)
+    halves = {"targets in the prior": slice(0, p // 2), "hidden": slice(p // 2, p)}
+    for name, world in worlds(cells, q, p):
+        if name == "bitfam":
+            continue
+        known = world.known & (np.arange(p) < p // 2)[None, :]
+        permuted = np.concatenate([known[:, order], known[:, p // 2 :]], axis=1)
+        for half, of in halves.items():
+            both = beside(name, world, known, world.exists, of)
+            out |= {f"{what}, {half}": value for what, value in both.items()}
+        for mask in ("soft", "data", "hard"):
+            for label, given in (
+                (f"{name}, {mask}", known),
+                (f"{name}, {mask}, permuted", permuted),
+            ):
+                found, fit, _ = read(name, world, given, mask=mask)
+                score = np.nan_to_num(found["score"], nan=-1.0)
+                for half, of in halves.items():
+                    out[f"{label}: {half}"] = precision(score[:, of], world.exists[:, of])
+                reached = fit.residual[
+                    np.isfinite(fit.residual)
+                ]  # targets without candidates: none
+                out[f"{label}: steps, residual"] = [int(fit.iterations.max()), float(reached.max())]
     return out
 
 
@@ -365,7 +415,13 @@ def minibatches(cells: int, q: int, p: int, size: int, epochs: int) -> dict[str,
     return out
 
 
-PARTS = {"steps": steps, "recovery": recovery, "ranks": ranks, "minibatches": minibatches}
+PARTS = {
+    "steps": steps,
+    "recovery": recovery,
+    "masks": masks,
+    "ranks": ranks,
+    "minibatches": minibatches,
+}
 
 
 def main() -> None:

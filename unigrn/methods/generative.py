@@ -10,12 +10,13 @@ from jax.scipy.special import ndtr, ndtri
 from unigrn.constraints import no_self, support
 from unigrn.losses import expected_gaussian, gaussian
 from unigrn.prior import Prior
+from unigrn.processes.evidence import measured
 from unigrn.processes.posterior import NOTES, TAIL
 from unigrn.regularizers import KlGaussian, gaussian_prior, kl_gaussian
 from unigrn.spec import Spec
 from unigrn.terms import Array, Blocks, PriorView, View
 
-MASKS, FORMS = ("hard", "soft"), ("variational", "map")
+MASKS, FORMS = ("hard", "soft", "data"), ("variational", "map")
 
 
 def linear_gaussian(
@@ -45,7 +46,9 @@ def linear_gaussian(
         Prior variance of edges that the prior names, and of the others (soft mask only), in
         squared units of the coefficients.
     mask
-        "soft" or "hard".
+        "soft" or "hard"; or "data": theta_j ~ N(0, on) of every edge, and as data of its own
+        0 ~ N(theta_j, e), 1 / e = 1 / off - 1 / on, where regulator and target each have an edge in
+        the prior, but not this one. There it is the soft prior; of other pairs nothing is known.
     form
         "variational", or "map": the posterior mode, which is a ridge with alpha_j = s^2 / t_j^2.
     draws
@@ -67,9 +70,12 @@ def linear_gaussian(
         raise ValueError(f"mask must be one of {', '.join(MASKS)}, got {mask!r}")
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    seen = measured(prior) if mask == "data" else None
+    if seen is not None and off >= on:
+        raise ValueError(f"mask='data' needs off < on, got off={off:g} and on={on:g}")
     spec = Spec(
         loss=gaussian(noise_variance),
-        regularizer=gaussian_prior(on, off),
+        regularizer=gaussian_prior(on, off, seen),
         constraint=support() + no_self() if mask == "hard" else no_self(),
         prior=prior,
         name="linear_gaussian",
@@ -85,7 +91,7 @@ def linear_gaussian(
     return spec.replace(
         notes=spec.notes | NOTES,
         loss=expected_gaussian(noise_variance, draws),
-        regularizer=kl_gaussian(on, off),
+        regularizer=kl_gaussian(on, off, seen),
         start=Start(),
         columns=posterior,
     )

@@ -13,12 +13,23 @@ from unigrn import UnigrnWarning
 from unigrn.check import check_number, check_whole
 from unigrn.losses.counts import COUNTS
 from unigrn.prior import Prior
-from unigrn.processes import EDGES, Normal, Poisson, Process, exp, generative, sigmoid
+from unigrn.processes import (
+    EDGES,
+    Evident,
+    Normal,
+    Poisson,
+    Process,
+    exp,
+    generative,
+    measured,
+    sigmoid,
+)
 from unigrn.spec import Spec
 from unigrn.terms import pytree
 
 PROBABLE = 1 + 1e-6  # a sum of shares may round to a little more than 1
 FLOOR = 0.001  # of the standard deviation of the noise
+BASE = 3.0  # standard deviation of log odds that nothing is known of
 ACTIVITY, DEPTH = ("cells", "regulators"), ("cells",)
 
 
@@ -111,6 +122,38 @@ class PoissonFactors(Existing):
         return {"weight": probability, "probability": probability}
 
 
+class LogOdds(Evident):
+    """Log odds of existence that are wide for every pair, and those of the prior as data."""
+
+    measured: Any
+
+    def base(self, belief, prior):
+        """Return N(0, 3^2)."""
+        return Normal(0.0, BASE)
+
+    def evidence(self, belief, prior):
+        """Return the log odds of the prior's weights."""
+        return belief.mean, belief.sd, self.measured(prior)
+
+
+@pytree
+class MeasuredFactors(LogOdds, GaussianFactors):
+    """The Gaussian process with the prior as data; see `pmf_grn`."""
+
+    measured: Any = None
+
+    uncertain = "edge"
+
+
+@pytree
+class MeasuredCounts(LogOdds, PoissonFactors):
+    """The Poisson process with the prior as data; see `pmf_grn`."""
+
+    measured: Any = None
+
+    uncertain = "theta"
+
+
 def pmf_grn(
     prior: Prior | None,
     low: float | None = None,
@@ -158,7 +201,10 @@ def pmf_grn(
     divergence
         Factor of KL(q || p): 1 is the ELBO. The published runs have 10.
     mask
-        "soft": the prior is a belief. "hard": edges that it does not name do not exist.
+        "soft": the prior is a belief. "hard": edges that it does not name do not exist. "data": a
+        view of its own, logit clip(P_km, low, high) ~ N(logit A_km, existence^2), of the pairs
+        whose regulator and target each have an edge in it, beside logit A_km ~ N(0, 3^2): of other
+        pairs nothing is known.
     form
         "variational", or "map": the mode of the joint density.
     draws
@@ -197,9 +243,12 @@ def pmf_grn(
         draws = check_whole("draws", draws, low=int(counts))
     if draws is None:
         draws = 8 if counts and form == "variational" else 0
-    process = (PoissonFactors if counts else GaussianFactors)(low, high, **widths)
+    kinds: list[Any] = [GaussianFactors, PoissonFactors]
+    data = {}
+    if mask == "data":
+        kinds, data = [MeasuredFactors, MeasuredCounts], {"measured": measured(prior)}
     return generative(
-        process,
+        kinds[counts](low, high, **widths, **data),
         prior,
         form,
         mask,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
+
 from unigrn.check import check_number
 from unigrn.prior import Prior
 from unigrn.processes import (
     EDGES,
+    Evident,
     Gamma,
     HalfNormal,
     Normal,
     Process,
     SignedNormal,
     generative,
+    measured,
     where,
 )
 from unigrn.spec import Spec
@@ -53,6 +57,23 @@ class SignedFactors(Process):
         return {"weight": values["theta"] * values["precision"] ** -0.5}
 
 
+@pytree
+class MeasuredFactors(Evident, SignedFactors):
+    """The same with the prior as data: weights of 0, with an error, where it has no edge."""
+
+    measured: Any = None
+
+    uncertain = "theta"
+
+    def base(self, belief, prior):
+        """Return the width of edges, for all."""
+        return SignedNormal(1.0, prior.sign)
+
+    def evidence(self, belief, prior):
+        """Return 0 where both ends were looked at and the prior has no edge."""
+        return jnp.zeros_like(prior.weight), self.off, self.measured(prior) & ~prior.support
+
+
 def tiger(
     prior: Prior | None,
     off: float = 0.05,
@@ -89,7 +110,9 @@ def tiger(
         Shape and rate of the precision of each target.
     mask
         "hard": edges that the prior does not name do not exist. "soft": they are ``off`` as wide,
-        of either sign.
+        of either sign. "data": all are 1 wide, and 0 ~ N(theta_km, off^2) is data of its own where
+        regulator and target each have an edge in the prior, but not this one: of other pairs
+        nothing is known.
 
     Notes
     -----
@@ -107,8 +130,9 @@ def tiger(
     """
     widths = {"off": off, "activity": activity, "baseline": baseline, "noise": noise}
     checked = {name: check_number(name, value, strict=True) for name, value in widths.items()}
+    data = {"measured": measured(prior)} if mask == "data" else {}
     return generative(
-        SignedFactors(**checked),
+        (MeasuredFactors if data else SignedFactors)(**checked, **data),
         prior,
         mask=mask,
         name="tiger",

@@ -13,6 +13,7 @@ from unigrn.processes.distributions import (
     TruncatedNormal,
 )
 from unigrn.processes.elbo import Divergence, Likelihood
+from unigrn.processes.evidence import Evident, Measured, measured
 from unigrn.processes.generate import generative
 from unigrn.processes.handed import from_numpyro
 from unigrn.processes.posterior import Posterior
@@ -24,11 +25,13 @@ __all__ = [
     "Beta",
     "Distribution",
     "Divergence",
+    "Evident",
     "Flat",
     "Gamma",
     "HalfNormal",
     "Laplace",
     "Likelihood",
+    "Measured",
     "NoMoments",
     "Normal",
     "Poisson",
@@ -40,6 +43,7 @@ __all__ = [
     "exp",
     "from_numpyro",
     "generative",
+    "measured",
     "sigmoid",
     "where",
 ]

@@ -14,13 +14,14 @@ from unigrn.constraints import no_self, support
 from unigrn.losses.counts import COUNTS
 from unigrn.prior import Prior
 from unigrn.processes.elbo import Divergence, Likelihood, log_sd, share_of
+from unigrn.processes.evidence import Evident
 from unigrn.processes.handed import Handed, from_numpyro
 from unigrn.processes.posterior import NOTES, Posterior
 from unigrn.processes.process import Process
 from unigrn.spec import Spec
 from unigrn.terms import Array, Blocks, PriorView, View
 
-FORMS, MASKS = ("variational", "map"), ("soft", "hard")
+FORMS, MASKS = ("variational", "map"), ("soft", "hard", "data")
 SPREAD, JITTER = 0.1, 0.05  # of the guide at the start, and of where it starts
 
 
@@ -67,7 +68,7 @@ def generative(
         respect to the latents as the process declares them.
     mask
         "hard" keeps ``theta`` on the prior's support as well; "soft" leaves the prior to the
-        process.
+        process; "data" as well, which must be `Evident`: one that has the prior as a view.
     draws
         0: expectations in closed form, which the process must have. R > 0: the mean over R draws.
     fresh
@@ -105,6 +106,11 @@ def generative(
     for what, value, known in (("form", form, FORMS), ("mask", mask, MASKS)):
         if value not in known:
             raise ValueError(f"{what} must be one of {', '.join(known)}, got {value!r}")
+    if (mask == "data") != isinstance(process, Evident):
+        raise ValueError(
+            f"mask='data' and a process with a view of the prior (unigrn.processes.Evident) go "
+            f"together, got mask={mask!r} and the process {name}"
+        )
     draws = check_whole("draws", draws)
     if isinstance(process, Handed) and form == "variational" and not draws:
         raise ValueError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -25,12 +27,16 @@ class _Widths(Regularizer):
 
     on: Array
     off: Array
+    measured: Any
 
     needs_prior = True
 
     def variance(self, prior: PriorView) -> Array:
-        """Return t_j^2: ``on`` where the prior names the edge, ``off`` elsewhere."""
-        return jnp.where(prior.support, self.on, self.off).astype(prior.weight.dtype)
+        """Return t_j^2: ``on`` where the prior names the edge, or did not look, else ``off``."""
+        wide = prior.support
+        if self.measured is not None:
+            wide = wide | ~self.measured(prior)
+        return jnp.where(wide, self.on, self.off).astype(prior.weight.dtype)
 
 
 @pytree
@@ -39,6 +45,7 @@ class GaussianPrior(_Widths):
 
     on: Array
     off: Array
+    measured: Any = None
 
     separable = "entries"
     convex = True
@@ -77,7 +84,9 @@ class GaussianPrior(_Widths):
     formula = property(lambda self: "Σⱼ θⱼ² / 2t²(Pⱼ) + ½ log 2πt²(Pⱼ)")
 
 
-def gaussian_prior(on: float = 1.0, off: float = 0.01) -> GaussianPrior:
+def gaussian_prior(
+    on: float = 1.0, off: float = 0.01, measured: Callable[[PriorView], Array] | None = None
+) -> GaussianPrior:
     """Negative log density of theta_j ~ N(0, t_j^2), wider where the prior names the edge.
 
     R(theta) = sum_j theta_j^2 / (2 t_j^2) + log(2 pi t_j^2) / 2.
@@ -86,8 +95,12 @@ def gaussian_prior(on: float = 1.0, off: float = 0.01) -> GaussianPrior:
     ----------
     on, off
         t^2 > 0 of edges that the prior names and of those it does not.
+    measured
+        Which entries the prior looked at, a function of the prior as a term sees it, such as
+        `unigrn.processes.measured`: others have t^2 = on. None: it looked at all.
     """
-    return GaussianPrior(check_number("on", on, strict=True), check_number("off", off, strict=True))
+    on, off = (check_number(n, v, strict=True) for n, v in (("on", on), ("off", off)))
+    return GaussianPrior(on, off, measured)
 
 
 @pytree
@@ -96,6 +109,7 @@ class KlGaussian(_Widths):
 
     on: Array
     off: Array
+    measured: Any = None
 
     blocks = ("log_variance", "theta")
     separable = "targets"
@@ -116,10 +130,13 @@ class KlGaussian(_Widths):
     formula = property(lambda self: "KL(N(θ, v) ‖ N(0, t²(P)))")
 
 
-def kl_gaussian(on: float = 1.0, off: float = 0.01) -> KlGaussian:
+def kl_gaussian(
+    on: float = 1.0, off: float = 0.01, measured: Callable[[PriorView], Array] | None = None
+) -> KlGaussian:
     """Divergence of the mean-field posterior N(theta_j, v_j) from the prior N(0, t_j^2).
 
     KL = sum_j [(v_j + theta_j^2) / t_j^2 - 1 - log(v_j / t_j^2)] / 2: the second half of a negative
     ELBO. Parameters as in `gaussian_prior`.
     """
-    return KlGaussian(check_number("on", on, strict=True), check_number("off", off, strict=True))
+    on, off = (check_number(n, v, strict=True) for n, v in (("on", on), ("off", off)))
+    return KlGaussian(on, off, measured)
