@@ -39,8 +39,10 @@ LEVELS = [
     ["run"],
     ["certify"],
     ["methods", "evaluate", "datasets"],
-    ["plot", "exchange"],
+    ["exchange"],
     ["api"],
+    ["worth"],
+    ["plot"],
     ["verify"],
     ["cli"],
 ]

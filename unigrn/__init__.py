@@ -57,6 +57,8 @@ _HOME = {
     "Regularizer": "terms",
     "Constraint": "terms",
     "pytree": "terms",
+    "PriorGain": "worth",
+    "prior_gain": "worth",
     "along": "views",
     "loss": "losses",
     "least_squares": "losses",

@@ -114,7 +114,7 @@ def infer(
     ValueError
         Bad input, in one line that says what was got, what is needed and what to do.
     """
-    data = _data(adata, layer, groupby, dtype, names, raw, extra)
+    data = read_expression(adata, layer, groupby, dtype, names, raw, extra)
     prepared = _prepare(data, prior, method, regulators, targets, hyperparameters)
     if certify:
         check_certifiable(prepared)
@@ -151,7 +151,7 @@ def explain(
     **hyperparameters: Any,
 ) -> str:
     """Say how `infer` would solve this: the alignment of names, the solver and why, the cost."""
-    data = _data(adata, layer, groupby, dtype, names, raw, extra)
+    data = read_expression(adata, layer, groupby, dtype, names, raw, extra)
     prepared = _prepare(data, prior, method, regulators, targets, hyperparameters)
     return "\n".join([*prepared.problem.report.lines(), "", prepared.explain()])
 
@@ -160,14 +160,14 @@ def _prepare(data: Data, prior, method, regulators, targets, hyper) -> Plan:
     check_device()
     progress.report("planning", 0, 0)
     build, name, options = bind(method, hyper)
-    spec = _built(build, _prior(prior), method) if build is not None else method
+    spec = _built(build, prior_of(prior), method) if build is not None else method
     if build is not None and spec.name == "spec":
         own = method.rpartition(":")[2] if isinstance(method, str) else "spec"
         spec = spec.replace(name=getattr(method, "__name__", own))
     if build is None and prior is not None:
         if spec.prior is not None and prior is not spec.prior:
             raise ValueError("the Spec has a prior of its own; pass prior=None, or a Spec without")
-        spec = spec.replace(prior=_prior(prior))
+        spec = spec.replace(prior=prior_of(prior))
     if spec.prior is None and any(term.needs_prior for term in spec.terms):
         raise ValueError(
             f"method {spec.name} needs prior edges and got none; give a prior: edges with the "
@@ -178,8 +178,8 @@ def _prepare(data: Data, prior, method, regulators, targets, hyper) -> Plan:
         prepared = plan(
             spec,
             data,
-            regulators=_names(regulators, "regulators"),
-            targets=_names(targets, "targets"),
+            regulators=names_of(regulators, "regulators"),
+            targets=names_of(targets, "targets"),
             hyperparameters=name,
             **options,
         )
@@ -229,7 +229,8 @@ def _built(build: Callable[..., Spec], prior: Prior | None, method: Any) -> Spec
     return spec
 
 
-def _prior(prior: Any) -> Prior | None:
+def prior_of(prior: Any) -> Prior | None:
+    """Return a prior from whatever `infer` takes as one."""
     if prior is None or isinstance(prior, Prior):
         return prior
     if isinstance(prior, dict):
@@ -242,7 +243,7 @@ def _prior(prior: Any) -> Prior | None:
     return read_prior(prior)
 
 
-def _data(
+def read_expression(
     adata: Any,
     layer: str | None,
     groupby: str | None,
@@ -251,6 +252,7 @@ def _data(
     raw: bool,
     extra: Mapping[str, str] | None,
 ) -> Data:
+    """Return expression from whatever `infer` takes as such."""
     if extra and (isinstance(adata, Data) or hasattr(adata, "columns")):
         raise ValueError(
             "extra names columns of obs, which only AnnData has; Data bring such numbers by "
@@ -296,7 +298,7 @@ def _from_table(table: Any, dtype: str) -> Data:
     return Data.from_arrays(table.to_numpy(dtype=dtype), list(table.columns), dtype=dtype)
 
 
-def _names(names: Any, what: str) -> list[str] | None:
+def names_of(names: Any, what: str) -> list[str] | None:
     """Read names given as a list, or as a file with one name per line or a `target` column."""
     if names is None:
         return None

@@ -1,4 +1,4 @@
-"""The commands that tell what there is and whether it holds: methods, verify."""
+"""The commands that tell what there is and whether it holds: methods, verify, priors, check."""
 
 from __future__ import annotations
 
@@ -9,9 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unigrn.cli.arguments import Json, Seed, check_file, defaults
-from unigrn.cli.printing import indent
-from unigrn.cli.shell import FAILED, Refusal, app, progress
+from unigrn.cli.arguments import (
+    Data,
+    Figure,
+    Force,
+    Groupby,
+    Json,
+    Layer,
+    Names,
+    Quiet,
+    Raw,
+    Regulators,
+    Seed,
+    Targets,
+    Threads,
+    check_expression,
+    check_file,
+    check_priors,
+    defaults,
+)
+from unigrn.cli.printing import check_figure, indent
+from unigrn.cli.shell import FAILED, Refusal, app, limit_threads, progress, say
 
 if TYPE_CHECKING:
     from unigrn.methods import Method
@@ -115,6 +133,89 @@ def verify(
         print("\n".join(_verdicts(rows)))
     if not all(row.holds for row in rows):
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def priors(
+    data: Data,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prior",
+            metavar="NAME=PRIOR",
+            help="A source of prior edges, as infer takes them. Repeat: at least two sources.",
+        ),
+    ] = None,
+    gold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GOLD", help="True edges, as evaluate takes them: score each subset's network."
+        ),
+    ] = None,
+    splits: Annotated[
+        int, typer.Option(metavar="N", help="Folds of the cells, twice: an even number >= 4.")
+    ] = 10,
+    most: Annotated[
+        int, typer.Option(metavar="N", help="Targets that are looked at; 0: all.")
+    ] = 2000,
+    groupby: Groupby = None,
+    layer: Layer = None,
+    names: Names = None,
+    raw: Raw = False,
+    regulators: Regulators = None,
+    targets: Targets = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    figure: Figure = None,
+    force: Force = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say what each source of prior edges is worth, on targets that nothing else saw.
+
+    Every subset of the sources is fitted with strengths chosen on half of the targets, and judged
+    on hidden cells of the other half, in bits over the same sources with permuted targets. Beside
+    it: how well expression, and the other sources, predict the hidden edges of each source.
+
+    Example: unigrn priors data.h5ad --prior motif=motif.tsv --prior binding=chip.tsv
+    """
+    limit_threads(threads)
+    check_expression(data)
+    inputs = [data, *check_priors(prior or ())]
+    for what, path in (("--gold", gold), ("--regulators", regulators), ("--targets", targets)):
+        if path is not None:
+            check_file(path, what)
+            inputs.append(path)
+    check_figure(figure, inputs, force)
+    from unigrn.prior import read_prior
+    from unigrn.worth import prior_gain
+
+    with progress(quiet=quiet):
+        whole = read_prior(prior) if prior else None
+        found = prior_gain(
+            data,
+            {} if whole is None else {name: whole.only(name) for name in whole.layers},
+            splits=splits,
+            gold=gold,
+            regulators=regulators,
+            targets=targets,
+            groupby=groupby,
+            layer=layer,
+            names=names,
+            raw=raw,
+            most=most or None,
+            seed=seed,
+        )
+    for text in found.warnings:
+        say(f"warning: {text}")
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+    else:
+        print("\n".join([*found.table(), "", *found.notes]))
+    if figure is not None:
+        from unigrn.plot import worth_figure
+
+        worth_figure(found, figure)
 
 
 @app.command()

@@ -297,6 +297,10 @@ class Prior:
             }
         )
 
+    def only(self, name: str) -> Prior:
+        """Keep one layer."""
+        return Prior(self.regulators, self.targets, {name: self.layers[name]}, self.notes)
+
     def union(self) -> Layer:
         """Merge the layers: weights add up, signs that disagree become 0."""
         whole = self._whole
