@@ -15,7 +15,7 @@ Setting = tuple[int, ...]  # place in OFF, then for every source in STRENGTHS: 0
 
 
 class Table:
-    """Evidence and bits of every target at any setting, each worked out once.
+    """Bits of every target at any setting, each worked out once.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Table:
 
     def __init__(self, regression: Regression, code: np.ndarray, sources: int):
         self.regression, self.edges, self.sources = regression, Edges(code), sources
-        self.known: dict[Setting, tuple[np.ndarray, np.ndarray]] = {}
+        self.known: dict[Setting, np.ndarray] = {}
 
     def price(self, setting: Setting) -> np.ndarray:
         """Return the variance that an edge adds, by the code of its sources."""
@@ -37,8 +37,8 @@ class Table:
         bits = (codes[:, None] >> np.arange(self.sources)) & 1
         return bits @ np.array([STRENGTHS[level] for level in setting[1:]])
 
-    def at(self, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
-        """Return evidence and bits of every target."""
+    def at(self, setting: Setting) -> np.ndarray:
+        """Return the bits of every target."""
         if setting not in self.known:
             off, price = OFF[setting[0]], self.price(setting)
             if price.any():
@@ -66,7 +66,7 @@ class Choice:
 
     def score(self, setting: Setting) -> float:
         """Return the mean bits of the targets that choose."""
-        return float(np.mean(self.table.at(setting)[1][self.targets]))
+        return float(np.mean(self.table.at(setting)[self.targets]))
 
     def path(self, source: int) -> list[Setting]:
         """Return every strength of one source alone, none first."""
@@ -94,7 +94,7 @@ class Choice:
 
     def _better(self, known: Setting, found: Setting) -> Setting:
         """Return what was found if it gains more than the standard error of the gain."""
-        gain = (self.table.at(found)[1] - self.table.at(known)[1])[self.targets]
+        gain = (self.table.at(found) - self.table.at(known))[self.targets]
         return found if gain.mean() > gain.std(ddof=1) / len(gain) ** 0.5 else known
 
     def _climb(self, setting: Setting, place: int) -> Setting:

@@ -260,12 +260,12 @@ def _report(
     ]
     gold, told = None, []
     if known.gold is not None:
-        rows = []
+        scored = []
         for subset in every:
             own = [m for j in judges for m in j.gold[subset]]
             row = {"sources": " + ".join(known.names[s] for s in subset) or "none"}
-            rows.append(row | {n: float(np.mean([m[n] for m in own])) for n in METRICS})
-        gold, true = pd.DataFrame(rows), known.gold == 1
+            scored.append(row | {n: float(np.mean([m[n] for m in own])) for n in METRICS})
+        gold, true = pd.DataFrame(scored), known.gold == 1
         for s, name in enumerate(known.names):
             inside = (known.code >> s & 1).astype(bool)
             share, other = inside[true].mean(), inside[known.gold == 0].mean()

@@ -46,18 +46,18 @@ class Judge:
         null = Table(regression, mixed, self.count)
         for choosing, judged in (self.halves, self.halves[::-1]):
             choice = Choice(real, choosing)
-            none = real.at(choice.setting(()))[1]
+            none = real.at(choice.setting(()))
             for subset in self.looked_at():
                 setting = choice.setting(subset)
                 self.settings.setdefault(subset, []).append(setting)
-                self._note("real", subset, judged, real.at(setting)[1] - none)
+                self._note("real", subset, judged, real.at(setting) - none)
             permuted = Choice(null, choosing)
             for subset in self.looked_at():
-                found = null.at(permuted.setting(subset))[1]
+                found = null.at(permuted.setting(subset))
                 self._note("null", subset, judged, found - none)
             for source in range(self.count):
                 for i, setting in enumerate(choice.path(source)):
-                    self.path[source, i, judged] = (real.at(setting)[1] - none)[judged]
+                    self.path[source, i, judged] = (real.at(setting) - none)[judged]
             networks = Networks(real)
             self._agree(choice, networks, choosing, judged)
             if known.gold is not None:

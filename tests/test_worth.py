@@ -1,0 +1,338 @@
+"""What sources of prior edges are worth: closed forms, choices, intervals, the report."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import unigrn
+from unigrn.worth import prior_gain
+from unigrn.worth.agreement import bits_per_edge, calibrated, ranks
+from unigrn.worth.choice import Choice, Table, subsets
+from unigrn.worth.folds import Fold, Half, folds
+from unigrn.worth.intervals import interval, sampled, shapley
+from unigrn.worth.regression import Edges, Regression
+
+Q, P, N = 12, 60, 90
+TFS = [f"r{i:02}" for i in range(Q)]
+GENES = [f"t{i:03}" for i in range(P)]
+
+
+def table_of(edges):
+    i, j = np.nonzero(edges)
+    return pd.DataFrame({"source": np.array(TFS)[i], "target": np.array(GENES)[j]})
+
+
+def simulated(seed=0):
+    """Expression of a linear network, and sources that know much, little and nothing of it."""
+    rng = np.random.default_rng(seed)
+    exists = rng.random((Q, P)) < 0.15
+    x = rng.normal(size=(N, Q))
+    y = x @ (exists * rng.normal(size=(Q, P))) + rng.normal(size=(N, P))
+
+    def source(right, wrong):
+        return table_of(np.where(exists, rng.random((Q, P)) < right, rng.random((Q, P)) < wrong))
+
+    priors = {"much": source(0.9, 0.02), "little": source(0.4, 0.1), "nothing": source(0.15, 0.15)}
+    return pd.DataFrame(np.c_[x, y], columns=TFS + GENES), priors, table_of(exists)
+
+
+# ------------------------------------------------------------------ closed forms
+
+
+def halves(x, y, fitted):
+    """Moments of fitted and hidden cells around the fitted means."""
+    x, y = x - x[:fitted].mean(0), y - y[:fitted].mean(0)
+
+    def half(a, b):
+        return Half(a.T @ a, a.T @ b, (b**2).sum(0), len(a))
+
+    return Fold(half(x[:fitted], y[:fitted]), half(x[fitted:], y[fitted:])), x, y
+
+
+@pytest.mark.parametrize("sized", [7, 40])
+def test_bits_and_weights_are_those_of_the_dense_formulas(sized):
+    """Every target by its own covariance of cells, in NumPy; two targets are regulators."""
+    rng = np.random.default_rng(0)
+    q, p, n, hidden, off = sized, 9, 60, 15, 0.05
+    x = rng.normal(size=(n + hidden, q))
+    y = x @ (rng.normal(size=(q, p)) * (rng.random((q, p)) < 0.4))
+    y = y + rng.normal(size=y.shape)
+    own = np.full(p, -1)
+    own[:2] = 2, 5
+    y[:, :2] = x[:, own[:2]]
+    fold, x, y = halves(x, y, n)
+    code = rng.integers(0, 4, (q, p))
+    code[own[:2], [0, 1]] = 0
+    code[:, 3] = 0  # a target that no source knows
+    price = np.array([0.0, 0.5, 1.5, 2.0])
+    regression = Regression(fold, own)
+    found = regression.with_edges(off, Edges(code), price), regression.without(off)
+    weights = regression.weights(off, Edges(code), price)
+    for t, known in itertools.product(range(p), (True, False)):
+        v = off + known * price[code[:, t]]
+        if own[t] >= 0:
+            v[own[t]] = 0
+        cov = np.eye(n) + (x[:n] * v) @ x[:n].T
+        inverse = np.linalg.inv(cov)
+        quad = y[:n, t] @ inverse @ y[:n, t]
+        weight = v * (x[:n].T @ inverse @ y[:n, t])
+        spread = np.diag(v) - (v[:, None] * x[:n].T) @ inverse @ (x[:n] * v)
+        lever = np.einsum("ij,jk,ik->i", x[n:], spread, x[n:]).mean()
+        variance = quad / (n - 3) * (1 + 1 / n + lever)
+        rest = ((y[n:, t] - x[n:] @ weight) ** 2).mean()
+        bits = -0.5 * (np.log(2 * np.pi * variance) + rest / variance) / np.log(2)
+        # Systems of prior edges are solved in single precision.
+        tolerance = 3e-6 if known else 1e-9
+        assert found[0 if known else 1][t] == pytest.approx(bits, abs=tolerance)
+        if known:
+            np.testing.assert_allclose(weights[:, t], weight, atol=1e-5 * np.abs(weight).max())
+
+
+def test_folds_hide_each_cell_once_around_the_means_of_the_others():
+    frame, _, _ = simulated()
+    groups = np.where(np.arange(N) % 3 == 0, "a", "b")
+    weights = np.random.default_rng(1).uniform(0.5, 2, N)
+    data = unigrn.Data.from_arrays(
+        frame.to_numpy(), list(frame.columns), groups=groups, weights=weights, dtype="float64"
+    )
+    found, varies = folds(data, np.array(TFS), np.array(GENES), 3, 0)
+    assert varies.all() and len(found) == 3
+    assert sum(f.hidden.count for f in found) == pytest.approx(weights.sum())
+    values = frame.to_numpy()
+    for g in "ab":
+        values[groups == g] -= values[groups == g].mean(axis=0)
+    x = values[:, :Q] / values[:, :Q].std(axis=0)
+    for f in found:
+        assert f.fitted.count + f.hidden.count == pytest.approx(weights.sum())
+        shift = f.fitted.gram + f.hidden.gram
+        whole = (x * weights[:, None]).T @ x
+        # Around another mean: the difference is of rank one.
+        apart = np.linalg.svd(shift - whole, compute_uv=False)
+        assert apart[1] < 0.2 * weights.sum() ** 0.5 and apart[2:].max() < 1e-3 * apart[0] + 1e-8
+
+
+# ------------------------------------------------------------------ choices
+
+
+@pytest.fixture(scope="module")
+def tabled():
+    frame, priors, _ = simulated()
+    values = frame.to_numpy()
+    fold, *_ = halves(values[:, :Q], values[:, Q:] / values[:, Q:].std(0), 60)
+    code = np.zeros((Q, P), np.int32)
+    for bit, edges in enumerate(priors.values()):
+        i = edges["source"].map({n: k for k, n in enumerate(TFS)}).to_numpy()
+        j = edges["target"].map({n: k for k, n in enumerate(GENES)}).to_numpy()
+        code[i, j] |= 1 << bit
+    return Table(Regression(fold, np.full(P, -1)), code, 3)
+
+
+def test_no_choice_looks_at_what_judges(tabled):
+    """A leak is planted: the judged targets' bits favour nonsense. Choices must not move."""
+    choosing = np.arange(0, P, 2)
+    honest = Choice(tabled, choosing)
+    before = {s: honest.setting(s) for s in subsets(range(3))}
+
+    class Leaking(Table):
+        def at(self, setting):
+            bits = super().at(setting).copy()
+            bits[1::2] = 1e3 * sum(setting)
+            return bits
+
+    planted = Leaking(tabled.regression, tabled.edges.code, 3)
+    again = Choice(planted, choosing)
+    assert {s: again.setting(s) for s in before} == before
+    leaks = Choice(planted, np.arange(P))  # which the test would catch
+    assert {s: leaks.setting(s) for s in before} != before
+
+
+def test_a_source_that_knows_is_believed_and_one_that_does_not_is_left(tabled):
+    choice = Choice(tabled, np.arange(P))
+    assert choice.setting((0,))[1] > 0 and choice.setting((2,))[3] == 0
+    score = {s: choice.score(choice.setting(s)) for s in subsets(range(3))}
+    for s, t in itertools.product(score, score):
+        if set(s) < set(t):
+            assert score[t] >= score[s], (s, t)
+    best = max(choice.path(0), key=choice.score)
+    assert choice.score(choice.setting((0,))) >= choice.score(best)
+
+
+# ------------------------------------------------------------------ numbers
+
+
+def test_shapley_values_are_means_over_all_orders():
+    rng = np.random.default_rng(0)
+    value = {s: rng.normal(size=3) for s in subsets(range(4))}
+    want = np.zeros((4, 3))
+    orders = list(itertools.permutations(range(4)))
+    for order in orders:
+        for i, s in enumerate(order):
+            before, after = tuple(sorted(order[:i])), tuple(sorted(order[: i + 1]))
+            want[s] += (value[after] - value[before]) / len(orders)
+    np.testing.assert_allclose(shapley(value, 4), want, atol=1e-12)
+    np.testing.assert_allclose(sampled(value.__getitem__, 4, orders), want, atol=1e-12)
+    np.testing.assert_allclose(np.sum(want, axis=0), value[0, 1, 2, 3] - value[()], atol=1e-12)
+
+
+@pytest.mark.parametrize("folded", [0.0, 0.1, 1.0])
+def test_intervals_hold_their_coverage(folded):
+    """Targets, folds and noise are random effects: 90 % intervals cover the mean."""
+    rng = np.random.default_rng(0)
+    inside, trials = 0, 400
+    for _ in range(trials):
+        values = rng.normal(size=(5, 1)) * folded + rng.normal(size=(1, 50))
+        mean, low, high = interval(values + rng.normal(size=(5, 50)))
+        assert low <= mean <= high
+        inside += low <= 0 <= high
+    assert 0.85 <= inside / trials <= 0.97, inside / trials
+    assert interval(np.zeros((5, 50))) == (0, 0, 0)
+
+
+def test_bits_per_edge_are_those_of_known_probabilities():
+    """Labels of probabilities share times lift: their bits, and none of permuted ones."""
+    rng = np.random.default_rng(0)
+    score = rng.normal(size=(30, 4000))
+    rank, valid = ranks(score), np.ones(score.shape, bool)
+    share = rng.uniform(0.02, 0.1, 30)[:, None]
+    truth = share * 3 * rank**2  # of mean lift 1
+    label = rng.random(score.shape) < truth
+    learn, judge = slice(0, 2000), slice(2000, None)
+    known = calibrated(rank[:, learn], label[:, learn], valid[:, learn])
+    assert (np.diff(known.lift) >= 0).all()
+    found = bits_per_edge(known, rank[:, judge], label[:, judge], valid[:, judge])
+    p, y = truth[:, judge], label[:, judge]
+    chance = np.broadcast_to(share, p.shape)
+    want = np.where(y, np.log2(p / chance), np.log2((1 - p) / (1 - chance))).sum() / y.sum()
+    assert found == pytest.approx(want, abs=0.02) and found > 0.3
+    mixed = rng.permuted(label, axis=1)
+    other = calibrated(rank[:, learn], mixed[:, learn], valid[:, learn])
+    assert abs(bits_per_edge(other, rank[:, judge], mixed[:, judge], valid[:, judge])) < 0.02
+    close = known.probability(rank[:, judge]).mean() / y.mean()
+    assert close == pytest.approx(1, abs=0.05)
+
+
+# ------------------------------------------------------------------ the report
+
+
+@pytest.fixture(scope="module")
+def gain():
+    frame, priors, gold = simulated(3)
+    return prior_gain(frame, priors, splits=4, gold=gold, seed=1)
+
+
+def test_sources_are_ordered_by_what_they_know(gain):
+    own = gain.shapley.set_index("source")
+    assert own["bits"]["much"] > own["bits"]["little"] > own["bits"]["nothing"] - 1e-9
+    assert own["lower"]["much"] > 0
+    assert own["lower"]["nothing"] <= 0 <= own["upper"]["nothing"]
+    assert own["agreement"]["much"] > 0.2 > 0.05 > abs(own["agreement"]["nothing"])
+    assert own["agreement_others"]["little"] > own["agreement"]["little"]
+    worth = gain.worth.set_index("sources")
+    assert len(worth) == 7 and len(gain.gold) == 8
+    # Shapley values share out what all sources give together.
+    whole = worth["bits"]["much + little + nothing"]
+    assert own["bits"].sum() == pytest.approx(whole, abs=1e-9)
+    assert abs(worth["permuted_over_none"]).max() < 0.2 * worth["bits"]["much"]
+    curve = gain.curve[gain.curve["source"] == "much"]
+    assert len(curve) == 21 and curve["bits"].iloc[0] == 0
+    best = curve["bits"].max()
+    assert 0 < best and curve["strength"][curve["bits"].idxmax()] > 1e-3
+    ratio = gain.gold.set_index("sources")["auprc_ratio"]
+    assert ratio["much"] > 1.2 * ratio["none"]
+    assert any("much holds" in text for text in gain.warnings)
+
+
+def test_the_same_seed_gives_the_same_report(gain):
+    frame, priors, gold = simulated(3)
+    again = prior_gain(frame, priors, splits=4, gold=gold, seed=1)
+    for name in ("worth", "shapley", "curve", "gold"):
+        pd.testing.assert_frame_equal(getattr(gain, name), getattr(again, name))
+    assert json.loads(json.dumps(again.to_dict(), allow_nan=False))["sources"] == list(priors)
+
+
+def test_many_sources_are_sampled():
+    frame, priors, _ = simulated(4)
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        priors[f"more {i}"] = table_of(rng.random((Q, P)) < 0.1)
+    found = prior_gain(frame, priors, splits=4)
+    own = found.shapley.set_index("source")["bits"]
+    assert own["much"] == own.max() and len(found.worth) < 100
+    whole = found.worth.set_index("sources")["bits"][" + ".join(priors)]
+    assert own.sum() == pytest.approx(whole, abs=1e-9)
+
+
+def test_the_figure_has_three_panels(gain, tmp_path):
+    pytest.importorskip("matplotlib")
+    from unigrn.plot import worth_figure
+
+    figure = worth_figure(gain, tmp_path / "worth.png")
+    assert [a.get_label() for a in figure.axes] == ["shapley", "strength", "agreement"]
+    assert (tmp_path / "worth.png").stat().st_size > 10_000
+
+
+# ------------------------------------------------------------------ bad input
+
+
+def other_names(table):
+    return table.assign(source="absent")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"priors": lambda p: {"much": p["much"]}}, "needs at least two, got 1"),
+        ({"priors": lambda p: [p["much"]]}, "needs at least two, got list"),
+        (
+            {"priors": lambda p: {"a": p["much"], "b": p["much"]}},
+            "a and b have the same edges here",
+        ),
+        ({"priors": lambda p: p | {"x": other_names(p["much"])}}, "source x has no edge between"),
+        ({"priors": lambda p: p | {"x": None}}, "the source x is None"),
+        ({"splits": 5}, "splits must be even"),
+        ({"splits": 2}, "splits must be"),
+        ({"targets": GENES[:5]}, "5 targets are measured"),
+        ({"level": 1.0}, "level must be between 0 and 1"),
+        ({"most": 10}, "most must be"),
+        ({"gold": pd.DataFrame({"source": ["r00"], "target": ["t000"]})}, "1 edges of the gold"),
+    ],
+)
+def test_bad_input_is_one_clear_line(change, message):
+    frame, priors, _ = simulated()
+    given = {"priors": lambda p: p} | change
+    given["priors"] = given["priors"](priors)
+    with pytest.raises(ValueError, match=message) as caught:
+        prior_gain(frame, **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_cells_must_be_enough_and_finite():
+    frame, priors, _ = simulated()
+    with pytest.raises(ValueError, match="12 cells are too few for 5 folds"):
+        prior_gain(frame.iloc[:12], priors)
+    frame.iloc[3, 4] = np.nan
+    with pytest.raises(ValueError, match="r04 holds values that are not finite"):
+        prior_gain(frame, priors)
+
+
+def test_the_command_line_prints_the_same(tmp_path, capsys):
+    anndata = pytest.importorskip("anndata")
+    from unigrn.cli import app
+
+    frame, priors, _ = simulated(3)
+    anndata.AnnData(frame.set_axis(frame.index.map(str))).write_h5ad(tmp_path / "data.h5ad")
+    options = []
+    for name, edges in priors.items():
+        edges.to_csv(tmp_path / f"{name}.tsv", sep="\t", index=False)
+        options += ["--prior", f"{name}={tmp_path / name}.tsv"]
+    run = ["priors", str(tmp_path / "data.h5ad"), *options, "--splits", "4", "--quiet"]
+    app(run, standalone_mode=False)
+    text = capsys.readouterr().out
+    assert "worth of each source" in text and "much + little + nothing" in text
+    app([*run, "--json"], standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)
+    want = prior_gain(str(tmp_path / "data.h5ad"), priors, splits=4)
+    assert found == json.loads(json.dumps(want.to_dict()))
