@@ -51,6 +51,8 @@ _HOME = {
     "Solution": "solution",
     "ConvergenceError": "solution",
     "Network": "network",
+    "PredictiveCheck": "predicted",
+    "predictive_check": "predictive",
     "Blocks": "terms",
     "Term": "terms",
     "Loss": "terms",

@@ -13,11 +13,13 @@ from unigrn import UnigrnWarning, progress
 from unigrn.backend import check_device
 from unigrn.certify import certify as proved
 from unigrn.certify import check_certifiable
+from unigrn.check import check_whole
 from unigrn.data import Data
 from unigrn.methods import bind
 from unigrn.names import read_names
 from unigrn.network import Network
 from unigrn.planner import Plan, plan
+from unigrn.predictive import FEWEST, check_predictable, predictive_check
 from unigrn.prior import AlignmentError, Prior, read_prior
 from unigrn.run import run
 from unigrn.solution import Solution
@@ -62,6 +64,7 @@ def infer(
     extra: Mapping[str, str] | None = None,
     force: bool = False,
     certify: bool = False,
+    predictive: int = 0,
     **hyperparameters: Any,
 ) -> Network:
     """Infer a gene regulatory network.
@@ -100,6 +103,9 @@ def infer(
     certify
         Compute the exact duality gap of every target: `Network.certificate_exact`. For methods
         whose fits are convex, such as full_ridge and masked_lasso; the cells are read once more.
+    predictive
+        Draws of the guide of a generative method, 400 say: its replicates of the data are compared
+        with the data, `Network.predictive`; see `unigrn.predictive_check`. 0: none.
     **hyperparameters
         Passed to the method; and, where it has no parameter of that name, ``tolerance``,
         ``max_iterations`` and ``solver`` of `unigrn.plan`.
@@ -114,10 +120,14 @@ def infer(
     ValueError
         Bad input, in one line that says what was got, what is needed and what to do.
     """
+    if check_whole("predictive", predictive):
+        check_whole("predictive", predictive, low=FEWEST)
     data = read_expression(adata, layer, groupby, dtype, names, raw, extra)
     prepared = _prepare(data, prior, method, regulators, targets, hyperparameters)
     if certify:
         check_certifiable(prepared)
+    if predictive:
+        check_predictable(prepared)
     if not force:
         prepared.check_memory()
     solution = run(prepared, seed)
@@ -131,7 +141,8 @@ def infer(
             UnigrnWarning,
             stacklevel=2,
         )
-    return solution.network(proved(solution) if certify else None)
+    check = predictive_check(solution, predictive, seed) if predictive else None
+    return solution.network(proved(solution) if certify else None, check)
 
 
 def explain(

@@ -32,6 +32,7 @@ from unigrn.exact import Proof, relative
 from unigrn.files import h5ad, read_edges
 from unigrn.files.document import RESERVED, Parts, layout, plain
 from unigrn.files.h5ad import varp_key
+from unigrn.predicted import PredictiveCheck
 from unigrn.prior import AlignmentReport
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Network:
         What each column of `edges` means, in one line.
     proof : Proof, or None
         What `certificate_exact` rests on, where it was asked for (`unigrn.exact`).
+    predictive : PredictiveCheck, or None
+        Replicates beside the data, where asked for; of a file its summary is in `provenance` alone.
 
     Raises
     ------
@@ -119,6 +122,7 @@ class Network:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     proof: Proof | None = None
+    predictive: PredictiveCheck | None = None
 
     def __post_init__(self) -> None:
         """Check the parts and bring them into one form."""
@@ -144,8 +148,6 @@ class Network:
         notes = {**_NOTES, **self.columns}
         notes = {name: str(notes[name]) for name in self.edges.columns if name in notes}
         set_(self, "columns", notes)
-
-    # What it holds
 
     @property
     def certificate_exact(self) -> pd.DataFrame | None:
@@ -190,11 +192,9 @@ class Network:
         else:
             values = numbers(table[value], value)
             dense = np.full((self.regulators.size, self.targets.size), np.nan, values.dtype)
-        dense[codes(table["source"], self.regulators), codes(table["target"], self.targets)] = (
-            values
-        )
-        index, columns = self.regulators.astype(object), self.targets.astype(object)
-        return pd.DataFrame(dense, index=index, columns=columns)
+        at = codes(table["source"], self.regulators), codes(table["target"], self.targets)
+        dense[at] = values
+        return pd.DataFrame(dense, self.regulators.astype(object), self.targets.astype(object))
 
     def rank(self) -> pd.DataFrame:
         """Give the edges in order: by group, then by `edge_score`, the largest first.
@@ -216,7 +216,9 @@ class Network:
         if self.groups is None:
             raise ValueError(f"no group {group!r}: the cells of this network were not grouped")
         table, rows = self._of_group(group), of_one_group(self.certificate, group)
-        return dataclasses.replace(self, edges=table, groups=(group,), certificate=rows)
+        check = self.predictive and self.predictive.subset(group)
+        parts: dict[str, Any] = {"certificate": rows, "predictive": check}
+        return dataclasses.replace(self, edges=table, groups=(group,), **parts)
 
     def filter(
         self,
@@ -319,6 +321,7 @@ class Network:
         lines.append(f"certificate: {shown}")
         if self.proof is not None:
             lines.append(exact_line(self.proof, relative(self.proof.gap, self.proof.worth)))
+        lines += self.predictive.lines() if self.predictive else []
         warnings = self.provenance.get("warnings") or []
         warnings = [warnings] if isinstance(warnings, str) else warnings
         return lines + [f"warning: {text}" for text in warnings]
@@ -332,8 +335,6 @@ class Network:
         """Give the sizes and the method."""
         method = self.provenance.get("method")
         return f"Network({self._sizes(' x ')}{f', {method}' if method else ''})"
-
-    # Files and AnnData
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the network; the suffix decides the format.

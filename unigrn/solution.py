@@ -10,6 +10,7 @@ import numpy as np
 from unigrn.exact import Proof
 from unigrn.network import Network
 from unigrn.planner import Plan
+from unigrn.predicted import PredictiveCheck
 from unigrn.status import FAILED, Status
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class Solution:
         one entry could still gain (`unigrn.solvers.gradient`), and steps taken. The worst of
         the spec's fits speaks for a target. Of an iteration without an objective the residual is
         the change in its last step, and ``objective`` is not a number.
+    location
+        theta of a guide, whose read-out the weights are: one array a group, (regulators, targets).
+        None where nothing spreads theta.
     history
         Objective of each group after every sweep, (restarts, sweeps), where asked for.
     """
@@ -62,6 +66,7 @@ class Solution:
     warnings: list[str] = field(default_factory=list)
     by_entry: dict[str, np.ndarray] = field(default_factory=dict)
     targets: dict[str, np.ndarray] = field(default_factory=dict)
+    location: list[np.ndarray] | None = None
 
     def __repr__(self) -> str:
         ended, counts = np.unique(self.status, return_counts=True)
@@ -159,10 +164,13 @@ class Solution:
             )
         return self
 
-    def network(self, proof: Proof | None = None) -> Network:
+    def network(
+        self, proof: Proof | None = None, predictive: PredictiveCheck | None = None
+    ) -> Network:
         """Turn the solution into a table of edges with names, statistics and provenance.
 
-        ``proof``, which the network keeps, is that of `unigrn.certify.certify`.
+        The network keeps ``proof``, that of `unigrn.certify.certify`, and ``predictive``, that of
+        `unigrn.predictive_check`.
         """
         import pandas as pd
 
@@ -198,7 +206,10 @@ class Solution:
             groups=groups,
             certificate=self.certificate,
             alignment=report,
-            provenance=plan.provenance(self.seed) | {"warnings": list(self.warnings)},
+            provenance=plan.provenance(self.seed)
+            | {"warnings": list(self.warnings)}
+            | ({} if predictive is None else {"predictive": predictive.summary()}),
             columns={k: v for k, v in plan.spec.notes.items() if k in frame},
             proof=proof,
+            predictive=predictive,
         )

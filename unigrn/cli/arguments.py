@@ -16,6 +16,7 @@ from unigrn.cli.shell import Refusal, meant
 TABLES = (".tsv", ".tsv.gz", ".txt", ".csv", ".csv.gz")
 OUTPUTS = (*TABLES, ".parquet", ".graphml", ".h5ad", ".sif", ".gmt")
 FIGURES = (".png", ".pdf", ".svg")
+REPLICATES = 400  # of --predictive
 
 Data = Annotated[
     str,
@@ -132,6 +133,15 @@ Table = Annotated[
 Figure = Annotated[
     str | None,
     typer.Option("--figure", metavar="FIGURE", help="Draw it too: a .png, .pdf or .svg file."),
+]
+Predictive = Annotated[
+    str | None,
+    typer.Option(
+        "--predictive",
+        metavar="FILE",
+        help="Compare the data with 400 replicates from the guide of a generative method: a table "
+        "(.tsv, .txt, .csv, also .gz) or a figure (.png, .pdf, .svg).",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -311,8 +321,10 @@ def infer_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
                 f"--certify writes a proof beside the network, and {given['output']} has no place "
                 "for it; choose .tsv, .csv, .parquet, .graphml or .h5ad"
             )
+    predictive = {"predictive": REPLICATES} if given.get("predictive") is not None else {}
     return {
         **{name: given[name] for name in kept},
+        **predictive,
         "adata": given["data"],
         "extra": _extra(given["extra"] or ()),
         "prior": list(prior) if prior else None,

@@ -26,6 +26,7 @@ from unigrn.cli.arguments import (
     Names,
     Output,
     Params,
+    Predictive,
     Priors,
     Quiet,
     Raw,
@@ -41,6 +42,7 @@ from unigrn.cli.arguments import (
 )
 from unigrn.cli.printing import (
     check_figure,
+    check_predictive,
     check_replaceable,
     deliver,
     indent,
@@ -190,6 +192,7 @@ def infer(
     force: Force = False,
     certify: Certify = False,
     figure: Figure = None,
+    predictive: Predictive = None,
     threads: Threads = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -204,12 +207,14 @@ def infer(
     limit_threads(threads)
     request = infer_arguments(context.params)
     check_replaceable(output, force, certify)
-    check_figure(figure, [data, *check_priors(prior or ()), regulators, targets], force)
+    inputs = [data, *check_priors(prior or ()), regulators, targets]
+    check_figure(figure, inputs, force)
+    check_predictive(predictive, inputs, [output, figure], force)
     from unigrn.api import infer as infer_network
 
     with progress(verbose, quiet):
         network = infer_network(**request, force=force)
-    deliver(network, output, quiet, figure)
+    deliver(network, output, quiet, figure, predictive)
 
 
 @app.command()

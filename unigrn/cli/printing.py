@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from unigrn.cli.arguments import FIGURES, check_output
+from unigrn.cli.arguments import FIGURES, TABLES, check_output
 from unigrn.cli.shell import Refusal
 
 if TYPE_CHECKING:
@@ -70,7 +70,44 @@ def check_figure(figure: str | None, inputs: Sequence[str | None], force: bool) 
         raise Refusal(str(error)) from error
 
 
-def deliver(network: Network, output: str, quiet: bool = False, figure: str | None = None) -> None:
+def check_predictive(
+    path: str | None, inputs: Sequence[str | None], outputs: Sequence[str | None], force: bool
+) -> None:
+    """Refuse a predictive check that could not be written, before the work rather than after."""
+    if path is None:
+        return
+    if path == STDOUT:
+        raise Refusal("--predictive -: a check goes to a file; name a .tsv, .csv, .png or .pdf")
+    if any(name and os.path.abspath(name) == os.path.abspath(path) for name in outputs):
+        raise Refusal(f"--predictive {path!r} is also another output; give another name")
+    check_output(path, inputs, (*TABLES, *FIGURES))
+    if path.lower().endswith(FIGURES):
+        check_figure(path, inputs, force)
+    else:
+        check_replaceable(path, force)
+
+
+def write_predictive(network: Network, path: str) -> None:
+    """Draw a predictive check, or write its table."""
+    check = network.predictive
+    assert check is not None
+    if path.lower().endswith(FIGURES):
+        from unigrn.plot import predictive_figure
+
+        predictive_figure(check, path)
+        return
+    from unigrn.files import write_table
+
+    write_table(check.table, path, network.document())
+
+
+def deliver(
+    network: Network,
+    output: str,
+    quiet: bool = False,
+    figure: str | None = None,
+    predictive: str | None = None,
+) -> None:
     """Write a network, to stdout where asked for, draw it, and print what it is on the other."""
     piped = output == STDOUT
     if piped:
@@ -88,6 +125,9 @@ def deliver(network: Network, output: str, quiet: bool = False, figure: str | No
 
             fit_figure(network, figure)
             written.append(figure)
+        if predictive is not None:
+            write_predictive(network, predictive)
+            written += written_files(predictive)
         if not quiet and written:
             print("written")
             indent(written)

@@ -7,7 +7,15 @@ belongs to nobody: no window opens and no global setting changes.
 from unigrn.plot.comparison import comparison_figure
 from unigrn.plot.fits import fit_figure
 from unigrn.plot.hubs import network_figure
+from unigrn.plot.predictive import predictive_figure
 from unigrn.plot.scores import evaluation_figure
 from unigrn.plot.worth import worth_figure
 
-__all__ = ["comparison_figure", "evaluation_figure", "fit_figure", "network_figure", "worth_figure"]
+__all__ = [
+    "comparison_figure",
+    "evaluation_figure",
+    "fit_figure",
+    "network_figure",
+    "predictive_figure",
+    "worth_figure",
+]

@@ -21,10 +21,12 @@ class Distribution:
     ``log_prob(value)`` is the log density of every entry; with moments of a guide in place of
     ``value`` or a parameter, its expectation. ``support`` is "real", "positive" or "unit": the
     guide is Normal on u with value = u, e^u or 1 / (1 + e^-u). With "other" it is
-    ``constrain(u)``, entry by entry, and ``slope(loc, sd)`` the mean of its log slope.
+    ``constrain(u)``, entry by entry, and ``slope(loc, sd)`` the mean of its log slope. ``mask`` is
+    False at entries that do not count, None where all do.
     """
 
     support: str = "real"
+    mask: Any = None
 
     def log_prob(self, value: Any) -> Array:
         """Return the log density of every entry."""

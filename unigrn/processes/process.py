@@ -135,6 +135,26 @@ class Process:
         self._all_visited(out)
         return {name: value for name, value in out.items() if value is not None}
 
+    def seen(
+        self, values: Any, data: View, prior: PriorView
+    ) -> dict[str, tuple[Array, Array | None]]:
+        """Return what every view observed, and where it counts (None: everywhere).
+
+        Values of the latents are given as for `log_density`.
+        """
+        out: dict[str, tuple[Array, Array | None]] = {}
+
+        def site(name, distribution, observed=None, where=None):
+            if observed is None:
+                return kept(name, _value(values, name, distribution), prior)
+            mask = distribution.mask
+            counts = where if mask is None else mask if where is None else mask & where
+            out[name] = observed, counts
+            return observed
+
+        self.sites(site, data, prior)
+        return out
+
     def simulate(self, key: Array, data: View, prior: PriorView, given: Mapping = {}) -> dict:
         """Draw every site, latents and what is observed, in the order of the process.
 

@@ -16,13 +16,14 @@ from unigrn.backend import over_starts
 from unigrn.binding import laid
 from unigrn.columns import read
 from unigrn.problem import device_kind
+from unigrn.processes.elbo import log_sd
 from unigrn.run import reading
 from unigrn.run.finish import finish_group
 from unigrn.run.state import State, kept
 from unigrn.solvers import batching
 from unigrn.solvers.optimality import Fit
 from unigrn.spec import Slots
-from unigrn.terms import PriorView, View, local, parts
+from unigrn.terms import Blocks, PriorView, View, local, parts
 
 
 def dense_prior(state: State) -> PriorView:
@@ -74,8 +75,7 @@ def all_networks(state: State) -> None:
         params, columns, numbers = jax.tree.map(lambda v, g=group: v[g][None], read)
         one = jax.tree.map(lambda v: v[None], replace(fit, params=None))
         keep(state, np.zeros(1, int), replace(one, params=params), columns, numbers, where)
-        blocks = {b: np.asarray(params[b][0]) for b in params if b != "theta"}
-        state.best = (0.0, cut(state, group, blocks))
+        state.best = (0.0, cut(state, group, beside(params, 0)))
         finish_group(state, group)
 
 
@@ -215,8 +215,7 @@ def one_kind(
             value = np.asarray(fit.value)
             best = int(np.argmin(np.where(np.isnan(value), np.inf, value)))
             if state.best is None or value[best] < state.best[0]:
-                blocks = {b: np.asarray(params[b][best]) for b in params if b != "theta"}
-                state.best = (value[best], cut(state, group, blocks))
+                state.best = (value[best], cut(state, group, beside(params, best)))
 
 
 def keep(state: State, members, fit: Fit, columns, numbers, where) -> None:
@@ -234,6 +233,15 @@ def keep(state: State, members, fit: Fit, columns, numbers, where) -> None:
         values = np.asarray(values)
         shape = (state.grid.size, len(state.problem.targets))
         kept(state.numbers, name, shape, values.dtype)[members] = values[:, None]
+
+
+def beside(params: Blocks, member: int) -> dict[str, np.ndarray]:
+    """Return the blocks of a member beside theta; theta too where a guide spreads it.
+
+    There the weights are read off the guide, and are not where it stands.
+    """
+    guided = log_sd("theta") in params
+    return {b: np.asarray(params[b][member]) for b in params if b != "theta" or guided}
 
 
 def cut(state: State, group: int, blocks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

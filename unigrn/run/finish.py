@@ -35,6 +35,7 @@ def solution(state: State) -> Solution:
         blocks[name] = (
             np.stack(groups) if separate and len({b.shape for b in groups}) == 1 else groups
         )
+    location = blocks.pop("theta", None)
     suspicious = (
         suspicions(state.spec, state.overall, len(state.genes))
         + alone(state)
@@ -55,6 +56,7 @@ def solution(state: State) -> Solution:
         suspicious,
         state.by_entry,
         state.targets,
+        location,
     )
     return leave_one_out(found, state.data) if isinstance(state.data, LeftOut) else found
 
@@ -86,6 +88,7 @@ def leave_one_out(found: Solution, data: LeftOut) -> Solution:
         history=[],
         by_entry={},
         targets={},
+        location=None,
     )
 
 
