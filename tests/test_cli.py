@@ -1197,6 +1197,41 @@ def test_figures_of_infer_and_evaluate(run: Run, folder: Path, tmp_path: Path, m
     assert not network.exists()
 
 
+def test_a_predictive_check_is_a_table_or_a_figure(run: Run, folder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from unigrn import pytree\n"
+        "from unigrn.processes import EDGES, Normal, Process, generative\n"
+        "@pytree\n"
+        "class Line(Process):\n"
+        "    latents = {'theta': EDGES}\n"
+        "    observed = {'expression': ('cells', 'targets')}\n"
+        "    def sites(self, site, data, prior):\n"
+        "        theta = site('theta', Normal(0.0, 1.0))\n"
+        "        site('expression', Normal(data.x @ theta, 1.0), data.y)\n"
+        "def line(prior):\n"
+        "    return generative(Line(), prior, name='line')\n"
+    )
+    network, table_, figure = (tmp_path / name for name in ("n.tsv", "c.tsv", "c.svg"))
+    ask = ("infer", folder / "data.h5ad", "--prior", folder / "prior.tsv", "-o", network)
+    ask = (*ask, "--method", f"{own}:line")
+    done = succeeded(run(*ask, "--predictive", table_))
+    assert "Pareto k of the guide" in done.out and f"  {table_}" in done.out
+    rows = pd.read_csv(table_, sep="\t")
+    assert {"target", "mean_p", "variance_upper", "zeros_predicted"} <= set(rows.columns)
+    about = json.loads((tmp_path / "n.tsv.meta.json").read_text())["predictive"]
+    assert about["draws"] == 400 and about["targets"] == len(rows)
+    succeeded(run(*ask, "--predictive", figure, "--quiet"))
+    assert b"Variance over cells" in figure.read_bytes()
+
+    table_.write_text("mine")
+    refused(run(*ask, "--predictive", table_), "c.tsv", "--force")
+    refused(run(*ask, "--predictive", network), "another output")
+    refused(run(*ask, "--predictive", "-"), "a check goes to a file")
+    refused(run(*ask, "--predictive", tmp_path / "c.txt.xls"), "no known suffix")
+    refused(run(*ask[:-1], "masked_ridge", "--predictive", figure), "not declared as a generative")
+
+
 def test_filter_convert_and_plot(run: Run, folder: Path, inferred: Path) -> None:
     import networkx
 
