@@ -754,6 +754,7 @@ def test_methods(run: Run) -> None:
 
 def test_every_method_runs_with_its_defaults(run: Run, folder: Path, tmp_path: Path) -> None:
     needs = {
+        "dictys": ["--layer", "counts"],
         "poisson_glm": ["--layer", "counts"],
         "scode": ["--extra", "pseudotime=time"],
         "symphony": ["--extra", "bulk=uns/bulk", "--extra", "peak=varp/peak"],

@@ -22,6 +22,7 @@ from unigrn.verify.claims import (
     regulons,
     running,
     shared,
+    steady,
     stepping,
 )
 from unigrn.verify.instances import Instance, Point
@@ -41,6 +42,7 @@ EXAMPLE = (
     counted.Counted,
     factors.Hidden,
     covariances.Groups,
+    steady.Steady,
     lineages.Lineage,
     moving.Moving,
     regulons.Regulons,

@@ -126,6 +126,8 @@ DEFAULTS = {
     "bitfam": dict(off=0.01, hyperprior=1e-3, mask="soft"),
     # the notebook: .05, .01, Gamma(4.5, 1), one draw
     "symphony": dict(spread=0.05, bulk=0.01, shape=4.5, covariance="intended", draws=8, seed=0),
+    # the program: 1e5 and bounds of 5
+    "dictys": dict(steady=1e3, factors=8, bound=5.0, total=None),
     # the page: Gamma(1, 1) of precisions; the program has activity=10, baseline=1
     "tiger": dict(off=0.05, activity=1.0, baseline=10.0, noise=1.0, mask="hard"),
     "linear_gaussian": dict(

@@ -10,6 +10,7 @@ import unigrn
 from unigrn.processes import (
     EDGES,
     Beta,
+    Binomial,
     Divergence,
     Gamma,
     HalfNormal,
@@ -141,6 +142,7 @@ def test_what_depends_on_itself_has_no_moments(build):
         (HalfNormal(1.7), stats.halfnorm(0, 1.7), [0.1, 5.0]),
         (Gamma(4.5, 2.0), stats.gamma(4.5, scale=1 / 2.0), [0.1, 2.0, 9.0]),
         (Beta(0.5, 2.5), stats.beta(0.5, 2.5), [0.01, 0.5, 0.97]),
+        (Binomial(20.0, 0.3), stats.binom(20, 1 / (1 + np.exp(-0.3))), [0.0, 11.0, 20.0]),
         (Poisson(3.2), stats.poisson(3.2), [0.0, 2.0, 11.0]),
         (
             TruncatedNormal(0.3, 2.0, -1.0, 2.5),
@@ -150,7 +152,7 @@ def test_what_depends_on_itself_has_no_moments(build):
     ],
 )
 def test_distributions_are_those_of_scipy(ours, theirs, at):
-    density = theirs.logpmf if isinstance(ours, Poisson) else theirs.logpdf
+    density = theirs.logpmf if isinstance(ours, Binomial | Poisson) else theirs.logpdf
     np.testing.assert_allclose(ours.log_prob(jnp.asarray(at)), density(at), rtol=1e-12)
     drawn = np.asarray(ours.sample(jax.random.key(0), (20_000,), jnp.float64))
     assert abs(drawn.mean() - theirs.mean()) < 5 * theirs.std() / np.sqrt(20_000)

@@ -2,6 +2,7 @@
 
 from unigrn.processes.distributions import (
     Beta,
+    Binomial,
     Distribution,
     Flat,
     Gamma,
@@ -23,6 +24,7 @@ from unigrn.processes.uncertain import NoMoments, apply, exp, sigmoid, where
 __all__ = [
     "EDGES",
     "Beta",
+    "Binomial",
     "Distribution",
     "Divergence",
     "Evident",

@@ -306,3 +306,27 @@ class Poisson(Distribution):
         """Draw entries."""
         drawn = jax.random.poisson(key, self.rate, shape)
         return drawn.astype(dtype)
+
+
+@pytree
+class Binomial(Distribution):
+    """Counts of n, log mass log n! - log k! (n - k)! + k x - n log(1 + e^x), x the ``logit``."""
+
+    number: Any
+    logit: Any
+
+    support = "counts"
+
+    def log_prob(self, value: Any) -> Array:
+        """Return the log mass of every entry; the mean of log(1 + e^x) is a quadrature."""
+        if isinstance(value, Uncertain) or isinstance(self.number, Uncertain):
+            raise NoMoments("a Binomial distribution of a latent has no closed expectation")
+        ends = (self.number + 1, value + 1, self.number - value + 1)
+        whole, some, rest = (jax.scipy.special.gammaln(1.0 * end) for end in ends)
+        slope = uncertain.mean(uncertain.apply(jax.nn.softplus, self.logit))
+        return whole - some - rest + value * uncertain.mean(self.logit) - self.number * slope
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draw entries."""
+        share = jax.nn.sigmoid(self.logit)
+        return jax.random.binomial(key, self.number, share, shape, dtype)

@@ -186,6 +186,7 @@ class World:
         self.keys, self.fresh = jax.random.split(jax.random.key(seed), (2, self.count))
         x, y, w = (np.stack([getattr(i, n) for i in instances]) for n in ("x", "y", "weight"))
         y = _within(y, spec.loss.outcome)
+        x = y if fitted.square else x
         extra = jax.tree.map(
             lambda leaf: Along(np.repeat(leaf.values[None], self.count, 0), leaf.axes),
             fitted.extra_of(self.cells),
@@ -337,6 +338,8 @@ def fitted_to(spec: Spec, coupled: bool, data: Any = None) -> Fitted:
     tried += [(a, b, False) for a in lengths for b in lengths if a != b]
     tried += [(REGULATORS if n != REGULATORS else 5, n, False) for n in lengths]
     square = [(n, n, True) for n in (*lengths, REGULATORS)] if coupled else []
+    if any(term.square for term in spec.terms):
+        usual = tried = []
     cells = next((n for n in range(CELLS[0], 99) if n not in lengths), CELLS[0])
     cells = cells if lengths else CELLS[0]
     first, kept = None, None
@@ -552,7 +555,8 @@ def started(spec: Spec, coupled: bool, fitted: Fitted, run: int | None = 0) -> B
         targets=fitted.targets,
         square=fitted.square,
     )
-    x, y, prior = instance.x, instance.y, prior_of(instance, 0, spec)
+    y, prior = _within(instance.y, spec.loss.outcome), prior_of(instance, 0, spec)
+    x = y if fitted.square else instance.x
     if not coupled:
         y, prior = y[:, 0], jax.tree.map(lambda v: v[:, 0], prior)
     weight = instance.weight if coupled or spec.loss.weighted else None

@@ -30,6 +30,7 @@ _MODULES = (
     "counted",
     "factors",
     "covariances",
+    "steady",
     "moving",
     "regulons",
     "running",
