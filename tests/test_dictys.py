@@ -58,6 +58,8 @@ def test_the_objective_is_that_of_the_formulas():
     value, slope = jax.value_and_grad(spec.objective)(params, view, prior)
     assert float(value) == pytest.approx(want, rel=1e-10)
     assert all(np.isfinite(v).all() for v in jax.tree.leaves(slope))
+    few = view.replace(extra={"depth": view.extra["depth"].at[0].set(1.0)})
+    assert spec.objective(params, few, prior) == np.inf  # more counts than there are in total
     start = spec.start(view, prior, jax.random.key(0), spec.terms)
     assert set(start) == set(spec.blocks) and all(start[n].shape == at[n].shape for n in at)
 
