@@ -86,6 +86,8 @@ def _shapley(axes: Axes, rows: Any, styles: dict[str, Any]) -> None:
         colour = styles[row["source"]][0]
         axes.plot([row["lower"], row["upper"]], [i, i], color=colour, linewidth=1.6)
         axes.plot(row["bits"], i, "o", color=colour, markersize=5)
+    axes.locator_params(axis="x", nbins=4)
+    axes.ticklabel_format(axis="x", scilimits=(-3, 3))
     axes.set_title("worth of each source")
     axes.set_xlabel("bits per hidden cell and target")
 
@@ -102,6 +104,7 @@ def _strength(axes: Axes, curve: Any, styles: dict[str, Any]) -> None:
     axes.set_xscale("log")
     # What too much trust costs would flatten what the right one gains.
     axes.set_ylim(-2.5 * best, 1.3 * best)
+    axes.ticklabel_format(axis="y", scilimits=(-3, 3))
     axes.set_title("strength of one source")
     axes.set_xlabel("variance that an edge adds, over the noise's")
     axes.set_ylabel("bits over no prior")
