@@ -9,11 +9,14 @@ import pytest
 
 import unigrn
 from unigrn.worth import prior_gain
+from unigrn.worth.activities import activities, turned
 from unigrn.worth.agreement import bits_per_edge, calibrated, ranks
 from unigrn.worth.choice import Choice, Table, subsets
 from unigrn.worth.folds import Fold, Half, folds
+from unigrn.worth.gain import BY
 from unigrn.worth.intervals import interval, sampled, shapley
 from unigrn.worth.regression import Edges, Regression
+from unigrn.worth.sources import Sources
 
 Q, P, N = 12, 60, 90
 TFS = [f"r{i:02}" for i in range(Q)]
@@ -98,8 +101,8 @@ def test_folds_hide_each_cell_once_around_the_means_of_the_others():
     data = unigrn.Data.from_arrays(
         frame.to_numpy(), list(frame.columns), groups=groups, weights=weights, dtype="float64"
     )
-    found, varies = folds(data, np.array(TFS), np.array(GENES), 3, 0)
-    assert varies.all() and len(found) == 3
+    found = folds(data, np.array(TFS), np.array(GENES), 3, 0)
+    assert len(found) == 3
     assert sum(f.hidden.count for f in found) == pytest.approx(weights.sum())
     values = frame.to_numpy()
     for g in "ab":
@@ -112,6 +115,72 @@ def test_folds_hide_each_cell_once_around_the_means_of_the_others():
         # Around another mean: the difference is of rank one.
         apart = np.linalg.svd(shift - whole, compute_uv=False)
         assert apart[1] < 0.2 * weights.sum() ** 0.5 and apart[2:].max() < 1e-3 * apart[0] + 1e-8
+
+
+def test_activities_are_the_ridge_solution_over_the_targets_that_build():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(60, P))
+    fold, y, _ = halves(values, values, 40)
+    code = rng.integers(0, 4, (Q, P)).astype(np.int32)
+    builders = np.arange(0, P, 2)
+    names = np.array(GENES)
+    known = Sources(("a", "b"), np.array(TFS), names, code)
+    turn, on = activities(known, builders)
+    others = np.arange(1, P, 2)
+    assert list(on.targets) == list(names[others]) and (on.own == -1).all()
+    fitted = Fold(
+        *(
+            Half(
+                h.gram[np.ix_(builders, builders)],
+                h.cross[np.ix_(builders, others)],
+                h.square[others],
+                h.count,
+            )
+            for h in (fold.fitted, fold.hidden)
+        )
+    )
+    found = turned(fitted, turn)
+    column = 0
+    for s in range(2):
+        p = (code[:, builders] >> s & 1).astype(float)
+        z = y[:, builders] @ p.T @ np.linalg.inv(p @ p.T + np.eye(Q))
+        z = z / np.sqrt((z[:40] ** 2).mean(axis=0))
+        own = slice(column, column + Q)
+        np.testing.assert_allclose(found.fitted.gram[own, own], z[:40].T @ z[:40], atol=1e-9)
+        hidden = z[40:].T @ y[40:, others]
+        np.testing.assert_allclose(found.hidden.cross[own], hidden, atol=1e-9)
+        assert (on.code[own] == code[:, others] & (1 << s)).all()
+        assert (on.row[own] == np.arange(Q)).all()
+        column += Q
+    sizes = rng.random((2 * Q, len(others)))
+    np.testing.assert_array_equal(on.sizes(sizes), np.maximum(sizes[:Q], sizes[Q:]))
+
+
+def test_activities_show_the_worth_that_expression_of_regulators_hides():
+    rng = np.random.default_rng(0)
+    q, p, n = 8, 160, 60
+    tfs, genes = TFS[:q], [f"g{i:03}" for i in range(p)]
+    exists = rng.random((q, p)) < 0.2
+    active = rng.normal(size=(n, q))
+    y = active @ (exists * rng.uniform(0.7, 1.3, (q, p))) + rng.normal(size=(n, p))
+    frame = pd.DataFrame(np.c_[rng.normal(size=(n, q)), y], columns=tfs + genes)
+    priors = {}
+    for name, edges in (("true", exists), ("false", rng.permuted(exists, axis=1))):
+        i, j = np.nonzero(edges)
+        priors[name] = pd.DataFrame({"source": np.array(tfs)[i], "target": np.array(genes)[j]})
+    by = {how: prior_gain(frame, priors, by=how, splits=4, gold=priors["true"]) for how in BY}
+    worth = {how: found.shapley.set_index("source") for how, found in by.items()}
+    assert worth["activity"]["lower"]["true"] > 0.002
+    assert abs(worth["expression"]["bits"]["true"]) < 0.1 * worth["activity"]["bits"]["true"]
+    assert abs(worth["activity"]["bits"]["false"]) < 0.1 * worth["activity"]["bits"]["true"]
+    assert (
+        worth["activity"]["agreement"]["true"]
+        > 0.5
+        > 0.1
+        > worth["expression"]["agreement"]["true"]
+    )
+    ratio = by["activity"].gold.set_index("sources")["auprc_ratio"]
+    assert ratio["none"] > 1.5, "activities rank edges that no judged target was told"
 
 
 # ------------------------------------------------------------------ choices
@@ -294,7 +363,8 @@ def other_names(table):
         ({"priors": lambda p: p | {"x": None}}, "the source x is None"),
         ({"splits": 5}, "splits must be even"),
         ({"splits": 2}, "splits must be"),
-        ({"targets": GENES[:5]}, "5 targets are measured"),
+        ({"targets": GENES[:5]}, "5 targets are measured and vary"),
+        ({"by": "counts"}, "by must be one of expression, activity, got 'counts'"),
         ({"level": 1.0}, "level must be between 0 and 1"),
         ({"most": 10}, "most must be"),
         ({"gold": pd.DataFrame({"source": ["r00"], "target": ["t000"]})}, "1 edges of the gold"),

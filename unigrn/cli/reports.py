@@ -146,6 +146,13 @@ def priors(
             help="A source of prior edges, as infer takes them. Repeat: at least two sources.",
         ),
     ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="expression|activity",
+            help="Regulators by their own expression, or by activities that other genes tell.",
+        ),
+    ] = "expression",
     gold: Annotated[
         str | None,
         typer.Option(
@@ -195,6 +202,7 @@ def priors(
         found = prior_gain(
             data,
             {} if whole is None else {name: whole.only(name) for name in whole.layers},
+            by=by,
             splits=splits,
             gold=gold,
             regulators=regulators,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unigrn.data import Data
-from unigrn.moments import gather
+from unigrn.moments import GeneStatistics, gather
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Sums:
 
 def folds(
     data: Data, regulators: np.ndarray, targets: np.ndarray, count: int, seed: int
-) -> tuple[list[Fold], np.ndarray]:
-    """Return the moments of every fold of the cells, and which targets vary.
+) -> list[Fold]:
+    """Return the moments of every fold of the cells.
 
     Genes are scaled to variance 1 over all cells, around the mean of each group of cells; cells
     are dealt to folds at random, group by group.
@@ -94,26 +94,13 @@ def folds(
     names = np.union1d(regulators, targets)
     columns = data.columns(names)
     row, column = np.searchsorted(names, regulators), np.searchsorted(names, targets)
-    _, by_group = gather(
-        data.blocks(columns), lambda block: None, len(names), len(data.group_sizes)
-    )
-    bad = [names[s.bad] for s in by_group if s.bad is not None]
-    if bad:
-        raise ValueError(
-            f"the expression of {bad[0][0]} holds values that are not finite; leave such cells or "
-            "genes out"
-        )
+    by_group = statistics(data, names)
     means = [s.mean for s in by_group]
     squares = sum(s.squares for s in by_group if s.squares is not None)
     live = np.any([~s.constant for s in by_group if s.cells], axis=0)
     scale = np.where(live, np.sqrt(np.maximum(squares, 0) / sum(s.cells for s in by_group)), 1)
     scale[scale == 0] = 1
-    rng = np.random.default_rng(seed)
-    codes = np.full(data.cells, -1)
-    for group in range(len(data.group_sizes)):
-        own = data.positions(group)
-        codes[own] = group * count + rng.permutation(len(own)) % count
-    split = replace(data, codes=codes, groups=tuple(map(str, range(len(data.group_sizes) * count))))
+    split = dealt(data, count, seed)
     weights = np.ones(data.cells) if data.weights is None else np.asarray(data.weights, float)
     sums = [Sums.zeros(len(row), len(column)) for _ in range(count)]
     for block in split.blocks(columns):
@@ -126,5 +113,40 @@ def folds(
         fitted = sum(rest[1:], rest[0])
         center = fitted.x / fitted.count, fitted.y / fitted.count
         out.append(Fold(fitted.around(*center), sums[hidden].around(*center)))
-    varies = np.all([f.fitted.square > 1e-9 * f.fitted.count for f in out], axis=0)
-    return out, live[column] & varies
+    return out
+
+
+def statistics(data: Data, names: np.ndarray) -> list[GeneStatistics]:
+    """Return the statistics of genes in each group of cells, or refuse what is not finite."""
+    columns = data.columns(names)
+    groups = len(data.group_sizes)
+    _, found = gather(data.blocks(columns), lambda block: None, len(names), groups)
+    for own in found:
+        if own.bad is not None:
+            raise ValueError(
+                f"the expression of {names[own.bad][0]} holds values that are not finite; leave "
+                "such cells or genes out"
+            )
+    return found
+
+
+def dealt(data: Data, count: int, seed: int) -> Data:
+    """Deal the cells of every group to folds: group g, fold f is group g * count + f."""
+    rng = np.random.default_rng(seed)
+    codes = np.full(data.cells, -1)
+    for group in range(len(data.group_sizes)):
+        own = data.positions(group)
+        codes[own] = group * count + rng.permutation(len(own)) % count
+    groups = tuple(map(str, range(len(data.group_sizes) * count)))
+    return replace(data, codes=codes, groups=groups)
+
+
+def varying(data: Data, names: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return which genes vary among the fitted cells of every fold."""
+    found = statistics(dealt(data, count, seed), names)
+    none = np.zeros(len(names))
+    parts = np.array([none if s.squares is None else s.squares * ~s.constant for s in found])
+    by_fold = parts.reshape(-1, count, len(names)).sum(axis=0)
+    return np.all(
+        by_fold.sum(axis=0) - by_fold > 1e-9 * np.maximum(by_fold.sum(axis=0), 1e-30), axis=0
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,9 @@ from unigrn.api import names_of, read_expression
 from unigrn.backend import cores
 from unigrn.check import check_whole
 from unigrn.evaluate import LEAK_ENRICHMENT, LEAK_SHARE
+from unigrn.worth.activities import activities, turned
 from unigrn.worth.choice import OFF, STRENGTHS
-from unigrn.worth.folds import folds
+from unigrn.worth.folds import folds, varying
 from unigrn.worth.intervals import Subset, interval, sampled, shapley
 from unigrn.worth.judge import WHOLE, Judge
 from unigrn.worth.sources import LEAST_TARGETS, Sources
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 2000  # targets that are looked at
+BY = ("expression", "activity")
+AGREEMENT = {
+    "expression": "from expression, and from expression and the other sources",
+    "activity": "from activities (the source's edges to the targets that build them), and from the "
+    "other sources' edges too",
+}
 METRICS = ("auprc", "auprc_ratio", "epr", "auroc")
 
 
@@ -93,6 +100,7 @@ def prior_gain(
     adata: Any,
     priors: Mapping[str, Any],
     *,
+    by: str = "expression",
     splits: int = 10,
     gold: Any = None,
     regulators: Iterable[str] | str | os.PathLike | None = None,
@@ -128,6 +136,11 @@ def prior_gain(
         ratios. Cells are centred within their groups.
     priors
         Sources by name, each as `unigrn.infer` takes a prior. Weights and signs are not read.
+    by
+        "expression": x is the regulators' own. "activity": x is what other genes say of them. Half
+        of the targets build activities Z, of each source its own, from its edges P to them, Y = Z P
+        by ridge; the others choose and judge, in turn. All subsets have all activities: they
+        differ in the edges to the targets that choose and judge.
     splits
         Even number >= 4: splits / 2 folds of the cells, with each half of the targets in turn.
     gold
@@ -152,15 +165,18 @@ def prior_gain(
 
     Notes
     -----
-    The worth is that for predicting expression from the regulators' own expression: a source may
-    be right and worth nothing where messenger RNA of factors does not show their activity. Up to
-    six sources all subsets are looked at, beyond that those of random orders.
+    The worth is that for predicting expression: a source may be right and worth nothing by the
+    regulators' own expression, where messenger RNA of factors does not show their activity; then
+    look by activity. Up to six sources all subsets are looked at, beyond that those of random
+    orders.
     """
     check_whole("splits", splits, low=4)
     if splits % 2:
         raise ValueError(f"splits must be even, each fold of cells has two of them; got {splits}")
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
+    if by not in BY:
+        raise ValueError(f"by must be one of {', '.join(BY)}, got {by!r}")
     data = read_expression(adata, layer, groupby, "float32", names, raw, None)
     known = Sources.of(
         data, priors, names_of(regulators, "regulators"), names_of(targets, "targets")
@@ -171,24 +187,31 @@ def prior_gain(
     known.check(data, splits // 2)
     known = known.judged_by(gold)
     progress.report("moments", 0, splits // 2)
-    held, varies = folds(data, known.regulators, known.targets, splits // 2, seed)
+    varies = varying(data, known.targets, splits // 2, seed)
     if not varies.all():
-        held, known = [f.some(varies) for f in held], known.some(np.flatnonzero(varies))
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
-        seeds = np.random.SeedSequence(seed).spawn(len(held))
+        known = known.some(np.flatnonzero(varies))
+        known.check(data, splits // 2)
+    seeds = np.random.SeedSequence(seed).spawn(splits // 2)
+    if by == "expression":
+        held = folds(data, known.regulators, known.targets, splits // 2, seed)
         judges = [Judge(known, fold, s) for fold, s in zip(held, seeds, strict=True)]
-        done = 0
-        for _ in pool.map(Judge.run, judges):
-            done += 1
-            progress.report("folds of cells", done, len(judges))
-    return _report(known, judges, level, {"seed": seed, "splits": splits, "level": level})
+    else:
+        builders = np.sort(rng.permutation(len(known.targets))[: len(known.targets) // 2])
+        turn, on = activities(known, builders)
+        held = folds(data, known.targets[builders], on.targets, splits // 2, seed)
+        judges = [Judge(on, turned(f, turn), s) for f, s in zip(held, seeds, strict=True)]
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
+        for done, _ in enumerate(pool.map(lambda judge: judge.run(), judges)):
+            progress.report("folds of cells", done + 1, len(judges))
+    settings = {"by": by, "seed": seed, "splits": splits, "level": level}
+    return _report(known, judges, level, settings)
 
 
 # ------------------------------------------------------------------ the report
 
 
 def _report(
-    known: Sources, judges: list[Judge], level: float, settings: dict[str, Any]
+    known: Sources, judges: Sequence[Judge], level: float, settings: dict[str, Any]
 ) -> PriorGain:
     import pandas as pd
 
@@ -278,7 +301,7 @@ def _report(
     notes = (
         "bits: mean log2 density of hidden cells of hidden targets, over that of permuted sources",
         "agreement: bits per hidden edge over chance, the regulator's own share of the targets; "
-        "from expression, and from expression and the other sources",
+        + AGREEMENT[settings["by"]],
         f"intervals: {level:.0%}, over targets and folds of cells; targets that depend on each "
         "other beyond their cells make them too narrow",
     )

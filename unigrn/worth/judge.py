@@ -63,7 +63,8 @@ class Judge:
             if known.gold is not None:
                 state = known.gold[:, judged]
                 for subset in self.looked_at():
-                    size = networks.at(choice.setting(subset))[:, judged][state >= 0]
+                    size = known.sizes(networks.at(choice.setting(subset)))
+                    size = size[:, judged][state >= 0]
                     found = ranking_metrics(state[state >= 0], size)
                     self.gold.setdefault(subset, []).append(found)
 
@@ -88,25 +89,35 @@ class Judge:
     ) -> None:
         """Predict hidden edges of every source from expression, and with the other sources."""
         known = self.known
-        rng = np.random.default_rng(self.seed)
         for source in range(self.count):
             label = (known.code >> source & 1).astype(bool)
             rows = np.flatnonzero(label.any(axis=1))
-            valid = known.own[None, :] != rows[:, None]
             others = tuple(s for s in range(self.count) if s != source)
             for kind, subset in (("expression", ()), ("others", others)):
                 size = networks.at(choice.setting(subset))[rows]
-                rank, own = ranks(size), label[rows]
-                learnt = calibrated(rank[:, choosing], own[:, choosing], valid[:, choosing])
-                some = valid[:, judged]
-                bits = bits_per_edge(learnt, rank[:, judged], own[:, judged], some)
-                found = ranking_metrics(own[:, judged][some], size[:, judged][some])
-                mixed = own[:, rng.permutation(judged)][some]
-                permuted = ranking_metrics(mixed, size[:, judged][some])
-                ratios: Any = (found["auprc_ratio"], permuted["auprc_ratio"])
-                values = (bits, *ratios)
-                for name, value in zip(("bits", "ratio", "permuted"), values, strict=True):
-                    self.agreement.setdefault((source, f"{kind} {name}"), []).append(value)
+                self._score(source, kind, size, label[rows], rows, choosing, judged)
+
+    def _score(
+        self,
+        source: int,
+        kind: str,
+        size: np.ndarray,
+        label: np.ndarray,
+        rows: np.ndarray,
+        choosing: np.ndarray,
+        judged: np.ndarray,
+    ) -> None:
+        """Note how sizes (regulators, targets) rank a source's edges to judged targets."""
+        valid, rank = self.known.own[None, :] != rows[:, None], ranks(size)
+        learnt = calibrated(rank[:, choosing], label[:, choosing], valid[:, choosing])
+        some, own = valid[:, judged], label[:, judged]
+        bits = bits_per_edge(learnt, rank[:, judged], own, some)
+        found = ranking_metrics(own[some], size[:, judged][some])
+        mixed = own[:, np.random.default_rng(source).permutation(len(judged))]
+        permuted = ranking_metrics(mixed[some], size[:, judged][some])
+        values: Any = (bits, found["auprc_ratio"], permuted["auprc_ratio"])
+        for name, value in zip(("bits", "ratio", "permuted"), values, strict=True):
+            self.agreement.setdefault((source, f"{kind} {name}"), []).append(value)
 
 
 class Networks:

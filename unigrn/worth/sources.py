@@ -28,6 +28,7 @@ class Sources:
     targets: np.ndarray
     code: np.ndarray
     gold: np.ndarray | None = None  # 1 of true edges, 0 of others, -1 of what the gold leaves out
+    row: np.ndarray | None = None  # whose activity a regulator is, where it is one
 
     @classmethod
     def of(cls, data: Data, priors: Mapping[str, Any], regulators: Any, targets: Any) -> Sources:
@@ -104,12 +105,24 @@ class Sources:
         gold = None if self.gold is None else self.gold[:, which]
         return replace(self, targets=self.targets[which], code=self.code[:, which], gold=gold)
 
+    def on(self, row: np.ndarray, code: np.ndarray, which: np.ndarray) -> Sources:
+        """Put activities in the regulators' place, and keep some targets."""
+        return replace(self.some(which), code=code, row=row)
+
+    def sizes(self, of: np.ndarray) -> np.ndarray:
+        """Return the size of each pair of regulator and target: of activities the largest."""
+        if self.row is None:
+            return of
+        out = np.zeros((len(self.regulators), of.shape[1]), of.dtype)
+        np.maximum.at(out, self.row, of)
+        return out
+
     def check(self, data: Data, count: int) -> None:
         """Raise where there is too little to hide."""
         if len(self.targets) < LEAST_TARGETS:
             raise ValueError(
-                f"{len(self.targets)} targets are measured, and half are hidden in turn: give at "
-                f"least {LEAST_TARGETS}"
+                f"{len(self.targets)} targets are measured and vary, and half are hidden in turn: "
+                f"give at least {LEAST_TARGETS}"
             )
         cells = int(data.group_sizes.sum())
         if cells < max(LEAST_CELLS, 2 * count):
@@ -120,7 +133,9 @@ class Sources:
 
     @property
     def own(self) -> np.ndarray:
-        """Position of each target among the regulators, or -1."""
+        """Position of each target among the regulators, or -1; activities are no gene."""
+        if self.row is not None:
+            return np.full(len(self.targets), -1)
         return places(self.targets, self.regulators)
 
 
