@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import unigrn
-from unigrn.worth import prior_gain
+from unigrn.worth import edge_probabilities, prior_gain
 from unigrn.worth.activities import activities, turned
 from unigrn.worth.agreement import bits_per_edge, calibrated, ranks
 from unigrn.worth.choice import Choice, Table, subsets
@@ -406,3 +406,94 @@ def test_the_command_line_prints_the_same(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     want = prior_gain(str(tmp_path / "data.h5ad"), priors, splits=4)
     assert found == json.loads(json.dumps(want.to_dict()))
+
+
+# ------------------------------------------------------------------ probabilities of edges
+
+
+@pytest.fixture(scope="module")
+def probable():
+    rng = np.random.default_rng(0)
+    q, p, n = 12, 240, 100
+    exists = rng.random((q, p)) < rng.uniform(0.05, 0.25, (q, 1))
+    x = rng.normal(size=(n, q))
+    y = x @ (exists * rng.normal(size=(q, p)) * 0.5) + rng.normal(size=(n, p))
+    genes = [f"g{i:03}" for i in range(p)]
+    i, j = np.nonzero(exists & (rng.random((q, p)) < 0.8))
+    prior = pd.DataFrame({"source": np.array(TFS)[i], "target": np.array(genes)[j]})
+    return pd.DataFrame(np.c_[x, y], columns=TFS + genes), prior, exists
+
+
+def test_probabilities_of_edges_are_as_often_true(probable):
+    frame, prior, exists = probable
+    options = {"folds": 3, "targets": [n for n in frame.columns if n.startswith("g")]}
+    found = edge_probabilities(frame, prior, "full_ridge", **options)
+    table = found.reliability
+    assert table["pairs"].sum() == exists.size == len(found.edges)
+    assert abs(table["probability"] - table["listed"]).max() < 0.25
+    error = (table["pairs"] * abs(table["probability"] - table["listed"])).sum()
+    assert error / exists.size < 0.03
+    assert found.bits > 0.8 and found.auprc_ratio > 3
+    assert found.edges["probability"].is_monotonic_decreasing
+    assert found.edges["known"].sum() == len(prior)
+    # The whole truth, where a share of 0.8 of it is listed.
+    whole = edge_probabilities(frame, prior, "full_ridge", share_listed=0.8, **options)
+    ratio = whole.edges["probability"] / found.edges["probability"]
+    assert ((abs(ratio - 1.25) < 1e-9) | (whole.edges["probability"] == 1)).all()
+    assert whole.edges["probability"].mean() == pytest.approx(exists.mean(), rel=0.1)
+
+
+def test_the_reliability_figure_has_its_bins(probable, tmp_path):
+    pytest.importorskip("matplotlib")
+    from unigrn.plot import reliability_figure
+
+    frame, prior, _ = probable
+    found = edge_probabilities(frame, prior, "full_ridge", folds=2)
+    figure = reliability_figure(found, tmp_path / "reliability.png")
+    assert [a.get_label() for a in figure.axes] == ["reliability"]
+    assert (tmp_path / "reliability.png").stat().st_size > 10_000
+
+
+def test_probabilities_say_nothing_where_edges_are_permuted(probable):
+    frame, prior, _ = probable
+    rng = np.random.default_rng(1)
+    mixed = prior.assign(target=rng.permutation(prior["target"])).drop_duplicates()
+    found = edge_probabilities(frame, mixed, "full_ridge", folds=3)
+    assert abs(found.bits) < 0.1 and found.auprc_ratio < 1.5
+
+
+def test_no_edge_of_a_target_is_seen_by_its_own_score(probable):
+    """More edges to one target of a fold move the scores of the other folds' targets alone."""
+    frame, prior, _ = probable
+    target = "g005"
+    more = pd.DataFrame({"source": TFS, "target": target})
+    both = pd.concat([prior, more]).drop_duplicates()
+    scores = []
+    for known in (prior, both):
+        edges = edge_probabilities(frame, known, "known_targets", folds=2).edges
+        scores.append(edges[edges["target"] == target].set_index("source")["score"].sort_index())
+    np.testing.assert_allclose(*scores, rtol=1e-6)
+    assert len(scores[0]) == Q
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "masked_ridge"}, "scores only pairs that the prior names"),
+        ({"prior": None}, "there are none: give a prior"),
+        ({"share_listed": 0.0}, "share_listed must be above 0"),
+        ({"folds": 1}, "folds must be"),
+        ({"targets": ["g000", "g001"]}, "2 targets with"),
+    ],
+)
+def test_probabilities_of_bad_input_are_one_clear_line(probable, change, message):
+    frame, prior, _ = probable
+    given = {"prior": prior, "method": "full_ridge"} | change
+    with pytest.raises(ValueError, match=message) as caught:
+        edge_probabilities(frame, **given)
+    assert "\n" not in str(caught.value)
+    data = unigrn.Data.from_arrays(
+        frame.to_numpy(), list(frame.columns), groups=np.arange(len(frame)) % 2
+    )
+    with pytest.raises(ValueError, match="takes one group of cells, and the data has 2"):
+        edge_probabilities(data, prior, "full_ridge")

@@ -61,6 +61,8 @@ _HOME = {
     "pytree": "terms",
     "PriorGain": "worth",
     "prior_gain": "worth",
+    "Calibrated": "worth",
+    "edge_probabilities": "worth",
     "along": "views",
     "loss": "losses",
     "least_squares": "losses",

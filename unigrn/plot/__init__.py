@@ -9,7 +9,7 @@ from unigrn.plot.fits import fit_figure
 from unigrn.plot.hubs import network_figure
 from unigrn.plot.predictive import predictive_figure
 from unigrn.plot.scores import evaluation_figure
-from unigrn.plot.worth import worth_figure
+from unigrn.plot.worth import reliability_figure, worth_figure
 
 __all__ = [
     "comparison_figure",
@@ -17,5 +17,6 @@ __all__ = [
     "fit_figure",
     "network_figure",
     "predictive_figure",
+    "reliability_figure",
     "worth_figure",
 ]

@@ -1,4 +1,4 @@
-"""A figure of what sources of prior edges are worth."""
+"""Figures of what sources of prior edges are worth, and of how reliable probabilities are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from unigrn.worth import PriorGain
+    from unigrn.worth import Calibrated, PriorGain
 
 MOST = 12  # sources: more do not fit
 
@@ -124,3 +124,58 @@ def _agreement(axes: Axes, rows: Any, styles: dict[str, Any]) -> None:
     axes.set_title("hidden edges of each source")
     axes.set_xlabel("bits per edge over chance")
     legend(axes, *axes.get_legend_handles_labels())
+
+
+def reliability_figure(found: Calibrated, path: str | os.PathLike[str] | None = None) -> Figure:
+    """Draw how often pairs of a probability are listed, with 90 % intervals.
+
+    Parameters
+    ----------
+    found
+        What `unigrn.edge_probabilities` returned. Probabilities are those of being listed.
+    path
+        Where to save the figure; the suffix says the format. By default it is not saved.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With axes labelled "reliability".
+
+    Raises
+    ------
+    ImportError
+        Where matplotlib is missing.
+    """
+    matplotlib = need("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    table = found.reliability
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.set_label("reliability")
+        ends = table[["probability", "lower"]].to_numpy().min(), table["upper"].max()
+        span = [max(ends[0], 1e-4) / 1.3, min(1.0, ends[1] * 1.3)]
+        axes.plot(span, span, color=GREY, linewidth=1)
+        below, above = (abs(table[end] - table["listed"]).to_numpy() for end in ("lower", "upper"))
+        axes.errorbar(
+            table["probability"],
+            table["listed"],
+            yerr=[below, above],
+            fmt="o",
+            color=LINES[0][0],
+            markersize=5,
+            linewidth=1.4,
+        )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(*span)
+        axes.set_ylim(*span)
+        axes.set_title("hidden prior edges")
+        axes.set_xlabel("probability of being listed")
+        axes.set_ylabel("share that is listed")
+        if path is not None:
+            save(figure, path)
+    return figure
