@@ -256,7 +256,7 @@ def test_a_generative_process_that_couples_targets_is_declared_as_functions():
 @pytest.mark.parametrize(
     ("hyper", "words"),
     [
-        (dict(mask="firm"), "mask must be one of hard, soft, got 'firm'"),
+        (dict(mask="firm"), "mask must be one of hard, soft, data, got 'firm'"),
         (dict(form="mode"), "form must be one of variational, map, got 'mode'"),
         (dict(on=0.0), "on must be a finite number > 0"),
         (dict(off=-1.0), "off must be a finite number > 0"),
