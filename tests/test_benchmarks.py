@@ -24,6 +24,7 @@ FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
         ["inferelator.py", "--size", "tiny"],
         ["generative.py", "--size", "tiny", "--part", "recovery"],
         ["generative.py", "--size", "tiny", "--part", "masks"],
+        ["priors.py", "--part", "coverage", "--size", "tiny"],
     ],
     ids=lambda c: " ".join(c[:1] + c[-1:]),
 )
