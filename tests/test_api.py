@@ -183,10 +183,10 @@ frame = pd.DataFrame((values - values.min()).astype("f4"), columns=names)
 # One of methods that differ in settings alone, of factor models, and of maps.
 alike = {"netrex_cf_sketch", "elastic_net", "masked_ridge", "bitfam", "tiger", "otter"}
 alike |= {"celloracle_bayesian", "prior_lasso", "prior_only", "partial_correlation"}
-alike |= {"dictys"}  # its last digits follow the cores, as its notes say
 more = {"netrex_cf": {"factors": 10, "sweeps": 3}, "linear_gaussian": {"max_iterations": 3},
         "giraffe": {"max_iterations": 20}, "pmf_grn": {"max_iterations": 5},
         "symphony": {"max_iterations": 5, "draws": 2}, "netrex": {"sweeps": 5},
+        "dictys": {"max_iterations": 5},
         "dagma": {"regulators": names[:24], "targets": names[:24]}}
 for name in sorted(set(methods.names()) - alike):
     given = frame.round() if name == "poisson_glm" else frame
@@ -194,6 +194,8 @@ for name in sorted(set(methods.names()) - alike):
         few = frame.iloc[:, :8]
         given = unigrn.Data.from_arrays(few.to_numpy(), few.columns)
         given = given.with_extra(pseudotime=few.iloc[:, 0])
+    if name == "dictys":
+        given = frame.iloc[:, 20:40].round()
     if name == "symphony":
         few = frame.iloc[:, 20:40]
         given = unigrn.Data.from_arrays(few.to_numpy(), few.columns)

@@ -12,7 +12,7 @@ from unigrn.worth import edge_probabilities, prior_gain
 from unigrn.worth.activities import activities, turned
 from unigrn.worth.agreement import bits_per_edge, calibrated, ranks
 from unigrn.worth.choice import Choice, Table, subsets
-from unigrn.worth.folds import Fold, Half, folds
+from unigrn.worth.folds import Dealt, Fold, Half
 from unigrn.worth.gain import BY
 from unigrn.worth.intervals import interval, sampled, shapley
 from unigrn.worth.regression import Edges, Regression
@@ -101,20 +101,37 @@ def test_folds_hide_each_cell_once_around_the_means_of_the_others():
     data = unigrn.Data.from_arrays(
         frame.to_numpy(), list(frame.columns), groups=groups, weights=weights, dtype="float64"
     )
-    found = folds(data, np.array(TFS), np.array(GENES), 3, 0)
-    assert len(found) == 3
-    assert sum(f.hidden.count for f in found) == pytest.approx(weights.sum())
+    dealt = Dealt.of(data, np.array(sorted(frame.columns)), 3, 0)
+    found = dealt.folds(np.array(TFS), np.array(GENES))
+    part = dealt.data.codes
+    assert all(np.isin(part[groups == g] // 3, i).all() for i, g in enumerate("ab"))
     values = frame.to_numpy()
     for g in "ab":
         values[groups == g] -= values[groups == g].mean(axis=0)
-    x = values[:, :Q] / values[:, :Q].std(axis=0)
-    for f in found:
-        assert f.fitted.count + f.hidden.count == pytest.approx(weights.sum())
-        shift = f.fitted.gram + f.hidden.gram
-        whole = (x * weights[:, None]).T @ x
-        # Around another mean: the difference is of rank one.
-        apart = np.linalg.svd(shift - whole, compute_uv=False)
-        assert apart[1] < 0.2 * weights.sum() ** 0.5 and apart[2:].max() < 1e-3 * apart[0] + 1e-8
+    values /= np.sqrt((values**2).mean(axis=0))
+    for fold, own in enumerate(found):
+        fitted = part % 3 != fold
+        center = weights[fitted] @ values[fitted] / weights[fitted].sum()
+        for half, cells in ((own.fitted, fitted), (own.hidden, ~fitted)):
+            around = values[cells] - center
+            heavy = around * weights[cells][:, None]
+            assert half.count == pytest.approx(weights[cells].sum())
+            np.testing.assert_allclose(half.gram, (heavy.T @ around)[:Q, :Q], atol=1e-9)
+            np.testing.assert_allclose(half.cross, (heavy.T @ around)[:Q, Q:], atol=1e-9)
+            np.testing.assert_allclose(half.square, (heavy * around).sum(axis=0)[Q:], atol=1e-9)
+
+
+def test_a_gene_that_varies_in_the_cells_of_one_fold_alone_is_left_out():
+    frame, priors, _ = simulated()
+    data = unigrn.Data.from_arrays(frame.to_numpy(), list(frame.columns), dtype="float64")
+    part = Dealt.of(data, np.array(GENES), 2, 0).data.codes
+    frame.loc[part == 1, "t007"] = 0.0
+    data = unigrn.Data.from_arrays(frame.to_numpy(), list(frame.columns), dtype="float64")
+    varies = Dealt.of(data, np.array(GENES), 2, 0).varying()
+    assert list(np.flatnonzero(~varies)) == [7]
+    found = prior_gain(data, priors, splits=4)
+    assert found.settings["targets"] == P - 1
+    assert np.isfinite(found.worth["bits"]).all()
 
 
 def test_activities_are_the_ridge_solution_over_the_targets_that_build():
@@ -320,6 +337,14 @@ def test_the_same_seed_gives_the_same_report(gain):
     for name in ("worth", "shapley", "curve", "gold"):
         pd.testing.assert_frame_equal(getattr(gain, name), getattr(again, name))
     assert json.loads(json.dumps(again.to_dict(), allow_nan=False))["sources"] == list(priors)
+
+
+def test_counts_are_pointed_out():
+    frame, priors, _ = simulated()
+    counts = np.round(3 * abs(frame))
+    found = prior_gain(counts, priors, splits=4)
+    assert any("every value is a whole number" in text for text in found.warnings)
+    assert not prior_gain(frame, priors, splits=4).warnings
 
 
 def test_many_sources_are_sampled():

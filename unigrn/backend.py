@@ -22,6 +22,10 @@ SPLIT = 4
 _ASKED = os.environ.get("NPROC", "")
 os.environ["NPROC"] = _ASKED or str(SPLIT)
 
+# It also splits loops over large arrays, by the root of the number of cores whatever NPROC says,
+# and where a loop ends some bits are others: programs of fits are compiled without that pass.
+UNSPLIT = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
+
 ROOM = 0.5  # share of the regions of memory that a process may map, kept for compiled programs
 
 # What XLA's CPU backend leaves to LAPACK.

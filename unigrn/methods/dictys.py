@@ -230,8 +230,7 @@ def dictys(
     What Sigma_0 is in the program, and its number of factors, were not at hand; here Sigma_0 is
     free and diagonal: the noise of every gene is its own. The steady state alone does not tell the
     direction of an edge: the edges that the prior lacks do. The objective is not convex. A cell of
-    fewer counts in total than in a gene makes it infinite. The last digits of a fit may depend on
-    the number of cores.
+    fewer counts in total than in a gene makes it infinite.
 
     References
     ----------

@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from unigrn import progress
-from unigrn.backend import over_starts
+from unigrn.backend import UNSPLIT, over_starts
 from unigrn.binding import laid
 from unigrn.columns import read
 from unigrn.problem import device_kind
@@ -79,13 +79,13 @@ def all_networks(state: State) -> None:
         finish_group(state, group)
 
 
-@partial(jax.jit, static_argnames=("solver", "shape"))
+@partial(jax.jit, static_argnames=("solver", "shape"), compiler_options=UNSPLIT)
 def together(solver, shape, terms, views: View, prior: PriorView, options) -> Fit:
     """Fit the networks of all groups."""
     return solver.batch(Slots(shape, terms), views, prior, options)
 
 
-@partial(jax.jit, static_argnames=("shape",))
+@partial(jax.jit, static_argnames=("shape",), compiler_options=UNSPLIT)
 def read_groups(shape, terms, params, views: View, prior: PriorView) -> Any:
     """Blocks, columns of the edge table and the loss of its own cells, of every group."""
 
@@ -139,7 +139,7 @@ def networks(state: State) -> None:
         progress.report("fitting groups", group + 1, state.groups)
 
 
-@partial(jax.jit, static_argnames=("solver", "shape"))
+@partial(jax.jit, static_argnames=("solver", "shape"), compiler_options=UNSPLIT)
 def compiled(solver, shape, terms, view: View, prior: PriorView, keys, options) -> Fit:
     """Fit a whole network from every start."""
 
@@ -151,7 +151,7 @@ def compiled(solver, shape, terms, view: View, prior: PriorView, keys, options) 
     return over_starts(one, keys)
 
 
-@partial(jax.jit, static_argnames=("shape",))
+@partial(jax.jit, static_argnames=("shape",), compiler_options=UNSPLIT)
 def read_off(shape, terms, params, view: View, prior: PriorView, keys, held) -> Any:
     """Blocks of every start in their gauge, columns of the edge table, and the loss."""
     slots = Slots(shape, terms)

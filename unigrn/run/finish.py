@@ -37,7 +37,7 @@ def solution(state: State) -> Solution:
         )
     location = blocks.pop("theta", None)
     suspicious = (
-        suspicions(state.spec, state.overall, len(state.genes))
+        suspicions(state.spec.name, state.spec.expects, state.overall, len(state.genes))
         + alone(state)
         + small_groups(state)
         + without_edges(state)
@@ -347,8 +347,8 @@ def alone(state: State) -> list[str]:
     ]
 
 
-def suspicions(spec: Any, seen: GeneStatistics, genes: int) -> list[str]:
-    """Say what looks wrong for the method in the values that were read.
+def suspicions(name: str, expects: Any, seen: GeneStatistics, genes: int) -> list[str]:
+    """Say what looks wrong in the values that were read for what a method expects.
 
     Of ``genes`` alone, which stand before what stages made of them.
     """
@@ -356,29 +356,29 @@ def suspicions(spec: Any, seen: GeneStatistics, genes: int) -> list[str]:
     low, high = float(seen.minimum[:genes].min()), float(seen.maximum[:genes].max())
     out = []
     counts = not seen.fractional[:genes].any() and low >= 0 and high > 1
-    imputed = "imputed" in spec.expects
-    if "log" in spec.expects and counts:
+    imputed = "imputed" in expects
+    if "log" in expects and counts:
         layer = "normalised or imputed layer" if imputed else "normalised layer"
         out.append(
-            f"{spec.name} expects log-normalised{', imputed' if imputed else ''} expression, but "
+            f"{name} expects log-normalised{', imputed' if imputed else ''} expression, but "
             "every value is a whole number: these look like raw counts; name the "
             f"{layer} by layer= (--layer)"
         )
-    elif "log" in spec.expects and low >= 0 and high > 100:
+    elif "log" in expects and low >= 0 and high > 100:
         out.append(
-            f"{spec.name} expects log-scale expression, but values reach {high:,.0f}: "
+            f"{name} expects log-scale expression, but values reach {high:,.0f}: "
             "this looks unlogged; take log1p of normalised counts"
         )
-    elif "positive" in spec.expects and low < 0:
+    elif "positive" in expects and low < 0:
         out.append(
-            f"{spec.name} expects log-normalised expression, but values go down to {low:.3g}: "
+            f"{name} expects log-normalised expression, but values go down to {low:.3g}: "
             "they look scaled, integrated or like log ratios; name a layer (--layer), or take "
             ".raw (--raw)"
         )
     if imputed and zeros > 0.5:
         out.append(
             f"{100 * zeros:.0f} % of the values are zero: far sparser than the imputed "
-            f"layer that {spec.name} was made for; name the layer after "
+            f"layer that {name} was made for; name the layer after "
             "k-nearest-neighbour smoothing by layer= (--layer)"
         )
     return out

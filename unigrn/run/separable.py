@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unigrn import progress
-from unigrn.backend import side_by_side
+from unigrn.backend import UNSPLIT, side_by_side
 from unigrn.binding import laid, places
 from unigrn.columns import read
 from unigrn.data import Block
@@ -42,7 +42,7 @@ class Outcome:
     iterations: Array
 
 
-@partial(jax.jit, static_argnames=("solver", "shape", "inner", "wants"))
+@partial(jax.jit, static_argnames=("solver", "shape", "inner", "wants"), compiler_options=UNSPLIT)
 def fits(solver, shape, inner, wants, terms, source, members: Members, options) -> Outcome:
     """One compiled call: terms and data are arguments, so new numbers do not recompile."""
     tasks = members.tasks

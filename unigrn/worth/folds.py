@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unigrn.data import Data
-from unigrn.moments import GeneStatistics, gather
+from unigrn.moments import GeneStatistics, gather, pool
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,6 @@ class Fold:
 
     fitted: Half
     hidden: Half
-
-    def some(self, targets: np.ndarray) -> Fold:
-        """Keep some targets."""
-        return Fold(
-            *(
-                Half(h.gram, h.cross[:, targets], h.square[targets], h.count)
-                for h in (self.fitted, self.hidden)
-            )
-        )
 
 
 @dataclass
@@ -83,70 +74,82 @@ class Sums:
         )
 
 
-def folds(
-    data: Data, regulators: np.ndarray, targets: np.ndarray, count: int, seed: int
-) -> list[Fold]:
-    """Return the moments of every fold of the cells.
+@dataclass(frozen=True)
+class Dealt:
+    """Cells dealt to folds at random, group by group, and what their genes are like.
 
-    Genes are scaled to variance 1 over all cells, around the mean of each group of cells; cells
-    are dealt to folds at random, group by group.
+    Parameters
+    ----------
+    data
+        Group g, fold f of the cells is its group g * count + f.
+    names
+        Genes.
+    count
+        Number of folds.
+    parts
+        Statistics of each group and fold.
     """
-    names = np.union1d(regulators, targets)
-    columns = data.columns(names)
-    row, column = np.searchsorted(names, regulators), np.searchsorted(names, targets)
-    by_group = statistics(data, names)
-    means = [s.mean for s in by_group]
-    squares = sum(s.squares for s in by_group if s.squares is not None)
-    live = np.any([~s.constant for s in by_group if s.cells], axis=0)
-    scale = np.where(live, np.sqrt(np.maximum(squares, 0) / sum(s.cells for s in by_group)), 1)
-    scale[scale == 0] = 1
-    split = dealt(data, count, seed)
-    weights = np.ones(data.cells) if data.weights is None else np.asarray(data.weights, float)
-    sums = [Sums.zeros(len(row), len(column)) for _ in range(count)]
-    for block in split.blocks(columns):
-        own = split.positions(block.group)[block.start : block.start + len(block.values)]
-        values = (block.values - means[block.group // count]) / scale
-        sums[block.group % count].add(values[:, row], values[:, column], weights[own])
-    out = []
-    for hidden in range(count):
-        rest = [s for i, s in enumerate(sums) if i != hidden]
-        fitted = sum(rest[1:], rest[0])
-        center = fitted.x / fitted.count, fitted.y / fitted.count
-        out.append(Fold(fitted.around(*center), sums[hidden].around(*center)))
-    return out
 
+    data: Data
+    names: np.ndarray
+    count: int
+    parts: list[GeneStatistics]
 
-def statistics(data: Data, names: np.ndarray) -> list[GeneStatistics]:
-    """Return the statistics of genes in each group of cells, or refuse what is not finite."""
-    columns = data.columns(names)
-    groups = len(data.group_sizes)
-    _, found = gather(data.blocks(columns), lambda block: None, len(names), groups)
-    for own in found:
-        if own.bad is not None:
-            raise ValueError(
-                f"the expression of {names[own.bad][0]} holds values that are not finite; leave "
-                "such cells or genes out"
-            )
-    return found
+    @classmethod
+    def of(cls, data: Data, names: np.ndarray, count: int, seed: int) -> Dealt:
+        """Deal the cells, and read the genes once."""
+        rng, groups = np.random.default_rng(seed), len(data.group_sizes)
+        codes = np.full(data.cells, -1)
+        for group in range(groups):
+            own = data.positions(group)
+            codes[own] = group * count + rng.permutation(len(own)) % count
+        labels = tuple(map(str, range(groups * count)))
+        split = replace(data, codes=codes, groups=labels)
+        columns = split.columns(names)
+        _, parts = gather(split.blocks(columns), lambda block: None, len(names), len(labels))
+        for own in parts:
+            if own.bad is not None:
+                raise ValueError(
+                    f"the expression of {names[own.bad][0]} holds values that are not finite; "
+                    "leave such cells or genes out"
+                )
+        return cls(split, names, count, parts)
 
+    @property
+    def overall(self) -> GeneStatistics:
+        """Statistics of all cells."""
+        return pool(self.parts, len(self.names))
 
-def dealt(data: Data, count: int, seed: int) -> Data:
-    """Deal the cells of every group to folds: group g, fold f is group g * count + f."""
-    rng = np.random.default_rng(seed)
-    codes = np.full(data.cells, -1)
-    for group in range(len(data.group_sizes)):
-        own = data.positions(group)
-        codes[own] = group * count + rng.permutation(len(own)) % count
-    groups = tuple(map(str, range(len(data.group_sizes) * count)))
-    return replace(data, codes=codes, groups=groups)
+    def varying(self) -> np.ndarray:
+        """Return which genes vary among the fitted cells of every fold."""
+        none = np.zeros(len(self.names))
+        squares = [none if p.squares is None else p.squares * ~p.constant for p in self.parts]
+        by_fold = np.array(squares).reshape(-1, self.count, len(self.names)).sum(axis=0)
+        whole = by_fold.sum(axis=0)
+        return np.all(whole - by_fold > 1e-9 * np.maximum(whole, 1e-30), axis=0)
 
+    def folds(self, regulators: np.ndarray, targets: np.ndarray) -> list[Fold]:
+        """Return the moments of every fold.
 
-def varying(data: Data, names: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Return which genes vary among the fitted cells of every fold."""
-    found = statistics(dealt(data, count, seed), names)
-    none = np.zeros(len(names))
-    parts = np.array([none if s.squares is None else s.squares * ~s.constant for s in found])
-    by_fold = parts.reshape(-1, count, len(names)).sum(axis=0)
-    return np.all(
-        by_fold.sum(axis=0) - by_fold > 1e-9 * np.maximum(by_fold.sum(axis=0), 1e-30), axis=0
-    )
+        Genes are scaled to variance 1 over all cells, around the mean of each group of cells.
+        """
+        row, column = (np.searchsorted(self.names, own) for own in (regulators, targets))
+        starts = range(0, len(self.parts), self.count)
+        groups = [pool(self.parts[s : s + self.count], len(self.names)) for s in starts]
+        squares = sum(g.squares for g in groups if g.cells)
+        scale = np.sqrt(squares / sum(g.cells for g in groups))
+        scale[np.all([g.constant for g in groups if g.cells], axis=0) | (scale == 0)] = 1
+        data, sums = self.data, [Sums.zeros(len(row), len(column)) for _ in range(self.count)]
+        weights = np.ones(data.cells) if data.weights is None else np.asarray(data.weights, float)
+        for block in data.blocks(data.columns(self.names)):
+            own = data.positions(block.group)[block.start : block.start + len(block.values)]
+            values = (block.values - groups[block.group // self.count].mean) / scale
+            part = sums[block.group % self.count]
+            part.add(values[:, row], values[:, column], weights[own])
+        out = []
+        for hidden in range(self.count):
+            rest = [s for i, s in enumerate(sums) if i != hidden]
+            fitted = sum(rest[1:], rest[0])
+            center = fitted.x / fitted.count, fitted.y / fitted.count
+            out.append(Fold(fitted.around(*center), sums[hidden].around(*center)))
+        return out

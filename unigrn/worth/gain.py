@@ -17,9 +17,10 @@ from unigrn.api import names_of, read_expression
 from unigrn.backend import cores
 from unigrn.check import check_whole
 from unigrn.evaluate import LEAK_ENRICHMENT, LEAK_SHARE
+from unigrn.run.finish import suspicions
 from unigrn.worth.activities import activities, turned
 from unigrn.worth.choice import OFF, STRENGTHS
-from unigrn.worth.folds import folds, varying
+from unigrn.worth.folds import Dealt
 from unigrn.worth.intervals import Subset, interval, sampled, shapley
 from unigrn.worth.judge import WHOLE, Judge
 from unigrn.worth.sources import LEAST_TARGETS, Sources
@@ -187,31 +188,34 @@ def prior_gain(
     known.check(data, splits // 2)
     known = known.judged_by(gold)
     progress.report("moments", 0, splits // 2)
-    varies = varying(data, known.targets, splits // 2, seed)
+    names_read = known.targets if by == "activity" else np.union1d(known.regulators, known.targets)
+    dealt = Dealt.of(data, names_read, splits // 2, seed)
+    odd = suspicions("prior_gain", ("log",), dealt.overall, len(names_read))
+    varies = np.isin(known.targets, names_read[dealt.varying()])
     if not varies.all():
         known = known.some(np.flatnonzero(varies))
         known.check(data, splits // 2)
     seeds = np.random.SeedSequence(seed).spawn(splits // 2)
     if by == "expression":
-        held = folds(data, known.regulators, known.targets, splits // 2, seed)
+        held = dealt.folds(known.regulators, known.targets)
         judges = [Judge(known, fold, s) for fold, s in zip(held, seeds, strict=True)]
     else:
         builders = np.sort(rng.permutation(len(known.targets))[: len(known.targets) // 2])
         turn, on = activities(known, builders)
-        held = folds(data, known.targets[builders], on.targets, splits // 2, seed)
+        held = dealt.folds(known.targets[builders], on.targets)
         judges = [Judge(on, turned(f, turn), s) for f, s in zip(held, seeds, strict=True)]
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
         for done, _ in enumerate(pool.map(lambda judge: judge.run(), judges)):
             progress.report("folds of cells", done + 1, len(judges))
     settings = {"by": by, "seed": seed, "splits": splits, "level": level}
-    return _report(known, judges, level, settings)
+    return _report(known, judges, level, settings, odd)
 
 
 # ------------------------------------------------------------------ the report
 
 
 def _report(
-    known: Sources, judges: Sequence[Judge], level: float, settings: dict[str, Any]
+    known: Sources, judges: Sequence[Judge], level: float, settings: dict[str, Any], odd: list[str]
 ) -> PriorGain:
     import pandas as pd
 
@@ -281,7 +285,7 @@ def _report(
         for s, name in enumerate(known.names)
         for i in range(len(STRENGTHS))
     ]
-    gold, told = None, []
+    gold, told = None, list(odd)
     if known.gold is not None:
         scored = []
         for subset in every:
