@@ -47,9 +47,10 @@ from unigrn.cli.printing import (
     deliver,
     indent,
     summarize,
+    tell,
     written_files,
 )
-from unigrn.cli.shell import Refusal, app, limit_threads, progress, say
+from unigrn.cli.shell import Refusal, app, limit_threads, progress
 
 if TYPE_CHECKING:
     from unigrn.datasets import Simulation
@@ -308,12 +309,7 @@ def evaluate(
     check_figure(figure, [network, gold, *check_priors(prior or ()), targets, expression], force)
     with progress():
         scores = _evaluate(network, gold, prior, targets, expression, layer, score, names, raw)
-    for text in scores.warnings:
-        say(f"warning: {text}")
-    if as_json:
-        print(json.dumps(scores.to_dict(), indent=2, allow_nan=False))
-    else:
-        print("\n".join([*scores.table(), "", *scores.notes]))
+    tell(scores, as_json)
     if figure is not None:
         from unigrn.plot import comparison_figure
 

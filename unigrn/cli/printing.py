@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from unigrn.cli.arguments import FIGURES, TABLES, check_output
-from unigrn.cli.shell import Refusal
+from unigrn.cli.shell import Refusal, say
 
 if TYPE_CHECKING:
+    from unigrn.evaluate import Evaluation
     from unigrn.network import Network
+    from unigrn.worth import PriorGain
 
 STDOUT = "-"
 
@@ -131,6 +134,16 @@ def deliver(
         if not quiet and written:
             print("written")
             indent(written)
+
+
+def tell(found: Evaluation | PriorGain, as_json: bool) -> None:
+    """Print a report and, on stderr, its warnings."""
+    for text in found.warnings:
+        say(f"warning: {text}")
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+    else:
+        print("\n".join([*found.table(), "", *found.notes]))
 
 
 def to_stdout(pieces: Iterable[bytes]) -> None:

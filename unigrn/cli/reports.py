@@ -28,8 +28,8 @@ from unigrn.cli.arguments import (
     check_priors,
     defaults,
 )
-from unigrn.cli.printing import check_figure, indent
-from unigrn.cli.shell import FAILED, Refusal, app, limit_threads, progress, say
+from unigrn.cli.printing import check_figure, indent, tell
+from unigrn.cli.shell import FAILED, Refusal, app, limit_threads, progress
 
 if TYPE_CHECKING:
     from unigrn.methods import Method
@@ -214,12 +214,7 @@ def priors(
             most=most or None,
             seed=seed,
         )
-    for text in found.warnings:
-        say(f"warning: {text}")
-    if as_json:
-        print(json.dumps(found.to_dict(), indent=2, allow_nan=False))
-    else:
-        print("\n".join([*found.table(), "", *found.notes]))
+    tell(found, as_json)
     if figure is not None:
         from unigrn.plot import worth_figure
 
