@@ -17,6 +17,7 @@ from typing import Any
 
 from unigrn.evaluate.baselines import BLOCK, LEAK_ENRICHMENT, LEAK_SHARE
 from unigrn.evaluate.evaluation import Evaluation, evaluate
+from unigrn.evaluate.explained import REGRESSION, regression_metrics
 from unigrn.evaluate.gold import load_gold
 from unigrn.evaluate.metrics import MACRO_POSITIVES, METRICS, precision_recall, ranking_metrics
 
@@ -26,11 +27,13 @@ __all__ = [
     "LEAK_SHARE",
     "MACRO_POSITIVES",
     "METRICS",
+    "REGRESSION",
     "Evaluation",
     "evaluate",
     "load_gold",
     "precision_recall",
     "ranking_metrics",
+    "regression_metrics",
 ]
 
 

@@ -111,7 +111,7 @@ def pearson(
     expression: Any, universe: Universe, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows, columns and |correlation| of the measured pairs of the universe."""
-    matrix, names = _expression(expression)
+    matrix, names = expression_of(expression)
     import pandas as pd
 
     index = pd.Index(names, dtype=object)
@@ -180,7 +180,7 @@ def pearson(
     )
 
 
-def _expression(expression: Any) -> tuple[Any, np.ndarray]:
+def expression_of(expression: Any) -> tuple[Any, np.ndarray]:
     """Matrix (observations x genes, dense or sparse) and gene names."""
     import pandas as pd
 

@@ -12,8 +12,19 @@ import numpy as np
 from unigrn.check import listed
 from unigrn.evaluate.baselines import edges_of_prior, pearson, permuted, prior_alone, prior_ranking
 from unigrn.evaluate.comparison import differences, verdict
+from unigrn.evaluate.errors import error_types
 from unigrn.evaluate.gold import ABSENT, POSITIVE, Universe, read_gold, read_targets, universe_of
-from unigrn.evaluate.metrics import METRICS, best, curve_of, metrics_of, rank, ranks_above_unlisted
+from unigrn.evaluate.metrics import (
+    METRICS,
+    Ranking,
+    best,
+    curve_of,
+    early_precision_beeline,
+    metrics_of,
+    precision_by_regulator,
+    rank,
+    ranks_above_unlisted,
+)
 from unigrn.evaluate.ranked import RankedEdges, read_ranked
 
 if TYPE_CHECKING:
@@ -62,6 +73,17 @@ class Evaluation:
     curves
         ``network``, and of the baselines those that are one ranking, -> precision and recall at
         every threshold, (n,) each: the steps whose area is ``auprc``. Not part of `to_dict`.
+    by_regulator
+        The same names -> average precision among the pairs of each regulator, a Series; regulators
+        all or none of whose pairs are true are left out. Not part of `to_dict`.
+    epr_beeline
+        The same names -> early precision over prevalence as BEELINE counts ties: all pairs that
+        score at least as much as the kth listed one. None where none is listed. Not part of
+        `to_dict`.
+    errors
+        The same names -> what the strongest pairs are, as many as there are true ones: shares
+        ``found`` and ``missed`` of these, and false pairs that are ``reversed``, ``indirect`` (a
+        path of two or three true edges) or else ``spurious``. Not part of `to_dict`.
     """
 
     metrics: dict[str, float | int | None]
@@ -77,6 +99,9 @@ class Evaluation:
     curves: dict[str, tuple[np.ndarray, np.ndarray]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    by_regulator: dict[str, pd.Series] = field(default_factory=dict, repr=False, compare=False)
+    epr_beeline: dict[str, float | None] = field(default_factory=dict, repr=False, compare=False)
+    errors: dict[str, dict[str, float]] = field(default_factory=dict, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as one object that JSON can hold: undefined values are None, never NaN.
@@ -311,18 +336,16 @@ def evaluate(
 
     baselines: dict[str, dict[str, Any]] = {}
     overlap, others = None, {}
-    curves = {"network": curve_of(ranking, universe)}
+    single: dict[str, Ranking] = {"network": ranking}
     if prior is not None:
         known = edges_of_prior(prior)
-        others["prior alone"] = prior_ranking(known, universe)
+        others["prior alone"] = single["prior alone"] = prior_ranking(known, universe)
         baselines["prior alone"], overlap = prior_alone(
             known, others["prior alone"], universe, wanted is not None, notes, warnings
         )
-        curves["prior alone"] = curve_of(others["prior alone"], universe)
     if expression is not None:
-        plain = rank(*pearson(expression, universe, notes))
-        baselines["|Pearson|"] = metrics_of(plain, universe)
-        curves["|Pearson|"] = curve_of(plain, universe)
+        single["|Pearson|"] = rank(*pearson(expression, universe, notes))
+        baselines["|Pearson|"] = metrics_of(single["|Pearson|"], universe)
     baselines["permuted targets"] = permuted(ranking, universe, permutations, seed)
     sign_accuracy, n_signed = _sign_accuracy(network, row, col, grid, universe)
     if n_signed:
@@ -342,8 +365,18 @@ def evaluate(
         tuple(notes),
         tuple(warnings),
         gaps,
-        curves,
+        {name: curve_of(own, universe) for name, own in single.items()},
+        {name: _by_regulator(own, universe) for name, own in single.items()},
+        {name: early_precision_beeline(own, universe) for name, own in single.items()},
+        {name: error_types(own, universe) for name, own in single.items()},
     )
+
+
+def _by_regulator(ranking: Ranking, universe: Universe) -> pd.Series:
+    import pandas as pd
+
+    found = pd.Series(precision_by_regulator(ranking, universe), index=universe.regulators)
+    return found.dropna()
 
 
 def _require_shared_names(network: RankedEdges, gold: pd.DataFrame) -> None:

@@ -21,13 +21,15 @@ class Ranking:
 
     Permuting target names changes neither, so that one sort serves all permutations.
 
-    ``row``, ``col`` (n,): the pairs; ``start``: where each tie begins. ``by_row`` (n,): the same
-    order, regulators one after another; ``row_start``, ``row_of``: ties within regulators.
+    ``row``, ``col`` (n,): the pairs; ``start``: where each tie begins, ``value`` its score.
+    ``by_row`` (n,): the same order, regulators one after another; ``row_start``, ``row_of``: ties
+    within regulators.
     """
 
     row: np.ndarray
     col: np.ndarray
     start: np.ndarray
+    value: np.ndarray
     by_row: np.ndarray
     row_start: np.ndarray
     row_of: np.ndarray
@@ -46,7 +48,7 @@ def rank(row: np.ndarray, col: np.ndarray, score: np.ndarray) -> Ranking:
     changed = np.ones(score.size, bool)
     changed[1:] = (rows[1:] != rows[:-1]) | (tie[1:] != tie[:-1])
     row_start = np.flatnonzero(changed)
-    return Ranking(row, col, start, by_row, row_start, rows[row_start])
+    return Ranking(row, col, start, score[start], by_row, row_start, rows[row_start])
 
 
 def small(largest: int) -> type[np.signedinteger]:
@@ -76,17 +78,10 @@ def metrics_of(
     col = ranking.col if permutation is None else permutation[ranking.col]
     hit = state[ranking.row, col]
     positive, listed = hit == POSITIVE, hit != ABSENT
-    positives = (state == POSITIVE).sum(axis=1, dtype=np.int64)
-    totals = (state != ABSENT).sum(axis=1, dtype=np.int64)
     found, seen = count(positive, ranking.start), count(listed, ranking.start)
-    values = _threshold_metrics(found, seen, int(positives.sum()), int(totals.sum()))
-    values["macro_auroc"] = _macro_auroc(
-        ranking.row_of,
-        count(positive[ranking.by_row], ranking.row_start),
-        count(listed[ranking.by_row], ranking.row_start),
-        positives,
-        totals,
-    )
+    own = _within(ranking, positive, listed, universe)
+    values = _threshold_metrics(found, seen, int(own.positives.sum()), int(own.totals.sum()))
+    values["macro_auroc"] = _macro_auroc(own)
     return {name: values[name] for name in METRICS}
 
 
@@ -136,26 +131,93 @@ def _threshold_metrics(
     }
 
 
-def _macro_auroc(
-    row: np.ndarray, found: np.ndarray, seen: np.ndarray, positives: np.ndarray, totals: np.ndarray
-) -> float | None:
+@dataclass(frozen=True)
+class _Within:
+    """Ties of every regulator of its own, best first, and what it has beyond its listed pairs.
+
+    ``row``, ``found``, ``seen``, ``true``, ``ranked`` (ties,): the regulator, positives and pairs
+    of the tie, and of all down to it. The others are (q,).
+    """
+
+    row: np.ndarray
+    found: np.ndarray
+    seen: np.ndarray
+    true: np.ndarray
+    ranked: np.ndarray
+    positives: np.ndarray
+    totals: np.ndarray
+    rest_found: np.ndarray
+    rest_seen: np.ndarray
+
+
+def _within(
+    ranking: Ranking, positive: np.ndarray, listed: np.ndarray, universe: Universe
+) -> _Within:
+    positives = (universe.state == POSITIVE).sum(axis=1, dtype=np.int64)
+    totals = (universe.state != ABSENT).sum(axis=1, dtype=np.int64)
+    row = ranking.row_of
+    found = count(positive[ranking.by_row], ranking.row_start)
+    seen = count(listed[ranking.by_row], ranking.row_start)
+
+    def running(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        own = np.zeros(positives.size, np.int64)
+        np.add.at(own, row, values)
+        return np.cumsum(values) - (np.cumsum(own) - own)[row], own
+
+    (true, of_found), (ranked, of_seen) = running(found), running(seen)
+    rest = positives - of_found, totals - of_seen
+    return _Within(row, found, seen, true, ranked, positives, totals, *rest)
+
+
+def _macro_auroc(own: _Within) -> float | None:
     """Mean AUROC over regulators with enough positives; ties are ordered within regulators."""
-    q = positives.size
-    listed_found = np.zeros(q, np.int64)
-    listed_seen = np.zeros(q, np.int64)
-    np.add.at(listed_found, row, found)
-    np.add.at(listed_seen, row, seen)
-    # Positives above each tie, within its regulator.
-    true = np.cumsum(found) - (np.cumsum(listed_found) - listed_found)[row]
-    wins = np.bincount(row, weights=(seen - found) * (true - found / 2), minlength=q)
-    rest_found = positives - listed_found
-    rest_seen = totals - listed_seen
-    wins = wins + (rest_seen - rest_found) * (listed_found + rest_found / 2)
-    negatives = totals - positives
-    usable = (positives >= MACRO_POSITIVES) & (negatives > 0)
+    q = own.positives.size
+    lost = (own.seen - own.found) * (own.true - own.found / 2)
+    wins = np.bincount(own.row, weights=lost, minlength=q)
+    wins = wins + (own.rest_seen - own.rest_found) * (
+        own.positives - own.rest_found + own.rest_found / 2
+    )
+    negatives = own.totals - own.positives
+    usable = (own.positives >= MACRO_POSITIVES) & (negatives > 0)
     if not usable.any():
         return None
-    return float(np.mean(wins[usable] / (positives[usable] * negatives[usable])))
+    return float(np.mean(wins[usable] / (own.positives[usable] * negatives[usable])))
+
+
+def precision_by_regulator(ranking: Ranking, universe: Universe) -> np.ndarray:
+    """Average precision among the pairs of each regulator, (q,); NaN where all or none are true."""
+    hit = universe.state[ranking.row, ranking.col]
+    own = _within(ranking, hit == POSITIVE, hit != ABSENT, universe)
+    area = np.bincount(
+        own.row,
+        weights=own.found * (own.true / np.maximum(own.ranked, 1)),
+        minlength=own.positives.size,
+    )
+    area = area + own.rest_found * (own.positives / np.maximum(own.totals, 1))
+    mixed = (own.positives > 0) & (own.positives < own.totals)
+    return np.where(mixed, area / np.maximum(own.positives, 1), np.nan)
+
+
+def early_precision_beeline(ranking: Ranking, universe: Universe) -> float | None:
+    """Early precision over prevalence by the rule of BEELINE for ties and short lists.
+
+    With k positives, all listed pairs that score at least as much as the kth listed one are taken
+    (all listed pairs where there are fewer than k; a score of 0 is not listed): their precision,
+    over the prevalence. None where no pair is listed. Source: Pratapa et al. 2020,
+    doi:10.1038/s41592-019-0690-6, whose program also rounds scores to six decimals, which is not
+    done here.
+    """
+    hit = universe.state[ranking.row, ranking.col]
+    found, seen = count(hit == POSITIVE, ranking.start), count(hit != ABSENT, ranking.start)
+    true, ranked = (np.cumsum(v[ranking.value != 0]) for v in (found, seen))
+    if not ranked.size or not ranked[-1]:
+        return None
+    positives, total = (
+        int((universe.state == POSITIVE).sum()),
+        int((universe.state != ABSENT).sum()),
+    )
+    at = min(int(np.searchsorted(ranked, positives)), ranked.size - 1)
+    return float(true[at] / ranked[at] / (positives / total))
 
 
 def ranking_metrics(label: np.ndarray, score: np.ndarray) -> dict[str, float | int | None]:
