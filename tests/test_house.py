@@ -41,7 +41,7 @@ LEVELS = [
     ["methods", "evaluate", "datasets"],
     ["exchange"],
     ["api"],
-    ["worth"],
+    ["worth", "protocols"],
     ["plot"],
     ["verify"],
     ["cli"],

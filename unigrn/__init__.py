@@ -61,6 +61,8 @@ _HOME = {
     "pytree": "terms",
     "PriorGain": "worth",
     "prior_gain": "worth",
+    "Benchmarked": "protocols",
+    "benchmark": "protocols",
     "Calibrated": "worth",
     "edge_probabilities": "worth",
     "along": "views",
@@ -139,6 +141,7 @@ _MODULES = (
     "methods",
     "plot",
     "progress",
+    "protocols",
     "solvers",
     "verify",
 )

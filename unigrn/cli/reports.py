@@ -1,15 +1,17 @@
-"""The commands that tell what there is and whether it holds: methods, verify, priors, check."""
+"""The commands that tell what there is and whether it holds, from methods to benchmarks."""
 
 from __future__ import annotations
 
 import json
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unigrn.cli.arguments import (
+    TABLES,
     Data,
     Figure,
     Force,
@@ -25,10 +27,11 @@ from unigrn.cli.arguments import (
     Threads,
     check_expression,
     check_file,
+    check_output,
     check_priors,
     defaults,
 )
-from unigrn.cli.printing import check_figure, indent, tell
+from unigrn.cli.printing import check_figure, check_replaceable, indent, tell, written_files
 from unigrn.cli.shell import FAILED, Refusal, app, limit_threads, progress
 
 if TYPE_CHECKING:
@@ -219,6 +222,111 @@ def priors(
         from unigrn.plot import worth_figure
 
         worth_figure(found, figure)
+
+
+@app.command()
+def benchmark(
+    protocol: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PROTOCOL]",
+            help="A protocol of unigrn, or a .toml file of your own; all are listed otherwise.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Folder of the protocol's files. Default: that of PROTOCOL, or the present one.",
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar='"NAME [KEY=VALUE]..."',
+            help="What is run, as infer takes it, or the peers grnboost2 and genie3. May be "
+            "repeated. Default: the methods of the protocol.",
+        ),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME", help="Run this set only. May be repeated."),
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null/--no-null", help="Fit to permuted priors too.")
+    ] = True,
+    limit: Annotated[
+        float | None, typer.Option(min=1, metavar="SECONDS", help="Stop a fit that takes longer.")
+    ] = None,
+    seed: Seed = 0,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help="Write every row too: .tsv, .txt or .csv (.gz)."
+        ),
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the protocol's file, to start your own from.")
+    ] = False,
+    as_json: Json = False,
+    figure: Figure = None,
+    force: Force = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score methods on the sets of a protocol, beside what they have to beat.
+
+    Every fit is unigrn infer in a fresh process: its seconds and memory are its own. Beside the
+    methods stand the prior alone, plain correlation, the degrees of the regulators, and permuted
+    targets; regulators are compared in pairs.
+
+    Example: unigrn benchmark real --data datasets --figure benchmark.png
+    """
+    from unigrn.protocols import protocols, read_protocol
+
+    if protocol is None:
+        for name in protocols():
+            own = read_protocol(name)
+            print(name)
+            swept = dict.fromkeys(case.sweep[0] for case in own.cases if case.sweep)
+            sets = [case.name for case in own.cases if not case.sweep]
+            lines = [f"sets: {'; '.join(sets)}"] if sets else []
+            lines += [f"sweeps: {'; '.join(swept)}"] if swept else []
+            for line in [own.about, *lines]:
+                print("\n".join(_filled(line, "  ")))
+        return
+    own = read_protocol(protocol)
+    if show:
+        print((protocols().get(protocol) or Path(protocol)).read_text(encoding="utf-8"), end="")
+        return
+    if output is not None:
+        if output == "-":
+            raise Refusal("output -: every row goes to a file; for stdout take --json")
+        check_output(output, [], TABLES)
+        check_replaceable(output, force)
+    check_figure(figure, [output], force)
+    from unigrn.protocols import benchmark as run
+
+    folder = data if data is not None else str(Path(protocol).parent)
+    with progress(quiet=quiet):
+        found = run(
+            own, method, data=folder, sets=sets, null=null, limit=limit, threads=threads, seed=seed
+        )
+    tell(found, as_json)
+    if output is not None:
+        from unigrn.files import write_table
+
+        write_table(found.rows(), output, found.document())
+    if figure is not None:
+        from unigrn.plot import benchmark_figure
+
+        benchmark_figure(found, figure)
+    written = [*(written_files(output) if output else []), *([figure] if figure else [])]
+    if written and not (as_json or quiet):
+        print("written")
+        indent(written)
 
 
 @app.command()

@@ -4,6 +4,7 @@ Needs the extra `plot` (matplotlib, networkx). Every function returns a matplotl
 belongs to nobody: no window opens and no global setting changes.
 """
 
+from unigrn.plot.benchmark import benchmark_figure
 from unigrn.plot.comparison import comparison_figure
 from unigrn.plot.fits import fit_figure
 from unigrn.plot.hubs import network_figure
@@ -12,6 +13,7 @@ from unigrn.plot.scores import evaluation_figure
 from unigrn.plot.worth import reliability_figure, worth_figure
 
 __all__ = [
+    "benchmark_figure",
     "comparison_figure",
     "evaluation_figure",
     "fit_figure",
