@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -130,13 +131,27 @@ def side_by_side(calls: list[Callable[[], Any]], dtype: str) -> list[Any]:
         with precision(dtype), jax.numpy_dtype_promotion(promotion):
             return jax.block_until_ready(call())
 
-    # LAPACK's own threads would only wait for each other on systems as small as these.
-    with threadpool_limits(1, "blas"):
+    # What is not waited for would go on where the threads are many again.
+    with one_blas_thread():
         if len(calls) < 2 or many < 2:
-            return [call() for call in calls]
-        first = calls[0]()
+            return [jax.block_until_ready(call()) for call in calls]
+        first = jax.block_until_ready(calls[0]())
         with ThreadPoolExecutor(many) as pool:
             return [first, *pool.map(one, calls[1:])]
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS and LAPACK to one thread.
+
+    Their threads would only wait for each other, on systems as small as those of targets, and for
+    those of compiled programs; and the last bits of sums would depend on the cores. JAX calls
+    SciPy's, and loads them when a program first needs them: no limit reaches what is not loaded.
+    """
+    for library in ("cython_blas", "cython_lapack"):
+        importlib.import_module(f"scipy.linalg.{library}")
+    with threadpool_limits(1, "blas"):
+        yield
 
 
 @contextlib.contextmanager

@@ -16,10 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from unigrn import progress
-from unigrn.backend import precision
+from unigrn.backend import one_blas_thread, precision
 from unigrn.exact import Proof, prove
 from unigrn.planner import Plan, PlanError
 from unigrn.run.separable import laid_out, passes, places_of
@@ -103,7 +102,7 @@ def certify(solution: Solution) -> Proof:
                 _state_problem(state, group, moments, part, solution.weights[group], stated)
                 taken[group].append(_sums(moments, len(state.x), len(part)))
                 progress.report("stating problems", group + 1, g)
-    with threadpool_limits(1, "blas"):  # sums that do not depend on the cores
+    with one_blas_thread():  # sums that do not depend on the cores
         factors, responses = zip(*(_factored(s, stated["uncentred"]) for s in taken), strict=True)
     factor, response = (
         np.stack([np.pad(v, ((0, max(map(len, factors)) - len(v)), (0, 0))) for v in some])
@@ -129,7 +128,7 @@ def certify(solution: Solution) -> Proof:
         proof.check_form()
     except ValueError as error:
         raise PlanError(f"{plan.spec.name} cannot be certified exactly: {error}") from None
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         proof = _with_duals(proof)
     gap, worth = prove(proof)
     return replace(proof, gap=gap, worth=worth)

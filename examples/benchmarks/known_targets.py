@@ -34,6 +34,7 @@ import unigrn  # noqa: E402
 from unigrn.evaluate import ranking_metrics  # noqa: E402
 from unigrn.methods import get  # noqa: E402
 from unigrn.methods.known_targets import known_targets  # noqa: E402
+from unigrn.protocols.peers import PEERS, genie3, grnboost2  # noqa: E402
 
 LEAST = 3  # known targets of a regulator of the simulation, at least
 
@@ -159,7 +160,8 @@ def another(name: str, values, genes, edges, hidden, targets) -> pd.DataFrame:
         tfs = [t for t in np.unique(edges["tf"]) if t in place]
         both = np.union1d(tfs, hidden)
         table = pd.DataFrame(values[:, place.get_indexer(both)], columns=both)
-        return PEERS[name](table, tfs, hidden)
+        run = {"grnboost2": grnboost2, "genie3": genie3}[name]
+        return run(table, tfs, hidden, 0).rename(columns={"source": "tf"})
     spec = get(name).function(unigrn.Prior.from_edges(edges))
     data = unigrn.Data.from_arrays(values, genes, dtype="float32")
     wanted = hidden if spec.separable and not spec.stages else targets
@@ -168,32 +170,6 @@ def another(name: str, values, genes, edges, hidden, targets) -> pd.DataFrame:
     found = fit.network().edges
     score = found["score"] if "score" in found else found["weight"].abs()
     return found[["source", "target"]].set_axis(["tf", "target"], axis=1).assign(score=score)
-
-
-def grnboost2(table: pd.DataFrame, tfs, hidden) -> pd.DataFrame:
-    """Boosted trees of each target on all regulators, by rustscenic."""
-    import rustscenic.grn
-
-    found = rustscenic.grn.infer(table, tfs, verbose=False)
-    found.columns = ["tf", "target", "score"]
-    return found[found["target"].isin(hidden)]
-
-
-def genie3(table: pd.DataFrame, tfs, hidden) -> pd.DataFrame:
-    """Random forests of each target on all regulators: 1,000 trees, the root of them a split."""
-    from sklearn.ensemble import RandomForestRegressor
-
-    score = np.zeros((len(tfs), len(hidden)))
-    standard = pd.DataFrame(_standard(table.to_numpy()), columns=table.columns)
-    for t, target in enumerate(hidden):
-        others = [i for i, tf in enumerate(tfs) if tf != target]
-        forest = RandomForestRegressor(1000, max_features="sqrt", random_state=0, n_jobs=-1)
-        x = standard[[tfs[i] for i in others]].to_numpy()
-        score[others, t] = forest.fit(x, standard[target]).feature_importances_
-    return _long(np.asarray(tfs), np.asarray(hidden), score)
-
-
-PEERS = {"grnboost2": grnboost2, "genie3": genie3}
 
 
 def contestants(

@@ -71,12 +71,14 @@ def _sets(figure: Figure, means: Any) -> None:
     sets = list(means.groupby("set", sort=False))
     across = min(ACROSS, len(sets))
     down = -(-len(sets) // across)
-    rows = min(max(len(own) for _, own in sets), MOST)
-    figure.set_size_inches(1.2 + 4.4 * across, (1.1 + 0.27 * rows) * down + 0.3)
-    panels = figure.subplots(down, across, squeeze=False).ravel()
-    for axes, (name, own) in zip(panels, sets, strict=False):
+    sizes = [min(len(own), MOST) for _, own in sets]
+    rows = [max(sizes[i : i + across]) for i in range(0, len(sets), across)]
+    heights = [1.1 + 0.27 * count for count in rows]
+    figure.set_size_inches(1.2 + 4.4 * across, sum(heights) + 0.3)
+    panels = figure.subplots(down, across, squeeze=False, height_ratios=heights).ravel()
+    for place, (axes, (name, own)) in enumerate(zip(panels, sets, strict=False)):
         axes.set_label(str(name))
-        _panel(axes, str(name), own.iloc[:MOST])
+        _panel(axes, str(name), own.iloc[:MOST], rows[place // across])
     for axes in panels[len(sets) :]:
         axes.set_visible(False)
     for fill, colour, label in (
@@ -91,7 +93,7 @@ def _sets(figure: Figure, means: Any) -> None:
         axes.set_xlabel("average precision over chance")
 
 
-def _panel(axes: Axes, name: str, own: Any) -> None:
+def _panel(axes: Axes, name: str, own: Any, rows: int) -> None:
     axes.axvline(1, color=GREY, linewidth=1, linestyle=(0, (2, 2)))
     for place, row in enumerate(own.itertuples()):
         other = row.network in BASELINES or row.network.endswith(PERMUTED)
@@ -100,7 +102,7 @@ def _panel(axes: Axes, name: str, own: Any) -> None:
         axes.errorbar(row.auprc_ratio, place, xerr=spread, fmt="o", color=colour, capsize=2)
         axes.plot(row.permuted, place, "o", color=colour, markerfacecolor="white", markersize=4)
     axes.set_yticks(range(len(own)), [_short(n) for n in own["network"]])
-    axes.set_ylim(len(own) - 0.4, -0.6)
+    axes.set_ylim(rows - 0.4, -0.6)
     axes.set_xlim(0, 1.08 * max(1.0, (own["auprc_ratio"] + own["sd"].fillna(0)).max()))
     axes.set_title(name)
 

@@ -31,7 +31,7 @@ def grnboost2(table: pd.DataFrame, tfs: list[str], targets: list[str], seed: int
     """Boosted trees of each target on all regulators, by rustscenic."""
     from rustscenic.grn import infer  # pyright: ignore[reportMissingImports]
 
-    found = infer(table, tfs, seed=seed, verbose=False)
+    found: Any = infer(table, tfs, seed=seed, verbose=False)
     found.columns = ["source", "target", "score"]
     return found[found["target"].isin(targets)]
 

@@ -82,8 +82,9 @@ class Benchmarked:
             )
             lines += [f"  {line}".rstrip() for line in text.splitlines()]
         if len(self.tests) and not swept.any():
-            lines += ["", "average precision regulator by regulator, Wilcoxon's signed-rank test"]
-            text = self.tests.to_string(index=False, float_format=lambda v: f"{v:.3g}", na_rep="-")
+            lines += ["", "average precision regulator by regulator, Wilcoxon's signed-rank test: "
+                      "beside the best network and the best baseline"]  # fmt: skip
+            text = self._told().to_string(index=False, float_format=lambda v: f"{v:.3g}")
             lines += [f"  {line}".rstrip() for line in text.splitlines()]
         failed = results[results["problem"] != ""]
         if len(failed):
@@ -91,6 +92,13 @@ class Benchmarked:
             for row in failed.drop_duplicates(["set", "network", "problem"]).itertuples():
                 lines.append(f"  {row.set}, {row.network}: {row.problem}")
         return lines
+
+    def _told(self) -> pd.DataFrame:
+        """Return the tests beside the best network of each set and its best baseline."""
+        means, tests = _untyped(self.means), _untyped(self.tests)
+        best = means[means["network"].isin(BASELINES)].groupby("set", sort=False).first()["network"]
+        base = tests["set"].map(best)
+        return tests[(tests["other"] == base) | ~tests["other"].isin(BASELINES)]
 
     def rows(self) -> pd.DataFrame:
         """Return ``results`` as a plain table: of a sweep its name and value."""

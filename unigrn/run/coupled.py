@@ -9,10 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from unigrn import progress
-from unigrn.backend import UNSPLIT, over_starts
+from unigrn.backend import UNSPLIT, one_blas_thread, over_starts
 from unigrn.binding import laid
 from unigrn.columns import read
 from unigrn.problem import device_kind
@@ -65,7 +64,7 @@ def all_networks(state: State) -> None:
         )
         found.append((terms, view))
     terms, views = jax.tree.map(lambda *v: jnp.stack(v), *found)
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         fit = together(plan.solver, plan.shape, terms, views, prior, state.options)
         read = jax.block_until_ready(
             read_groups(replace(plan.shape, rules=None), terms, fit.params, views, prior)
@@ -198,8 +197,7 @@ def one_kind(
                 plan.shape, terms, view, prior, keys[stretch], state.options, length, report
             )
         else:
-            # LAPACK's own threads would only wait for those of the compiled program.
-            with threadpool_limits(1, "blas"):
+            with one_blas_thread():
                 fit = compiled(
                     plan.solver, plan.shape, terms, view, prior, keys[stretch], state.options
                 )

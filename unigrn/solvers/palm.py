@@ -20,9 +20,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from unigrn.backend import over_starts
+from unigrn.backend import one_blas_thread, over_starts
 from unigrn.solvers import columns, levels, optimality
 from unigrn.solvers.optimality import Fit, Options, proximal_terms
 from unigrn.spec import Slots, Step
@@ -366,8 +365,7 @@ def solve(shape, terms, view, prior, keys, options: Options, history: int, repor
         np.asarray(rules is not None),
     )
     shape = replace(shape, rules=None, columns=(), gauge=None)
-    # LAPACK's own threads would only wait for those of the compiled program.
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         terms, states = begin(shape, terms, view, prior, keys, history)
         done, stretch = 0, 1
         while True:
@@ -380,4 +378,4 @@ def solve(shape, terms, view, prior, keys, options: Options, history: int, repor
             if bool(jnp.all(states.done)) or done >= int(options.most):
                 break
             stretch = max(1, int(stretch * min(4.0, 1 / (time.perf_counter() - began + 1e-9))))
-        return finish(shape, terms, states, view, prior, limits)
+        return jax.block_until_ready(finish(shape, terms, states, view, prior, limits))

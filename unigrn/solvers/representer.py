@@ -28,8 +28,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
-from threadpoolctl import threadpool_limits
 
+from unigrn.backend import one_blas_thread
 from unigrn.solvers import optimality
 from unigrn.solvers.optimality import Fit, Options
 from unigrn.spec import Slots
@@ -152,9 +152,8 @@ def solve(shape, terms, view, prior, keys, options: Options, history: int, repor
     """Solve a whole network; every start gives the same answer."""
     shape = dataclasses.replace(shape, rules=None, columns=(), gauge=None)
     view = view.replace(key=None)
-    # LAPACK's own threads would only wait for those of the compiled program.
-    with threadpool_limits(1, "blas"):
-        fit = _solve(shape, terms, view, prior, options, report)
+    with one_blas_thread():
+        fit = jax.block_until_ready(_solve(shape, terms, view, prior, options, report))
     return jax.tree.map(lambda v: jnp.broadcast_to(v, (keys.shape[0], *jnp.shape(v))), fit)
 
 

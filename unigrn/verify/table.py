@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-from threadpoolctl import threadpool_limits
 
 from unigrn import progress
+from unigrn.backend import one_blas_thread
 from unigrn.check import check_whole
 from unigrn.verify.claims import Claim, claims
 from unigrn.verify.search import Report
@@ -163,7 +163,7 @@ def _checked_by_name(name: str, count: int, seed: int) -> _Reports:
 
 def _checked(claim: Claim, count: int, seed: int) -> _Reports:
     """Check one claim; the fits within it are no news, and their systems are small."""
-    with progress.listening(None), threadpool_limits(1, "blas"):
+    with progress.listening(None), one_blas_thread():
         variants = {v.name: _asked(v.check, v.name, count, seed) for v in claim.variants}
         return _asked(claim.check, claim.name, count, seed), variants
 

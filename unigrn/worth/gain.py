@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from unigrn import progress
 from unigrn.api import names_of, read_expression
-from unigrn.backend import cores
+from unigrn.backend import cores, one_blas_thread
 from unigrn.check import check_whole
 from unigrn.evaluate import LEAK_ENRICHMENT, LEAK_SHARE
 from unigrn.run.finish import suspicions
@@ -204,7 +203,7 @@ def prior_gain(
         turn, on = activities(known, builders)
         held = dealt.folds(known.targets[builders], on.targets)
         judges = [Judge(on, turned(f, turn), s) for f, s in zip(held, seeds, strict=True)]
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(cores()) as pool:
         for done, _ in enumerate(pool.map(lambda judge: judge.run(), judges)):
             progress.report("folds of cells", done + 1, len(judges))
     settings = {"by": by, "seed": seed, "splits": splits, "level": level}
