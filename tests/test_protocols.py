@@ -304,6 +304,20 @@ def test_a_peer_that_is_not_installed_says_so_and_one_that_is_runs(folder, monke
     assert rows.loc["genie3", "problem"] == "" and rows.loc["genie3", "auprc_ratio"] > 1.3
 
 
+def test_a_set_that_cannot_be_read_does_not_cost_the_others(folder, tmp_path):
+    gold = folder / "gold.tsv"
+    pd.read_csv(gold, sep="\t").assign(score=1.0).to_csv(tmp_path / "s.tsv", sep="\t", index=False)
+    (tmp_path / "gold.tsv").write_text(gold.read_text())
+    good = Case("good", gold="gold.tsv", scores={"right": "s.tsv"})
+    lost = Case("lost", gold="other.tsv", scores={"right": "s.tsv"})
+    made = unigrn.benchmark(Protocol("own", (lost, good)), data=tmp_path)
+    assert made.means["set"].tolist() == ["good"]
+    assert any("lost, all: set 'lost': gold" in line for line in made.table())
+    with pytest.raises(ValueError, match="no set of own can be read; set 'lost'"):
+        other = Case("other", gold="third.tsv", scores={"right": "s.tsv"})
+        unigrn.benchmark(Protocol("own", (lost, other)), data=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -13,7 +13,7 @@ from unigrn import progress
 from unigrn.evaluate import REGRESSION, Evaluation, evaluate, regression_metrics
 from unigrn.methods import get
 from unigrn.network import Network
-from unigrn.protocols.declared import Protocol, read_protocol
+from unigrn.protocols.declared import Case, Protocol, read_protocol
 from unigrn.protocols.peers import PEERS, missing
 from unigrn.protocols.process import Usage, measured
 from unigrn.protocols.report import PERMUTED, Benchmarked, assembled
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PERMUTATIONS = 20
+WHOLE = "all"  # network of the row of a set that could not be read
 
 
 def benchmark(
@@ -39,12 +40,13 @@ def benchmark(
     """Run methods over the sets of a protocol, beside what they have to beat.
 
     Every fit is ``unigrn infer`` in a fresh process, from files to a file, so that its seconds
-    (start and compilation included) and its memory are its own; a fit that fails is a row that says
-    why. All networks, baselines among them, are scored by `unigrn.evaluate` on one universe, and by
-    `unigrn.evaluate.regression_metrics` where the protocol asks for it. The baselines: the prior
-    alone, |Pearson|, the number of prior edges of a pair's regulator, each network on permuted
-    target names (``permuted``), and, with ``null``, each method fitted to the prior with permuted
-    targets in the first split, where that makes a difference.
+    (start and compilation included) and its memory are its own; a fit that fails, or a set that
+    cannot be read, is a row that says why. All networks, baselines among them, are scored by
+    `unigrn.evaluate` on one universe, and by `unigrn.evaluate.regression_metrics` where the
+    protocol asks for it. The baselines: the prior alone, |Pearson|, the number of prior edges of a
+    pair's regulator, each network on permuted target names (``permuted``), and, with ``null``, each
+    method fitted to the prior with permuted targets in the first split, where that makes a
+    difference.
 
     Parameters
     ----------
@@ -76,7 +78,7 @@ def benchmark(
     Raises
     ------
     ValueError
-        No such protocol, set or method; a file that is not there; nothing to run.
+        No such protocol, set or method; no set can be read; nothing to run.
     """
     own = protocol if isinstance(protocol, Protocol) else read_protocol(os.fspath(protocol))
     folder = _folder(protocol, data)
@@ -92,15 +94,38 @@ def benchmark(
     rows: list[dict[str, Any]] = []
     for at, case in enumerate(cases):
         progress.report("sets", at, len(cases))
-        with tempfile.TemporaryDirectory() as scratch:
-            for number, split in enumerate(splits(case, folder, Path(scratch))):
-                fitted = calls if split.expression is not None else {}
-                rows += _rows(
-                    own, split, fitted, folder, Path(scratch), null and not number, limit,
-                    threads, seed,
-                )  # fmt: skip
+        try:
+            rows += _case(own, case, calls, folder, null, limit, threads, seed)
+        except ValueError as error:
+            if len(cases) == 1:
+                raise
+            blank = {"set": case.name, "sweep": case.sweep, "split": "", "network": WHOLE}
+            rows.append(blank | {"problem": str(error)})
+    if all(row["network"] == WHOLE for row in rows):
+        raise ValueError(f"no set of {own.name} can be read; {rows[0]['problem']}")
     progress.report("sets", len(cases), len(cases))
     return assembled(own, rows, {"seed": seed, "methods": names, "sets": [c.name for c in cases]})
+
+
+def _case(
+    protocol: Protocol,
+    case: Case,
+    calls: Mapping[str, tuple[str, list[str]]],
+    folder: Path,
+    null: bool,
+    limit: float | None,
+    threads: int | None,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Fit and score every network of every split of a set."""
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        for number, split in enumerate(splits(case, folder, place)):
+            fitted = calls if split.expression is not None else {}
+            first = null and not number
+            rows += _rows(protocol, split, fitted, folder, place, first, limit, threads, seed)
+    return rows
 
 
 def _folder(protocol: Any, data: str | os.PathLike | None) -> Path:
