@@ -183,6 +183,9 @@ def test_universes_are_those_of_loops(tmp_path, kind):
     assert pairs(table) == every
     true = {pair for pair in every if pair in gold and pair[0] != pair[1]}
     assert pairs(table[table["label"] == 1]) == true
+    # They are the pairs that are scored, too.
+    row = unigrn.benchmark(Protocol("own", (case,)), data=tmp_path).results.iloc[0]
+    assert (row["n_universe"], row["n_positive"]) == (len(every), len(true))
 
 
 def test_files_that_are_not_there_are_named(folder, tmp_path):

@@ -107,9 +107,10 @@ def splits(case: Case, folder: Path, scratch: Path) -> Iterator[Split]:
             if known.empty:
                 raise ValueError(f"set {case.name!r}, split {name}: no prior edge is left")
         table = _universe(case, gold, regulators, hidden)
-        if not np.isin(_positives(table)["target"].astype(str), hidden).any():
+        targets = hidden if case.pairs == "gold" else np.unique(table["target"].astype(str))
+        if not np.isin(_positives(table)["target"].astype(str), targets).any():
             raise ValueError(f"set {case.name!r}, split {name}: no true edge is scored")
-        yield Split(name=name, seed=seed, prior=known, gold=table, targets=hidden, **common)
+        yield Split(name=name, seed=seed, prior=known, gold=table, targets=targets, **common)
 
 
 def _positives(gold: Any) -> Any:
@@ -163,7 +164,8 @@ def _universe(
     if case.pairs == "nodes":
         true = _positives(gold)
         regulators = np.unique(true["source"].astype(str))
-        targets = np.union1d(targets, regulators)
+        if case.hidden is None:  # else the prior may name edges to them
+            targets = np.union1d(targets, regulators)
     every = pd.MultiIndex.from_product([regulators, targets], names=["source", "target"])
     known = pd.MultiIndex.from_frame(_positives(gold)[["source", "target"]].astype(str))
     table = every.to_frame(index=False).assign(label=every.isin(known).astype(np.int8))
