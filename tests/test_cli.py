@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -324,6 +325,15 @@ BAD: dict[str, tuple[dict[str, object], list[str]]] = {
     "parameter without value": ({"param": "alpha"}, ["'alpha'", "KEY=VALUE"]),
     "parameter with empty value": ({"param": "alpha="}, ["'alpha='", "KEY=VALUE"]),
     "parameter without key": ({"param": "=3"}, ["'=3'", "KEY=VALUE"]),
+    "no such way": ({"over": "lionness"}, ["'lionness'", "did you mean lioness?"]),
+    "no such argument of a way": ({"over": "stability sample=3"}, ["did you mean samples?"]),
+    "a way without its values": ({"over": "path parameter=Ridge.alpha"}, ["needs values="]),
+    "a way that is not closed": ({"over": 'stability "'}, ["cannot be read", "quotation"]),
+    "word for a number of a way": ({"over": "stability samples=x"}, ["samples", "'x'"]),
+    "a way that a method does not admit": (
+        {"over": "stars parameter=L1.strength values=[1]"},
+        ["stars() got the penalty"],
+    ),
     "word for a number": ({"param": "alpha=big"}, ["alpha", "'big'", "number"]),
     "negative alpha": ({"param": "alpha=-1"}, ["alpha", "-1"]),
     "alpha is NaN": ({"param": "alpha=NaN"}, ["alpha"]),
@@ -493,6 +503,32 @@ def test_the_same_call_gives_the_same_bytes(run: Run, folder: Path, tmp_path: Pa
     first = written("first", 1)
     assert written("second", 1) == first
     assert written("third", 2) != first
+
+
+def test_any_method_is_fitted_in_other_ways(run: Run, folder: Path, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"method": "masked_ridge", "param": None}
+    ways = ["stability samples=7 share=0.4", "permuted copies=2"]
+    succeeded(run(*infer_argv(folder, tmp_path, over=ways, **given)))
+    found = table(tmp_path / "network.tsv")
+    adata, prior = anndata.read_h5ad(folder / "data.h5ad"), folder / "prior.tsv"
+    expected = unigrn.infer(
+        adata,
+        prior,
+        "masked_ridge",
+        groupby="group",
+        over=[lambda s: unigrn.stability(s, 7, 0.4), lambda s: unigrn.permuted(s, 2)],
+    ).edges
+    for column in ("weight", "frequency", "fdr"):
+        np.testing.assert_allclose(found[column], expected[column], rtol=1e-5, err_msg=column)
+    meta = json.loads((tmp_path / "network.tsv.meta.json").read_text())
+    assert "stability over 7 subsamples" in meta["formula"]
+    succeeded(run(*infer_argv(folder, tmp_path, over="lioness", **given)))
+    alone = unigrn.infer(adata, prior, "masked_ridge", groupby="group", over=unigrn.lioness).edges
+    np.testing.assert_allclose(table(tmp_path / "network.tsv")["weight"], alone["weight"])
+    with pytest.raises(TypeError, match="one of masked_ridge returns int"):
+        unigrn.infer(adata, prior, "masked_ridge", over=lambda spec: 3)
+    argv = infer_argv(folder, tmp_path, over="jackknife", o=None, **given)
+    assert "jackknife" in succeeded(run("explain", *argv[1:])).out
 
 
 def test_parameters_reach_the_method(run: Run, folder: Path, tmp_path: Path) -> None:

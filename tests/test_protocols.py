@@ -328,6 +328,8 @@ def test_a_set_that_cannot_be_read_does_not_cost_the_others(folder, tmp_path):
         ({"methods": []}, "names no method"),
         ({"methods": ["masked_ridg"]}, r"masked_ridg.*did you mean masked_ridge"),
         ({"methods": ["full_ridge alpha"]}, "'alpha' is not KEY=VALUE"),
+        ({"methods": ["full_ridge alfa=1"]}, r"no parameter 'alfa' \(did you mean alpha\?\)"),
+        ({"methods": ['full_ridge "']}, "cannot be read: No closing quotation"),
         ({"methods": ["genie3 trees=3"]}, "takes no parameters"),
         ({"data": "nowhere"}, "data 'nowhere' is no folder"),
     ],

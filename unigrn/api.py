@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ def infer(
     names: str | None = None,
     raw: bool = False,
     extra: Mapping[str, str] | None = None,
+    over: Callable[[Spec], Spec] | Sequence[Callable[[Spec], Spec]] = (),
     force: bool = False,
     certify: bool = False,
     predictive: int = 0,
@@ -98,6 +99,9 @@ def infer(
     extra
         Columns of ``adata.obs`` with one number a cell, by the name that the method asks for:
         ``{"pseudotime": "dpt_pseudotime"}``; or arrays ``varp/KEY``, ``uns/KEY``.
+    over
+        Transformations of the method's spec, the innermost first: `unigrn.lioness`, or ``lambda
+        spec: unigrn.stability(spec, 100)``. `Spec.ways` says which a method admits.
     force
         Go on where the plan needs more memory than there is.
     certify
@@ -123,7 +127,7 @@ def infer(
     if check_whole("predictive", predictive):
         check_whole("predictive", predictive, low=FEWEST)
     data = read_expression(adata, layer, groupby, dtype, names, raw, extra)
-    prepared = _prepare(data, prior, method, regulators, targets, hyperparameters)
+    prepared = _prepare(data, prior, method, regulators, targets, hyperparameters, over)
     if certify:
         check_certifiable(prepared)
     if predictive:
@@ -159,15 +163,16 @@ def explain(
     names: str | None = None,
     raw: bool = False,
     extra: Mapping[str, str] | None = None,
+    over: Callable[[Spec], Spec] | Sequence[Callable[[Spec], Spec]] = (),
     **hyperparameters: Any,
 ) -> str:
     """Say how `infer` would solve this: the alignment of names, the solver and why, the cost."""
     data = read_expression(adata, layer, groupby, dtype, names, raw, extra)
-    prepared = _prepare(data, prior, method, regulators, targets, hyperparameters)
+    prepared = _prepare(data, prior, method, regulators, targets, hyperparameters, over)
     return "\n".join([*prepared.problem.report.lines(), "", prepared.explain()])
 
 
-def _prepare(data: Data, prior, method, regulators, targets, hyper) -> Plan:
+def _prepare(data: Data, prior, method, regulators, targets, hyper, over) -> Plan:
     check_device()
     progress.report("planning", 0, 0)
     build, name, options = bind(method, hyper)
@@ -184,6 +189,14 @@ def _prepare(data: Data, prior, method, regulators, targets, hyper) -> Plan:
             f"method {spec.name} needs prior edges and got none; give a prior: edges with the "
             "columns source, target (--prior FILE), or take a method that needs none (full_ridge)"
         )
+    for change in (over,) if callable(over) else over:
+        changed = change(spec)
+        if not isinstance(changed, Spec):
+            raise TypeError(
+                f"over takes functions of a Spec that return one, such as unigrn.lioness; one of "
+                f"{spec.name} returns {type(changed).__name__}"
+            )
+        spec = changed
     hint = "" if spec.prior is None else _other_names(data, spec.prior)
     try:
         prepared = plan(

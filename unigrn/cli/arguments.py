@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -86,6 +87,16 @@ Params = Annotated[
         metavar="KEY=VALUE",
         help="A parameter of the method, such as alpha=10, or of its solver: tolerance, "
         "max_iterations. Repeat for several.",
+    ),
+]
+Over = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--over",
+        metavar='"WAY [KEY=VALUE]..."',
+        help="Fit the method in this way: lioness, stability, jackknife, bagging, permuted, "
+        'consensus, or one with values, such as "stars parameter=L1.strength values=[0.1,0.2]". '
+        "Repeat, the innermost first.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
@@ -283,6 +294,48 @@ def _parameters(pairs: Sequence[str], method: str) -> dict[str, Any]:
     return found
 
 
+def _over(texts: Sequence[str]) -> list[Any]:
+    """Return the transformations of ``--over``, their arguments checked by name."""
+    import functools
+
+    from unigrn import ensembles
+
+    ways = {n: f for n, f in vars(ensembles).items() if n != "over" and _of_a_spec(f)}
+    found = []
+    for text in texts:
+        try:
+            name, *pairs = shlex.split(text) or [""]
+        except ValueError as error:
+            raise Refusal(f"--over {text!r} cannot be read: {error}") from None
+        if name not in ways:
+            raise Refusal(f"--over has no way {name!r}{meant(name, list(ways))}; it has "
+                          f"{', '.join(ways)}")  # fmt: skip
+        takes = dict(list(inspect.signature(ways[name]).parameters.items())[1:])
+        given: dict[str, Any] = {}
+        for pair in pairs:
+            key, equals, value = pair.partition("=")
+            if not equals or key not in takes:
+                raise Refusal(
+                    f"--over {name} got {pair!r}{meant(key, list(takes))}; it takes "
+                    f"{', '.join(f'{k}=VALUE' for k in takes) or 'nothing'}"
+                )
+            try:
+                given[key] = json.loads(value)
+            except json.JSONDecodeError:
+                given[key] = value
+        missing = [k for k, p in takes.items() if p.default is p.empty and k not in given]
+        if missing:
+            raise Refusal(f"--over {name} needs {missing[0]}=VALUE")
+        found.append(functools.partial(ways[name], **given))
+    return found
+
+
+def _of_a_spec(function: Any) -> bool:
+    """Say whether a function makes a spec of a spec."""
+    kinds = getattr(function, "__annotations__", {})
+    return kinds.get("return") == "Spec" and kinds.get("spec") == "Spec"
+
+
 def defaults(parameters: Mapping[str, Any]) -> str:
     """Return the parameters of a method with their values, in one line."""
     if not parameters:
@@ -327,6 +380,7 @@ def infer_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
         **predictive,
         "adata": given["data"],
         "extra": _extra(given["extra"] or ()),
+        "over": _over(given["over"] or ()),
         "prior": list(prior) if prior else None,
         "regulators": _names(
             given["regulators"], "regulators", ("source", "tf", "regulator", "target")

@@ -25,6 +25,7 @@ from unigrn.cli.arguments import (
     Method,
     Names,
     Output,
+    Over,
     Params,
     Predictive,
     Priors,
@@ -188,6 +189,7 @@ def infer(
     regulators: Regulators = None,
     targets: Targets = None,
     param: Params = None,
+    over: Over = None,
     seed: Seed = 0,
     dtype: Dtype = "float32",
     force: Force = False,
@@ -232,6 +234,7 @@ def explain(
     regulators: Regulators = None,
     targets: Targets = None,
     param: Params = None,
+    over: Over = None,
     seed: Seed = 0,
     dtype: Dtype = "float32",
 ) -> None:

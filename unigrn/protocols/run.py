@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unigrn import progress
+from unigrn.check import meant
 from unigrn.evaluate import REGRESSION, Evaluation, evaluate, regression_metrics
-from unigrn.methods import get
+from unigrn.methods import OPTIONS, get
 from unigrn.network import Network
 from unigrn.protocols.declared import Case, Protocol, read_protocol
 from unigrn.protocols.peers import PEERS, missing
@@ -141,15 +142,25 @@ def _folder(protocol: Any, data: str | os.PathLike | None) -> Path:
 
 
 def _call(text: str) -> tuple[str, list[str]]:
-    """Take a method and its parameters apart, and refuse a method that is not there."""
-    name, *given = shlex.split(text) or [""]
+    """Take a method and its parameters apart, and refuse what is not there."""
+    try:
+        name, *given = shlex.split(text) or [""]
+    except ValueError as error:
+        raise ValueError(f"method {text!r} cannot be read: {error}") from None
+    known: list[str] = []
     if name not in PEERS:
-        get(name)
+        known = [*get(name).parameters, *OPTIONS]
     elif given:
         raise ValueError(f"the peer {name!r} takes no parameters, got {' '.join(given)}")
-    wrong = [pair for pair in given if "=" not in pair]
-    if wrong:
-        raise ValueError(f"method {text!r}: {wrong[0]!r} is not KEY=VALUE, such as alpha=10")
+    for pair in given:
+        key, equals, _ = pair.partition("=")
+        if not equals:
+            raise ValueError(f"method {text!r}: {pair!r} is not KEY=VALUE, such as alpha=10")
+        if key not in known:
+            raise ValueError(
+                f"method {text!r}: {name} has no parameter {key!r}{meant(key, known)}; it has "
+                f"{', '.join(known)}"
+            )
     return name, [word for pair in given for word in ("--param", pair)]
 
 
