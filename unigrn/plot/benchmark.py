@@ -134,7 +134,7 @@ def _curves(figure: Figure, found: Benchmarked, means: Any) -> None:
                               markersize=3, label=_short(name))  # fmt: skip
             if max(map(float, of[sweep].columns)) > 20:
                 axes.set_xscale("log")
-            axes.set_ylim(bottom=0)
+        row[0].set_ylim(bottom=0)  # of the whole row, once all is drawn
         row[0].set_ylabel(
             "average precision" if kind == "auprc" else f"{kind},\nshare of true edges"
         )
