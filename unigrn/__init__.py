@@ -65,6 +65,8 @@ _HOME = {
     "benchmark": "protocols",
     "Calibrated": "worth",
     "edge_probabilities": "worth",
+    "PriorStrength": "worth",
+    "prior_strength": "worth",
     "along": "views",
     "loss": "losses",
     "least_squares": "losses",

@@ -9,8 +9,8 @@ stderr; 70 a defect of unigrn itself; 130 interrupted; 143 terminated; 141 the r
 away.
 """
 
-from unigrn.cli import commands, networks, reports
+from unigrn.cli import commands, measures, networks, reports
 from unigrn.cli.arguments import OUTPUTS
 from unigrn.cli.shell import app, main
 
-__all__ = ["OUTPUTS", "app", "commands", "main", "networks", "reports"]
+__all__ = ["OUTPUTS", "app", "commands", "main", "measures", "networks", "reports"]

@@ -10,7 +10,7 @@ from unigrn.plot.fits import fit_figure
 from unigrn.plot.hubs import network_figure
 from unigrn.plot.predictive import predictive_figure
 from unigrn.plot.scores import evaluation_figure
-from unigrn.plot.worth import reliability_figure, worth_figure
+from unigrn.plot.worth import reliability_figure, strength_figure, worth_figure
 
 __all__ = [
     "benchmark_figure",
@@ -20,5 +20,6 @@ __all__ = [
     "network_figure",
     "predictive_figure",
     "reliability_figure",
+    "strength_figure",
     "worth_figure",
 ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from unigrn.worth import Calibrated, PriorGain
+    from unigrn.worth import Calibrated, PriorGain, PriorStrength
 
 MOST = 12  # sources: more do not fit
 
@@ -124,6 +124,65 @@ def _agreement(axes: Axes, rows: Any, styles: dict[str, Any]) -> None:
     axes.set_title("hidden edges of each source")
     axes.set_xlabel("bits per edge over chance")
     legend(axes, *axes.get_legend_handles_labels())
+
+
+def strength_figure(found: PriorStrength, path: str | os.PathLike[str] | None = None) -> Figure:
+    """Draw how bits depend on the strength of a prior, on targets that did not choose it.
+
+    Parameters
+    ----------
+    found
+        What `unigrn.prior_strength` returned. The line: one strength for all targets, with its
+        interval. Level lines: chosen on other targets, and a hard mask. 0 is no prior.
+    path
+        Where to save the figure; the suffix says the format. By default it is not saved.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With axes labelled "strength".
+
+    Raises
+    ------
+    ImportError
+        Where matplotlib is missing.
+    """
+    matplotlib = need("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    whole: Any = found.curve
+    rows: Any = found.judged.set_index("belief")
+    curve = whole[whole["strength"] > 0]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.4, 4.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.set_label("strength")
+        axes.axhline(0, color=GREY, linewidth=0.8, label="no prior")
+        colour = LINES[0][0]
+        axes.plot(curve["strength"], curve["bits"], color=colour, label="one strength for all")
+        axes.fill_between(
+            curve["strength"], curve["lower"], curve["upper"], color=colour, alpha=0.2, linewidth=0
+        )
+        for name, (shade, dashes) in zip(("chosen", "hard mask"), LINES[1:], strict=False):
+            level = rows.loc[name, "bits"]
+            axes.axhline(level, color=shade, linestyle=dashes, linewidth=1.4,
+                         label=f"{name}, {level:.2g}")  # fmt: skip
+        best = max(float(curve["upper"].max()), float(rows.loc["chosen", "upper"]), 1e-6)
+        least = min(float(curve["lower"].min()), float(rows.loc["hard mask", "bits"]), -0.1 * best)
+        axes.set_xscale("log")
+        # What too much trust costs would flatten what the right one gains.
+        axes.set_ylim(max(1.1 * least, -2.5 * best), 1.2 * best)
+        axes.ticklabel_format(axis="y", scilimits=(-3, 3))
+        axes.set_title("how strongly to believe the prior")
+        axes.set_xlabel("variance that an edge of the prior adds")
+        axes.set_ylabel("bits per hidden cell and target")
+        legend(axes, *axes.get_legend_handles_labels())
+        make_room(axes)
+        if path is not None:
+            save(figure, path)
+    return figure
 
 
 def reliability_figure(found: Calibrated, path: str | os.PathLike[str] | None = None) -> Figure:

@@ -91,7 +91,7 @@ class PriorGain:
         tables = {"worth": self.worth, "shapley": self.shapley, "curve": self.curve}
         if self.gold is not None:
             tables["gold"] = self.gold
-        rows = {n: [_plain(r) for r in t.to_dict("records")] for n, t in tables.items()}
+        rows = {n: [finite(r) for r in t.to_dict("records")] for n, t in tables.items()}
         told = {"notes": list(self.notes), "warnings": list(self.warnings)}
         return {"sources": list(self.sources), **rows, **told, "settings": self.settings}
 
@@ -170,16 +170,42 @@ def prior_gain(
     look by activity. Up to six sources all subsets are looked at, beyond that those of random
     orders.
     """
+    if by not in BY:
+        raise ValueError(f"by must be one of {', '.join(BY)}, got {by!r}")
+    given = {"regulators": regulators, "targets": targets, "groupby": groupby, "layer": layer}
+    given |= {"names": names, "raw": raw, "gold": gold}
+    known, judges, odd = judged(adata, priors, by, splits, most, level, seed, **given)
+    settings = {"by": by, "seed": seed, "splits": splits, "level": level}
+    return _report(known, judges, level, settings, odd)
+
+
+def judged(
+    adata: Any,
+    priors: Mapping[str, Any],
+    by: str,
+    splits: int,
+    most: int | None,
+    level: float,
+    seed: int,
+    *,
+    regulators: Any,
+    targets: Any,
+    groupby: str | None,
+    layer: str | None,
+    names: str | None,
+    raw: bool,
+    gold: Any = None,
+    least: int = 2,
+) -> tuple[Sources, list[Judge], list[str]]:
+    """Read the sources and the cells, and judge every fold; with what looks odd of the values."""
     check_whole("splits", splits, low=4)
     if splits % 2:
         raise ValueError(f"splits must be even, each fold of cells has two of them; got {splits}")
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
-    if by not in BY:
-        raise ValueError(f"by must be one of {', '.join(BY)}, got {by!r}")
     data = read_expression(adata, layer, groupby, "float32", names, raw, None)
     known = Sources.of(
-        data, priors, names_of(regulators, "regulators"), names_of(targets, "targets")
+        data, priors, names_of(regulators, "regulators"), names_of(targets, "targets"), least
     )
     rng = np.random.default_rng(seed)
     if most is not None and len(known.targets) > check_whole("most", most, low=2 * LEAST_TARGETS):
@@ -189,7 +215,7 @@ def prior_gain(
     progress.report("moments", 0, splits // 2)
     names_read = known.targets if by == "activity" else np.union1d(known.regulators, known.targets)
     dealt = Dealt.of(data, names_read, splits // 2, seed)
-    odd = suspicions("prior_gain", ("log",), dealt.overall, len(names_read))
+    odd = suspicions("the regression", ("log",), dealt.overall, len(names_read))
     varies = np.isin(known.targets, names_read[dealt.varying()])
     if not varies.all():
         known = known.some(np.flatnonzero(varies))
@@ -206,8 +232,7 @@ def prior_gain(
     with one_blas_thread(), ThreadPoolExecutor(cores()) as pool:
         for done, _ in enumerate(pool.map(lambda judge: judge.run(), judges)):
             progress.report("folds of cells", done + 1, len(judges))
-    settings = {"by": by, "seed": seed, "splits": splits, "level": level}
-    return _report(known, judges, level, settings, odd)
+    return known, judges, odd
 
 
 # ------------------------------------------------------------------ the report
@@ -320,5 +345,6 @@ def _report(
     )
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def finite(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row for JSON: what is not finite is None."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

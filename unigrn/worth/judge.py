@@ -42,7 +42,7 @@ class Judge:
         itself = known.own >= 0
         mixed = known.code[:, self.order].copy()
         mixed[known.own[itself], np.flatnonzero(itself)] = 0
-        real = Table(regression, known.code, self.count)
+        self.table = real = Table(regression, known.code, self.count)
         null = Table(regression, mixed, self.count)
         for choosing, judged in (self.halves, self.halves[::-1]):
             choice = Choice(real, choosing)

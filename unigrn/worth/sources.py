@@ -31,13 +31,16 @@ class Sources:
     row: np.ndarray | None = None  # whose activity a regulator is, where it is one
 
     @classmethod
-    def of(cls, data: Data, priors: Mapping[str, Any], regulators: Any, targets: Any) -> Sources:
+    def of(
+        cls, data: Data, priors: Mapping[str, Any], regulators: Any, targets: Any, least: int = 2
+    ) -> Sources:
         """Read the sources, and keep what the data measures."""
-        if not isinstance(priors, Mapping) or len(priors) < 2:
+        if not isinstance(priors, Mapping) or len(priors) < least:
             got = f"{len(priors)}" if isinstance(priors, Mapping) else type(priors).__name__
             raise ValueError(
                 "prior_gain compares sources by name and needs at least two, got "
-                f"{got}: give {{'motif': ..., 'binding': ...}} (--prior motif=FILE --prior ...)"
+                f"{got}: give {{'motif': ..., 'binding': ...}} (--prior motif=FILE --prior ...), "
+                "or ask prior_strength how far to believe one (unigrn strength)"
             )
         edges: dict[str, pd.DataFrame] = {}
         for name, prior in priors.items():
