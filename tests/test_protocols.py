@@ -181,7 +181,7 @@ def test_universes_are_those_of_loops(tmp_path, kind):
     ]
     every = {(r, t) for r in tfs for t in genes if r != t or kind == "all"}
     assert pairs(table) == every
-    true = {pair for pair in every if pair in gold and pair[0] != pair[1]}
+    true = every & set(gold)
     assert pairs(table[table["label"] == 1]) == true
     # They are the pairs that are scored, too.
     row = unigrn.benchmark(Protocol("own", (case,)), data=tmp_path).results.iloc[0]
@@ -254,6 +254,16 @@ def test_the_prior_is_at_chance_on_hidden_targets_and_not_elsewhere(found):
         ratio["hidden"][["full_ridge"]].max()
         <= ratio["hidden"][["|Pearson|", "regulator degree", "prior alone"]].max()
     )
+
+
+def test_what_lists_no_hidden_pair_is_at_chance(folder):
+    hidden = Hidden(genes="genes.txt", shown=18, seeds=(1,))
+    case = Case("a", "data.h5ad", "gold.tsv", "gold", "tfs.txt", pairs="all", hidden=hidden)
+    protocol = Protocol("own", (case,))
+    means = unigrn.benchmark(protocol, ["masked_ridge"], data=folder, null=False).means
+    ratio = means.set_index("network")[["auprc_ratio", "listed"]]
+    for name in ("prior alone", "masked_ridge"):
+        assert ratio.loc[name].tolist() == pytest.approx([1, 0]), name
 
 
 def test_means_are_over_splits(found):

@@ -65,8 +65,8 @@ class Case:
     pairs
         The universe: "gold" (TFs of the gold x its targets; its labelled rows where it has labels),
         "nodes" (TFs of the gold x all its genes, as in BEELINE), "regulators" (all of
-        ``regulators`` x the scored targets) or "all" (these, self-pairs among the false ones).
-        Self-pairs are left out otherwise.
+        ``regulators`` x the scored targets) or "all" (these, and self-pairs, which no method lists,
+        as the gold has them). Self-pairs are left out otherwise.
     layer, groupby
         As in `unigrn.infer`.
     extra

@@ -169,9 +169,7 @@ def _universe(
     every = pd.MultiIndex.from_product([regulators, targets], names=["source", "target"])
     known = pd.MultiIndex.from_frame(_positives(gold)[["source", "target"]].astype(str))
     table = every.to_frame(index=False).assign(label=every.isin(known).astype(np.int8))
-    own = table["source"] == table["target"]
-    table.loc[own, "label"] = 0
-    return table if case.pairs == "all" else table[~own]
+    return table if case.pairs == "all" else table[table["source"] != table["target"]]
 
 
 def _simulated(case: Case, seed: int, scratch: Path) -> Split:
