@@ -77,6 +77,11 @@ def regression_metrics(
     ValueError
         No network; networks and expression share no regulator or target; fewer than two groups.
 
+    Notes
+    -----
+    A network that was inferred from these cells chose its regulators by them: give cells that the
+    fit did not see where there are any.
+
     References
     ----------
     geneRNIB, Nourisa et al. 2025, doi:10.1101/2025.02.25.640181.
