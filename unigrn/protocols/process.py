@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import runpy
 import subprocess
 import sys
@@ -19,6 +18,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,14 +69,16 @@ def measured(module: str, arguments: Sequence[str], limit: float | None = None) 
     return Usage(took, **usage, problem=text or f"ended with {child.returncode}")
 
 
-def _most() -> float:
-    """MiB that this process held at most."""
+def _most() -> float | None:
+    """MiB that this process held at most, where the system says so."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 2**10
     except OSError:
         pass
+    if resource is None:
+        return None
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
@@ -84,8 +90,7 @@ def main() -> None:
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
-        own = resource.getrusage(resource.RUSAGE_SELF)
-        usage = {"cpu_seconds": own.ru_utime + own.ru_stime, "mib": _most()}
+        usage = {"cpu_seconds": time.process_time(), "mib": _most()}
         Path(path).write_text(json.dumps(usage))
 
 
