@@ -231,8 +231,8 @@ def _notes(protocol: Protocol, means: Any) -> tuple[str, ...]:
                      "expectation over ties")  # fmt: skip
     if set(protocol.metrics) & {"r_precision", "r_recall"}:
         notes.append(
-            "r_precision, r_recall: as many regulators of a gene as the first and third quartile of "
-            "the networks of the set have; the fits saw the same cells"
+            "r_precision, r_recall: as many regulators of a gene as the first and third quartile "
+            "of the networks of the set have; the fits saw the same cells"
         )
     return tuple(notes)
 
