@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import anndata
@@ -415,15 +413,6 @@ def test_precision_by_regulator_is_scikit_learns(seed):
 # ------------------------------------------------------------------ the command
 
 
-def command(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "unigrn", "benchmark", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_the_command_lists_shows_and_runs(folder, tmp_path, capsys):
     from unigrn.cli import main
 
@@ -449,6 +438,18 @@ def test_the_command_lists_shows_and_runs(folder, tmp_path, capsys):
     assert main(["benchmark", *own, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["results"]
     assert rows[0]["network"] == "masked_ridge" and rows[-1]["seconds"] is None
+
+
+def test_a_benchmark_without_any_network_still_reports(tmp_path):
+    (tmp_path / "gold.tsv").write_text("tf\ttarget\nA\tb\nB\tc\n")
+    (tmp_path / "other.tsv").write_text("source\ttarget\tscore\nx\ty\t1\n")
+    case = Case("=other", gold="gold.tsv", scores={"+one": "other.tsv"})
+    made = unigrn.benchmark(Protocol("own", (case,)), data=tmp_path)
+    assert made.means.empty and made.tests.empty
+    assert any("=other, +one: " in line and "share no" in line for line in made.table())
+    json.dumps(made.to_dict(), allow_nan=False)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        unigrn.plot.benchmark_figure(made)
 
 
 def test_the_command_refuses_in_one_line(folder, tmp_path, capsys):

@@ -47,7 +47,11 @@ def benchmark_figure(found: Benchmarked, path: str | os.PathLike[str] | None = N
     ------
     ImportError
         Where matplotlib is missing.
+    ValueError
+        Where no network was scored.
     """
+    if not len(found.means):
+        raise ValueError("no network was scored; there is nothing to draw")
     matplotlib = need("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
