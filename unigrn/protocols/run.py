@@ -271,8 +271,9 @@ def _scored(network: Any, split: Split, seed: int) -> dict[str, Any]:
     converged = None
     if isinstance(network, Path):
         table, converged = _read(network)
-    # What lists no pair of hidden targets scores them all alike.
-    none = split.case.hidden is not None and not table["target"].isin(list(split.targets)).any()
+    # What lists no pair of a universe of hidden targets scores all of its pairs alike.
+    labelled = split.case.hidden is not None and "label" in split.gold
+    none = labelled and not table["target"].isin(list(split.targets)).any()
     if none:
         table = split.gold[["source", "target"]].assign(score=1.0)
     try:
