@@ -194,3 +194,12 @@ def test_terms_that_join_groups_say_where_there_is_one():
         infer(adata, prior, "tree_fused")
     adata.obs["group"] = ["a", "b"] * 15
     infer(adata, prior, "tree_fused", groupby="group", strength=1e-3)
+
+
+@pytest.mark.parametrize("name", ["otter", "giraffe", "panda"])
+def test_interactions_that_differ_from_their_mirror_images_are_refused(name):
+    table = pd.DataFrame(np.eye(3), index=list("abc"), columns=list("abc"))
+    methods.get(name).function(None, table)
+    table.loc["a", "b"] = 0.5  # one entry of nine
+    with pytest.raises(ValueError, match="differ from their mirror images"):
+        methods.get(name).function(None, table)

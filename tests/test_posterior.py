@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import unigrn
 from unigrn.processes import (
     EDGES,
     Gamma,
@@ -160,3 +161,17 @@ def test_what_shared_points_would_get_wrong_is_left_out():
 def test_a_mode_has_no_spread():
     params = Blocks(theta=jnp.ones((Q, P)), other=jnp.ones((Q, P)))
     assert set(read(Existing(), params, form="map")) == {"weight", "score"}
+
+
+def test_quantiles_of_linear_gaussian_are_those_of_its_normal_guide():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 3))
+    y = x @ [1.0, 0.0, -0.7] + rng.normal(size=60)
+    data = unigrn.Data.from_arrays(np.c_[x, y], ["a", "b", "c", "y"], dtype="float64")
+    prior = unigrn.Prior.from_dict({"y": ["a", "b", "c"]})
+    edges = unigrn.infer(data, prior, "linear_gaussian", targets=["y"]).edges
+    guide = stats.norm(edges["weight"], np.sqrt(edges["variance"]))
+    np.testing.assert_allclose(edges["lower"], guide.ppf(0.025), rtol=1e-9)
+    np.testing.assert_allclose(edges["upper"], guide.ppf(0.975), rtol=1e-9)
+    expected = np.maximum(guide.cdf(0), guide.sf(0))
+    np.testing.assert_allclose(edges["sign_probability"], expected, rtol=1e-9)
