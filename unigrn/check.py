@@ -6,6 +6,7 @@ import difflib
 import inspect
 import math
 import operator
+import shlex
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -68,6 +69,23 @@ def meant(name: str, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def called(text: str, what: str) -> tuple[str, dict[str, str]]:
+    """Take "NAME [KEY=VALUE]..." apart, as a shell would."""
+    try:
+        name, *pairs = shlex.split(text) or [""]
+    except ValueError as error:
+        raise ValueError(f"{what} {text!r} cannot be read: {error}") from None
+    given: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ValueError(f"{what} {text!r}: {pair!r} is not KEY=VALUE, such as alpha=10")
+        if key in given:
+            raise ValueError(f"{what} {text!r}: {key} is given twice")
+        given[key] = value
+    return name, given
 
 
 def check_index(name: str, value: Any, least: int) -> int:

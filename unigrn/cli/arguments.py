@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -299,24 +298,22 @@ def _over(texts: Sequence[str]) -> list[Any]:
     import functools
 
     from unigrn import ensembles
+    from unigrn.check import called
 
     ways = {n: f for n, f in vars(ensembles).items() if n != "over" and _of_a_spec(f)}
     found = []
     for text in texts:
-        try:
-            name, *pairs = shlex.split(text) or [""]
-        except ValueError as error:
-            raise Refusal(f"--over {text!r} cannot be read: {error}") from None
+        name, pairs = called(text, "--over")
         if name not in ways:
-            raise Refusal(f"--over has no way {name!r}{meant(name, list(ways))}; it has "
-                          f"{', '.join(ways)}")  # fmt: skip
+            raise Refusal(
+                f"--over has no way {name!r}{meant(name, list(ways))}; it has {', '.join(ways)}"
+            )
         takes = dict(list(inspect.signature(ways[name]).parameters.items())[1:])
         given: dict[str, Any] = {}
-        for pair in pairs:
-            key, equals, value = pair.partition("=")
-            if not equals or key not in takes:
+        for key, value in pairs.items():
+            if key not in takes:
                 raise Refusal(
-                    f"--over {name} got {pair!r}{meant(key, list(takes))}; it takes "
+                    f"--over {name} has no {key!r}{meant(key, list(takes))}; it takes "
                     f"{', '.join(f'{k}=VALUE' for k in takes) or 'nothing'}"
                 )
             try:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from unigrn.check import listed, meant
+from unigrn.evaluate import METRICS as RANKING
 from unigrn.evaluate import REGRESSION
+from unigrn.evaluate.errors import ERRORS
 
 PAIRS = ("gold", "nodes", "regulators", "all")
-RANKING = ("auprc", "auprc_ratio", "epr", "epr_beeline", "auroc", "macro_auroc")
-METRICS = (*RANKING, *REGRESSION, "found", "missed", "reversed", "indirect", "spurious")
-DEFAULT = ("auprc", "auprc_ratio", "epr", "auroc", "macro_auroc")
+DEFAULT = RANKING[:5]
+METRICS = (*DEFAULT, "epr_beeline", *REGRESSION, *ERRORS)
 SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -166,11 +167,8 @@ def read_protocol(source: str | Path) -> Protocol:
     _known(table, ("protocol", "set", "sweep"), f"protocol {str(path)!r}")
     head = {"name": path.stem, **_table(table.get("protocol", {}), "[protocol]")}
     cases = [_case(own, f"[[set]] {i + 1}") for i, own in enumerate(_list(table, "set"))]
-    cases = (
-        cases
-        if not _list(table, "sweep")
-        else [one for base in cases for one in _swept(base, _list(table, "sweep"))]
-    )
+    if sweeps := _list(table, "sweep"):
+        cases = [one for base in cases for one in _swept(base, sweeps)]
     names = [f.name for f in dataclasses.fields(Protocol) if f.name != "cases"]
     _known(head, names, "[protocol]")
     for what in ("methods", "metrics"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unigrn.files.document import plain
 from unigrn.protocols.declared import METRICS, Protocol
 
 if TYPE_CHECKING:
@@ -128,9 +129,9 @@ class Benchmarked:
         return out
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, for JSON; what is not finite is None."""
+        """Return the report as plain data, for JSON; NaN is None."""
         tables = {"results": self.results, "means": self.means, "tests": self.tests}
-        rows = {n: [_plain(r) for r in t.to_dict("records")] for n, t in tables.items()}
+        rows = {n: plain(t.to_dict("records")) for n, t in tables.items()}
         told = {"notes": list(self.notes), "warnings": list(self.warnings)}
         return {"protocol": self.protocol.name, **rows, **told, "settings": self.settings}
 
@@ -272,7 +273,3 @@ def _number(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unigrn import progress
-from unigrn.check import meant
+from unigrn.check import called, meant
 from unigrn.evaluate import REGRESSION, Evaluation, evaluate, regression_metrics
 from unigrn.methods import OPTIONS, get
 from unigrn.network import Network
@@ -143,25 +142,19 @@ def _folder(protocol: Any, data: str | os.PathLike | None) -> Path:
 
 def _call(text: str) -> tuple[str, list[str]]:
     """Take a method and its parameters apart, and refuse what is not there."""
-    try:
-        name, *given = shlex.split(text) or [""]
-    except ValueError as error:
-        raise ValueError(f"method {text!r} cannot be read: {error}") from None
-    known: list[str] = []
-    if name not in PEERS:
-        known = [*get(name).parameters, *OPTIONS]
-    elif given:
-        raise ValueError(f"the peer {name!r} takes no parameters, got {' '.join(given)}")
-    for pair in given:
-        key, equals, _ = pair.partition("=")
-        if not equals:
-            raise ValueError(f"method {text!r}: {pair!r} is not KEY=VALUE, such as alpha=10")
+    name, given = called(text, "method")
+    if name in PEERS:
+        if given:
+            raise ValueError(f"the peer {name!r} takes no parameters, got {', '.join(given)}")
+        return name, []
+    known = [*get(name).parameters, *OPTIONS]
+    for key in given:
         if key not in known:
             raise ValueError(
                 f"method {text!r}: {name} has no parameter {key!r}{meant(key, known)}; it has "
                 f"{', '.join(known)}"
             )
-    return name, [word for pair in given for word in ("--param", pair)]
+    return name, [word for k, v in given.items() for word in ("--param", f"{k}={v}")]
 
 
 def _rows(
@@ -271,11 +264,6 @@ def _scored(network: Any, split: Split, seed: int) -> dict[str, Any]:
     converged = None
     if isinstance(network, Path):
         table, converged = _read(network)
-    # What lists no pair of a universe of hidden targets scores all of its pairs alike.
-    labelled = split.case.hidden is not None and "label" in split.gold
-    none = labelled and not table["target"].isin(list(split.targets)).any()
-    if none:
-        table = split.gold[["source", "target"]].assign(score=1.0)
     try:
         found: Evaluation = evaluate(
             table, split.gold, targets=split.targets, permutations=PERMUTATIONS, seed=seed
@@ -286,7 +274,7 @@ def _scored(network: Any, split: Split, seed: int) -> dict[str, Any]:
         **{k: v for k, v in found.metrics.items()},
         "epr_beeline": found.epr_beeline["network"],
         "permuted": found.baselines["permuted targets"]["auprc_ratio"],
-        "listed": 0 if none else found.edges["in_universe"],
+        "listed": found.edges["in_universe"],
         "converged": converged,
         **found.errors["network"],
         "by_regulator": found.by_regulator["network"],

@@ -14,7 +14,8 @@ from unigrn.api import read_expression
 from unigrn.data import Data
 from unigrn.datasets import simulate
 from unigrn.evaluate import load_gold
-from unigrn.evaluate.baselines import expression_of
+from unigrn.evaluate.baselines import pearson
+from unigrn.evaluate.gold import universe_of
 from unigrn.files import read_edges
 from unigrn.names import read_names
 from unigrn.prior import read_prior
@@ -107,7 +108,9 @@ def splits(case: Case, folder: Path, scratch: Path) -> Iterator[Split]:
             if known.empty:
                 raise ValueError(f"set {case.name!r}, split {name}: no prior edge is left")
         table = _universe(case, gold, regulators, hidden)
-        targets = hidden if case.pairs == "gold" else np.unique(table["target"].astype(str))
+        # BEELINE's nodes are targets too, where none are hidden.
+        nodes = case.pairs == "nodes" and case.hidden is None
+        targets = np.unique(table["target"].astype(str)) if nodes else hidden
         if not np.isin(_positives(table)["target"].astype(str), targets).any():
             raise ValueError(f"set {case.name!r}, split {name}: no true edge is scored")
         yield Split(name=name, seed=seed, prior=known, gold=table, targets=targets, **common)
@@ -153,7 +156,7 @@ def _hidden(
 def _universe(
     case: Case, gold: pd.DataFrame, regulators: np.ndarray, targets: np.ndarray
 ) -> pd.DataFrame:
-    """Return the gold, or its universe as labelled pairs."""
+    """Return the gold, or its universe as labelled pairs, targets that are not scored included."""
     import pandas as pd
 
     known: Any
@@ -161,11 +164,10 @@ def _universe(
 
     if case.pairs == "gold":
         return gold
+    targets = np.union1d(targets, gold["target"].astype(str))
     if case.pairs == "nodes":
-        true = _positives(gold)
-        regulators = np.unique(true["source"].astype(str))
-        if case.hidden is None:  # else the prior may name edges to them
-            targets = np.union1d(targets, regulators)
+        regulators = np.unique(_positives(gold)["source"].astype(str))
+        targets = np.union1d(targets, regulators)
     every = pd.MultiIndex.from_product([regulators, targets], names=["source", "target"])
     known = pd.MultiIndex.from_frame(_positives(gold)[["source", "target"]].astype(str))
     table = every.to_frame(index=False).assign(label=every.isin(known).astype(np.int8))
@@ -225,29 +227,13 @@ def degrees(split: Split) -> pd.DataFrame:
 
 
 def correlations(split: Split) -> pd.DataFrame:
-    """Score measured pairs of regulators and targets by the size of their correlation."""
+    """Score measured pairs of the universe by the size of their correlation, as evaluate does."""
     import pandas as pd
 
-    assert split.data is not None
-    matrix, genes = expression_of(split.data)
-    place = pd.Index(genes, dtype=object)
-    tfs = np.intersect1d(
-        np.union1d(split.regulators, split.gold["source"].astype(str)), split.data.genes
-    )
-    targets = np.intersect1d(split.targets, split.data.genes)
-
-    def standard(names: np.ndarray) -> np.ndarray:
-        own = matrix[:, place.get_indexer(pd.Index(names, dtype=object))]
-        own = own.toarray() if hasattr(own, "toarray") else np.asarray(own)
-        own = own.astype(np.float64)
-        own -= own.mean(axis=0)
-        length = np.sqrt((own**2).sum(axis=0))
-        return own / np.where(length > 0, length, 1)
-
-    size = np.abs(standard(tfs).T @ standard(targets))
-    every = pd.MultiIndex.from_product([tfs, targets], names=["source", "target"])
-    table: Any = every.to_frame(index=False).assign(score=size.ravel())
-    return table[(table["source"] != table["target"]) & (table["score"] > 0)]
+    universe = universe_of(load_gold(split.gold), split.targets, [])
+    row, col, size = pearson(split.data, universe, [])
+    names = {"source": universe.regulators[row], "target": universe.targets[col]}
+    return pd.DataFrame(names | {"score": size})
 
 
 def others(split: Split, folder: Path) -> dict[str, pd.DataFrame]:

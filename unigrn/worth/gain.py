@@ -16,6 +16,7 @@ from unigrn.api import names_of, read_expression
 from unigrn.backend import cores, one_blas_thread
 from unigrn.check import check_whole
 from unigrn.evaluate import LEAK_ENRICHMENT, LEAK_SHARE
+from unigrn.files.document import plain
 from unigrn.run.finish import suspicions
 from unigrn.worth.activities import activities, turned
 from unigrn.worth.choice import OFF, STRENGTHS
@@ -87,11 +88,11 @@ class PriorGain:
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, for JSON; what is not finite is None."""
+        """Return the report as plain data, for JSON; NaN is None."""
         tables = {"worth": self.worth, "shapley": self.shapley, "curve": self.curve}
         if self.gold is not None:
             tables["gold"] = self.gold
-        rows = {n: [finite(r) for r in t.to_dict("records")] for n, t in tables.items()}
+        rows = {n: plain(t.to_dict("records")) for n, t in tables.items()}
         told = {"notes": list(self.notes), "warnings": list(self.warnings)}
         return {"sources": list(self.sources), **rows, **told, "settings": self.settings}
 
@@ -343,8 +344,3 @@ def _report(
         tuple(told),
         settings,
     )
-
-
-def finite(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row for JSON: what is not finite is None."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

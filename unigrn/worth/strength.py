@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unigrn.files.document import plain
 from unigrn.worth.choice import OFF, STRENGTHS, Choice
-from unigrn.worth.gain import MOST, finite, judged
+from unigrn.worth.gain import MOST, judged
 from unigrn.worth.intervals import interval
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ class PriorStrength:
         return [*lines, "", f"unigrn infer ... --method linear_gaussian {given}"]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, for JSON; what is not finite is None."""
+        """Return the report as plain data, for JSON; NaN is None."""
         tables = {"judged": self.judged, "curve": self.curve}
-        rows = {n: [finite(r) for r in t.to_dict("records")] for n, t in tables.items()}
+        rows = {n: plain(t.to_dict("records")) for n, t in tables.items()}
         told = {"notes": list(self.notes), "warnings": list(self.warnings)}
         return {**self.parameters, **rows, **told, "settings": self.settings}
 
