@@ -955,3 +955,16 @@ def test_sizes_without_a_negative_one_say_nothing_of_signs():
     network = gold.drop(columns="sign").assign(weight=[3.0, 2.0, 1.0])
     assert evaluate(network, gold).sign_accuracy is None
     assert evaluate(network.assign(weight=[3.0, -2.0, -1.0]), gold).sign_accuracy == 2 / 3
+
+
+def test_a_gene_does_not_tell_of_itself():
+    # A labelled gold may list self-edges; their correlation of 1 is no finding.
+    names = ["a", "b", "c"]
+    values = np.random.default_rng(0).normal(size=(40, 3))
+    values[:, 1] += 2 * values[:, 0]
+    pairs = [("a", "a", 1), ("a", "b", 1), ("a", "c", 0), ("b", "b", 0), ("b", "c", 0)]
+    gold = pd.DataFrame(pairs, columns=["tf", "target", "label"])
+    network = pd.DataFrame({"source": ["a"], "target": ["b"], "score": [1.0]})
+    found = evaluate(network, gold, expression=(values, names))
+    # First a -> b, then a -> c and b -> c, then the two self-pairs, which tie.
+    assert found.baselines["|Pearson|"]["auprc"] == pytest.approx(1 / 2 + 1 / 2 * 2 / 5)

@@ -164,6 +164,7 @@ def pearson(
     product /= length[left][:, None]
     product /= length[right][None, :]
     usable = varies[left][:, None] & varies[right][None, :]
+    usable &= left[:, None] != right[None, :]  # a gene's correlation with itself says nothing
     usable &= universe.state[np.ix_(row[left], col[right])] != ABSENT
     unmeasured = universe.regulators.size - left.size, universe.targets.size - right.size
     if any(unmeasured):

@@ -211,7 +211,7 @@ def evaluate(
     expression
         AnnData, ``.h5ad`` path, DataFrame or (matrix, gene names), observations x genes: adds the
         baseline ``|Pearson|`` between regulator and target over all observations. Pairs with a
-        constant or unmeasured gene are unlisted.
+        constant or unmeasured gene, and of a gene with itself, are unlisted.
     group
         Score this group of a grouped network alone.
     permutations
