@@ -460,7 +460,14 @@ def test_probabilities_of_edges_are_as_often_true(probable):
     assert error / exists.size < 0.03
     assert found.bits > 0.8 and found.auprc_ratio > 3
     assert found.edges["probability"].is_monotonic_decreasing
-    assert found.edges["known"].sum() == len(prior)
+    assert found.edges["known"].sum() == len(prior) == found.network.edges["known"].sum()
+    assert not found.warnings and "most probable" in found.table()
+    assert (found.network.edges["score"] == found.network.edges["probability"]).all()
+    assert set(found.network.columns) <= set(found.network.edges)
+    # Off the hidden folds nothing but the fit enters the weight, here the same whatever is hidden.
+    plain = unigrn.infer(frame, prior, "full_ridge", regulators=TFS, targets=options["targets"])
+    pairs = plain.edges.merge(found.network.edges, on=["source", "target"])
+    np.testing.assert_allclose(pairs["weight_x"], pairs["weight_y"], rtol=1e-5)
     # The whole truth, where a share of 0.8 of it is listed.
     whole = edge_probabilities(frame, prior, "full_ridge", share_listed=0.8, **options)
     ratio = whole.edges["probability"] / found.edges["probability"]
@@ -485,6 +492,8 @@ def test_probabilities_say_nothing_where_edges_are_permuted(probable):
     mixed = prior.assign(target=rng.permutation(prior["target"])).drop_duplicates()
     found = edge_probabilities(frame, mixed, "full_ridge", folds=3)
     assert abs(found.bits) < 0.1 and found.auprc_ratio < 1.5
+    odd = found.bits <= 0.01
+    assert odd == any("say little of hidden prior edges" in line for line in found.warnings)
 
 
 def test_no_edge_of_a_target_is_seen_by_its_own_score(probable):
@@ -499,6 +508,37 @@ def test_no_edge_of_a_target_is_seen_by_its_own_score(probable):
         scores.append(edges[edges["target"] == target].set_index("source")["score"].sort_index())
     np.testing.assert_allclose(*scores, rtol=1e-6)
     assert len(scores[0]) == Q
+
+
+def test_the_command_writes_a_network_of_all_pairs(probable, tmp_path, capsys):
+    import anndata
+
+    from unigrn.cli import main
+
+    frame, prior, _ = probable
+    data, edges, out, fewer = (tmp_path / n for n in ("d.h5ad", "p.tsv", "e.tsv", "f.tsv"))
+    anndata.AnnData(frame.to_numpy(), var=pd.DataFrame(index=frame.columns)).write_h5ad(data)
+    prior.to_csv(edges, sep="\t", index=False)
+    asked = ["calibrate", str(data), "--prior", str(edges), "--method", "full_ridge"]
+    asked += ["--folds", "3", "--param", "alpha=2", "--json", "-o", str(out)]
+    assert main(asked) == 0
+    told = json.loads(capsys.readouterr().out)
+    found = edge_probabilities(data, edges, "full_ridge", folds=3, alpha=2)
+    assert told["bits"] == pytest.approx(found.bits) and told["settings"]["folds"] == 3
+    written = unigrn.Network.read(out)
+    pd.testing.assert_frame_equal(written.edges, found.network.edges, rtol=1e-6, check_dtype=False)
+    assert written.provenance["calibrated"]["bits"] == pytest.approx(found.bits)
+    assert written.provenance["hyperparameters"]["alpha"] == 2
+    assert main(["filter", str(out), "--probability", "0.5", "-o", str(fewer)]) == 0
+    assert unigrn.Network.read(fewer).edges["probability"].min() >= 0.5
+    capsys.readouterr()
+    for more, message in (
+        (["-o", "-"], "every row goes to a file"),
+        (["--folds", "1"], "folds must be"),
+        (["--param", "alpha"], "alpha"),
+    ):
+        assert main([*asked, *more]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

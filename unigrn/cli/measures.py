@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,9 @@ from unigrn.cli.arguments import (
     Groupby,
     Json,
     Layer,
+    Method,
     Names,
+    Params,
     Quiet,
     Raw,
     Regulators,
@@ -27,6 +29,7 @@ from unigrn.cli.arguments import (
     check_file,
     check_output,
     check_priors,
+    infer_arguments,
 )
 from unigrn.cli.printing import check_figure, check_replaceable, indent, tell, written_files
 from unigrn.cli.shell import Refusal, app, limit_threads, progress
@@ -183,6 +186,95 @@ def strength(
 
 
 @app.command()
+def calibrate(
+    context: typer.Context,
+    data: Data,
+    prior: Annotated[
+        str, typer.Option("--prior", metavar="PRIOR", help="Prior edges, as infer takes them.")
+    ],
+    method: Method,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="Write all pairs, as a network of infer's formats.",
+        ),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(metavar="N", help="Parts of the targets, each hidden once: 2 or more.")
+    ] = 5,
+    share_listed: Annotated[
+        float,
+        typer.Option(
+            "--share-listed",
+            metavar="SHARE",
+            help="Share of the true edges that the prior lists. 1: probabilities of being listed.",
+        ),
+    ] = 1.0,
+    layer: Layer = None,
+    names: Names = None,
+    raw: Raw = False,
+    regulators: Regulators = None,
+    targets: Targets = None,
+    param: Params = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    figure: Figure = None,
+    force: Force = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say how probable every edge is, learnt on prior edges that were hidden from the method.
+
+    Prior edges of one part of the targets after the other are hidden, the method scores them, and
+    how often such scores are edges of the prior becomes a probability; beside it the table of how
+    reliable these are. The method has to score pairs that the prior does not name.
+
+    Example: unigrn calibrate data.h5ad --prior prior.tsv --method full_ridge -o edges.tsv
+    """
+    limit_threads(threads)
+    absent = dict.fromkeys(("extra", "over", "groupby"))
+    given = {**context.params, **absent, "prior": [prior], "dtype": "float32"}
+    request = infer_arguments(_without(given, *(["output"] if output is None else [])))
+    if output is not None:
+        _check_file_of_rows(output)
+        check_replaceable(output, force)
+    check_figure(figure, [data, prior, output], force)
+    from unigrn.worth import edge_probabilities
+
+    with progress(quiet=quiet):
+        found = edge_probabilities(
+            **_without(request, "dtype", *absent), folds=folds, share_listed=share_listed
+        )
+    tell(found, as_json)
+    if output is not None:
+        found.network.write(output)
+    if figure is not None:
+        from unigrn.plot import reliability_figure
+
+        reliability_figure(found, figure)
+    _say_written(output, figure, as_json or quiet)
+
+
+def _check_file_of_rows(output: str) -> None:
+    if output == "-":
+        raise Refusal("output -: every row goes to a file; for stdout take --json")
+
+
+def _without(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name not in names}
+
+
+def _say_written(output: str | None, figure: str | None, silent: bool) -> None:
+    written = [*(written_files(output) if output else []), *([figure] if figure else [])]
+    if written and not silent:
+        print("written")
+        indent(written)
+
+
+@app.command()
 def benchmark(
     protocol: Annotated[
         str | None,
@@ -260,8 +352,7 @@ def benchmark(
         print((protocols().get(protocol) or Path(protocol)).read_text(encoding="utf-8"), end="")
         return
     if output is not None:
-        if output == "-":
-            raise Refusal("output -: every row goes to a file; for stdout take --json")
+        _check_file_of_rows(output)
         check_output(output, [], TABLES)
         check_replaceable(output, force)
     check_figure(figure, [output], force)
@@ -281,7 +372,4 @@ def benchmark(
         from unigrn.plot import benchmark_figure
 
         benchmark_figure(found, figure)
-    written = [*(written_files(output) if output else []), *([figure] if figure else [])]
-    if written and not (as_json or quiet):
-        print("written")
-        indent(written)
+    _say_written(output, figure, as_json or quiet)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unigrn.evaluate import Evaluation
     from unigrn.network import Network
     from unigrn.protocols import Benchmarked
-    from unigrn.worth import PriorGain, PriorStrength
+    from unigrn.worth import Calibrated, PriorGain, PriorStrength
 
 STDOUT = "-"
 
@@ -137,7 +137,9 @@ def deliver(
             indent(written)
 
 
-def tell(found: Evaluation | PriorGain | PriorStrength | Benchmarked, as_json: bool) -> None:
+def tell(
+    found: Evaluation | PriorGain | PriorStrength | Calibrated | Benchmarked, as_json: bool
+) -> None:
     """Print a report and, on stderr, its warnings."""
     for text in found.warnings:
         say(f"warning: {text}")

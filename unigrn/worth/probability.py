@@ -14,7 +14,9 @@ from unigrn.check import check_whole, listed
 from unigrn.data import Data
 from unigrn.edges import edge_score
 from unigrn.evaluate import ranking_metrics
+from unigrn.files.document import plain
 from unigrn.methods import bind
+from unigrn.network import Network
 from unigrn.prior import Prior
 from unigrn.spec import Spec
 from unigrn.worth.agreement import bits_per_edge, calibrated, ranks
@@ -26,7 +28,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BINS = 10  # of the reliability table
+SHOWN = 10  # edges of the report
 LEAST_TARGETS, LEAST_EDGES = 40, 40
+LITTLE = 0.01  # bits an edge
+LITTLE_SAID = (
+    "the method's scores say little of hidden prior edges ({:.3f} bits an edge): probabilities are "
+    "hardly more than the regulators' shares of the targets"
+)
+MEANINGS = {
+    "weight": "weight in the fit that did not see the target's prior edges",
+    "score": "the probability",
+    "probability": "probability of the edge, learnt on hidden prior edges",
+    "chance": "the same from the regulator's share of the targets alone",
+    "known": "1 where the prior lists the edge",
+}
 NO_EDGE = (
     "the method gives hidden targets no edge: it scores only pairs that the prior names; take one "
     "that scores the others too, such as full_ridge, linear_gaussian or known_targets"
@@ -43,6 +58,9 @@ class Calibrated:
         ``source``, ``target``, ``probability``, ``chance`` (the regulator's own share of targets),
         ``score`` of the fit that did not see the target's prior edges, ``known`` (whether the prior
         lists the edge); the most probable first.
+    network : Network
+        The same, to be written, filtered (``filter(probability=0.5)``) and drawn: ``weight`` is
+        that of the fit that did not see the target's prior edges, ``score`` the probability.
     reliability : DataFrame
         Pairs in ten bins of probability: ``pairs``, ``probability`` (mean), ``listed`` (share that
         the prior lists), ``lower``, ``upper`` (90 % Wilson interval of it).
@@ -50,18 +68,36 @@ class Calibrated:
         Gain in log2 probability of hidden prior edges over chance, per edge.
     auprc_ratio : float
         Of hidden prior edges.
-    notes
+    notes, warnings
         What is to be known beside the numbers.
     settings
         Method, folds, seed and share of true edges that the prior is taken to list.
     """
 
     edges: pd.DataFrame
+    network: Network
     reliability: pd.DataFrame
     bits: float
     auprc_ratio: float
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def table(self) -> list[str]:
+        """Return the report as lines of text."""
+        text: dict[str, Any] = {"index": False, "float_format": lambda v: f"{v:.4g}"}
+        best = self.edges.drop(columns="score").head(SHOWN)
+        lines = [f"bits per hidden prior edge over chance: {self.bits:.3f}"]
+        lines += [f"AUPRC of hidden prior edges over chance: {self.auprc_ratio:.2f}", ""]
+        lines += ["pairs by probability", *self.reliability.to_string(**text).splitlines(), ""]
+        return [*lines, "most probable", *best.to_string(**text).splitlines()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, for JSON; without the edges."""
+        rows = plain(self.reliability.to_dict("records"))
+        told = {"notes": list(self.notes), "warnings": list(self.warnings)}
+        found = {"bits": plain(self.bits), "auprc_ratio": plain(self.auprc_ratio)}
+        return {**found, "reliability": rows, **told, "settings": self.settings}
 
 
 def edge_probabilities(
@@ -140,14 +176,15 @@ def edge_probabilities(
             f"least {LEAST_TARGETS} and {LEAST_EDGES} to hide some of them"
         )
     part = np.random.default_rng(seed).permutation(len(columns)) % folds
-    score = np.full(label.shape, np.nan)
+    score, weight = np.full(label.shape, np.nan), np.zeros(label.shape)
+    fitted: Any = None
     for fold in range(folds):
         progress.report("folds of targets", fold, folds)
         hidden = part == fold
         own = _without(known, columns[hidden])
         wanted = columns[hidden] if _apart(method, own, hyperparameters) else columns
         try:
-            network = infer(
+            fitted = infer(
                 data,
                 own,
                 method,
@@ -160,7 +197,9 @@ def edge_probabilities(
             if "no target has a candidate" not in str(error):
                 raise
             raise ValueError(NO_EDGE) from None
-        score[:, hidden] = _scores(network.edges, rows, columns)[:, hidden]
+        edges = fitted.edges
+        score[:, hidden] = _spread(edges, edge_score(edges), rows, columns)[:, hidden]
+        weight[:, hidden] = np.nan_to_num(_spread(edges, edges["weight"], rows, columns)[:, hidden])
     if np.isnan(score).all():
         raise ValueError(NO_EDGE)
     last = np.nanmin(score) - 1
@@ -184,6 +223,7 @@ def edge_probabilities(
             "chance": np.minimum(chance[i, j] / share_listed, 1.0),
             "score": np.where(score[i, j] > last, score[i, j], np.nan),
             "known": label[i, j],
+            "weight": weight[i, j],
         }
     ).sort_values(["probability", "score"], ascending=False, kind="stable", ignore_index=True)
     what = "being listed by the prior" if share_listed == 1 else "existing"
@@ -192,8 +232,26 @@ def edge_probabilities(
         "chance: the same from the regulator's share of the targets alone",
     )
     settings = {"folds": folds, "share_listed": share_listed, "seed": seed}
+    gain, ratio = float(np.mean(bits)), float(found["auprc_ratio"] or 0)
+    odd = () if gain > LITTLE else (LITTLE_SAID.format(gain),)
+    told = {"bits": gain, "auprc_ratio": ratio, "reliability": reliability.to_dict("records")}
+    network = Network(
+        edges[["source", "target", "weight"]].assign(
+            score=edges["probability"],
+            **{name: edges[name] for name in ("probability", "chance")},
+            known=edges["known"].astype(np.int8),
+        ),
+        rows,
+        columns,
+        provenance={
+            **{name: value for name, value in fitted.provenance.items() if name != "solver"},
+            "calibrated": plain({**settings, **told}),
+            "warnings": list(odd),
+        },
+        columns=MEANINGS,
+    )
     return Calibrated(
-        edges, reliability, float(np.mean(bits)), float(found["auprc_ratio"] or 0), notes, settings
+        edges.drop(columns="weight"), network, reliability, gain, ratio, notes, odd, settings
     )
 
 
@@ -233,13 +291,13 @@ def _apart(method: Any, prior: Prior, hyper: dict[str, Any]) -> bool:
     return bool(spec.separable and not spec.stages)
 
 
-def _scores(edges: pd.DataFrame, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the scores of all pairs, NaN where a network does not list them."""
+def _spread(edges: pd.DataFrame, values: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return numbers of all pairs, NaN where a network does not list them."""
     i = places(edges["source"].to_numpy(str), rows)
     j = places(edges["target"].to_numpy(str), columns)
     out = np.full((len(rows), len(columns)), np.nan)
     here = (i >= 0) & (j >= 0)
-    out[i[here], j[here]] = np.asarray(edge_score(edges), float)[here]
+    out[i[here], j[here]] = np.asarray(values, float)[here]
     return out
 
 
