@@ -60,7 +60,7 @@ DEFAULTS = {
     "negative_binomial": {"dispersion": 1.0, "size": None},
     "pair_l1": {"bias": 0.5, "layer": None},
     "partial_correlation": {"name": "partial"},
-    "path": {"choose": "ebic"},
+    "path": {"choose": "ebic", "by": "target"},
     "permuted": {"copies": 10},
     "poisson": {"size": None},
     "positive_definite": {"floor": 0.0},

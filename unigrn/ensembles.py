@@ -13,6 +13,7 @@ from unigrn.check import check_number, check_whole
 from unigrn.leftout import Lioness
 from unigrn.losses import LeastSquares
 from unigrn.replicates import (
+    BY,
     RULES,
     Bagging,
     Folds,
@@ -22,10 +23,14 @@ from unigrn.replicates import (
     Permutations,
     Starts,
     Subsamples,
+    heldout_likelihood,
 )
 from unigrn.selection import Stars, Subsets, penalties
 from unigrn.spec import Spec
 from unigrn.terms import parts
+
+BELIEFS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # what edges of a prior cost, relative to others
+AUTO = "auto"
 
 
 def over(spec: Spec, axis: Over) -> Spec:
@@ -94,6 +99,7 @@ def path(
     parameter: str,
     values: Sequence[float],
     choose: str | Callable[..., Any] | None = "ebic",
+    by: str = "target",
 ) -> Spec:
     """Fit a spec at several values of one hyperparameter, and choose one for every target.
 
@@ -109,6 +115,12 @@ def path(
     choose
         "ebic", "heldout" (with `folds` inside), a function (`unigrn.replicates.Found`) -> scores
         (values, targets) of which the least is taken, or None: a column for every value.
+    by
+        "target": each target for itself. "network": one value for all targets of a group, of the
+        least sum of scores. "hidden": each of five parts of the targets takes the value of the
+        least sum over the other parts, so that no target is judged by what it chose. There
+        ``choose="heldout"`` means the log likelihood: of squares -2 log p = n log(held-out squares)
+        + const, of other losses the loss. Scores of all values are in `Solution.targets`.
 
     References
     ----------
@@ -119,17 +131,25 @@ def path(
         raise ValueError("path() needs at least one value, got none")
     if isinstance(choose, str) and choose not in RULES:
         raise ValueError(f"choose must be one of {', '.join(RULES)}, got {choose!r}")
+    if by not in BY:
+        raise ValueError(f"by must be one of {', '.join(BY)}, got {by!r}")
+    if by != "target" and choose is None:
+        raise ValueError(
+            f"by={by!r} says who chooses, and choose=None chooses nothing; give a rule"
+        )
     if any(isinstance(o, Path) and o.parameter == parameter for o in spec.over):
         raise ValueError(f"path() got {parameter} twice; one path gives it its values")
-    if choose == "ebic":
-        losses = parts(spec.loss)
-        squares = [isinstance(getattr(t, "term", t), LeastSquares) for t in losses]
-        if squares != [True]:
-            raise ValueError(
-                "choose='ebic' is made for the residual sum of squares; the loss is "
-                f"{' + '.join(t.formula for t in losses)}: put folds inside and choose 'heldout'"
-            )
-    axis = Path(parameter, values, RULES[choose] if isinstance(choose, str) else choose)
+    losses = parts(spec.loss)
+    squares = [isinstance(getattr(t, "term", t), LeastSquares) for t in losses] == [True]
+    if choose == "ebic" and not squares:
+        raise ValueError(
+            "choose='ebic' is made for the residual sum of squares; the loss is "
+            f"{' + '.join(t.formula for t in losses)}: put folds inside and choose 'heldout'"
+        )
+    rule = RULES[choose] if isinstance(choose, str) else choose
+    if choose == "heldout" and by != "target" and squares:
+        rule = heldout_likelihood
+    axis = Path(parameter, values, rule, by)
     axis.terms(spec.terms)  # an unknown name is said here
     return over(spec, axis)
 
@@ -248,7 +268,7 @@ def stars(
                 "cells; give one of them"
             )
     subsets = Subsets(check_whole("samples", samples, low=2), cells, bool(disjoint))
-    axis = Stars(parameter, tuple(penalty), None, subsets, threshold, by)
+    axis = Stars(parameter, tuple(penalty), None, by, subsets, threshold)
     axis.terms(spec.terms)  # a penalty that deletes candidates is said here
     notes = {
         "frequency": "share of the subsets of cells in which the edge is chosen",
@@ -260,14 +280,30 @@ def stars(
 
 
 def folds(spec: Spec, parts: int = 5) -> Spec:
-    """Fit a spec with every part of the cells held out once; the loss there is ``heldout``.
+    """Fit a spec to all cells, and judge it on every part of them, left out once.
 
-    Of the solution's `Solution.targets`: the sum of the loss over the held-out cells. Put a `path`
-    around it to choose a hyperparameter.
+    Weights are those of all cells. ``heldout`` of `Solution.targets` is the sum over the parts of
+    the loss on a part's cells, of the fit to the others. Put a `path` around it to choose a
+    hyperparameter.
     """
     if any(isinstance(o, Folds) for o in spec.over):
         raise ValueError("folds() got a spec that has folds; each cell is held out once already")
     return over(spec, Folds(check_whole("parts", parts, low=2)))
+
+
+def believed(spec: Spec, parameter: str, values: Sequence[float] = BELIEFS) -> Spec:
+    """Choose how far a prior is believed, by cells that the fits did not see.
+
+    ``parameter`` is what edges of the prior cost relative to others: 1 is no prior, 0 edges that
+    are free. Five parts of the cells are left out in turn; each of five parts of the targets takes
+    the value at which the cells left out of the other targets are most likely, so that no target
+    has a say in its own (a method that couples the targets: one value for all). Weights are of the
+    fit to all cells at that value; the edge table has a column of it, `Solution.targets` the scores
+    of all values, and the report their means. Other hyperparameters stay: where all edges cost too
+    much, cheaper ones help whichever they are, as a fit with a permuted prior shows.
+    """
+    by = "hidden" if spec.separable else "network"
+    return path(folds(spec), parameter, values, "heldout", by)
 
 
 def jackknife(spec: Spec, blocks: int = 10) -> Spec:

@@ -23,6 +23,13 @@ from unigrn.bootstrap import Bootstrap
 from unigrn.rates import false_discovery_rate
 from unigrn.terms import Array, labels
 
+HIDDEN = 5  # parts of the targets, each of which takes what the others choose
+BY = {
+    "target": "each target for itself",
+    "network": "one for all targets",
+    "hidden": f"chosen for each of {HIDDEN} parts of the targets by the others",
+}
+CHOSEN = "chosen"  # the value of every target, where a path chooses for several
 STRETCH = 1024  # cells of a group within which a copy of the targets is permuted
 
 Reader = Callable[[int, int], np.ndarray]  # weights of cells start..stop-1, (size, cells)
@@ -310,32 +317,34 @@ class Subsamples(Over):
 
 @dataclass(frozen=True)
 class Folds(Over):
-    """Every part of the cells held out once; see `unigrn.folds`."""
+    """All cells, and all but one part of them at a time; see `unigrn.folds`."""
 
     parts: int
 
-    size = property(lambda self: self.parts)
-    formula = property(lambda self: f"mean over {self.parts} folds")
+    size = property(lambda self: 1 + self.parts)
+    formula = property(lambda self: f"all cells, judged on {self.parts} parts left out in turn,")
 
-    def _part(self, count: int, group: int, seed: int) -> np.ndarray:
+    def _out(self, count: int, group: int, seed: int) -> np.ndarray:
+        """Say which cells each member leaves out, (size, cells): the first none."""
         rng = np.random.default_rng((seed, 4, group))
-        return rng.permutation(np.arange(count) % self.parts)
+        part = rng.permutation(np.arange(count) % self.parts)
+        return part == np.arange(-1, self.parts)[:, None]
 
     def cells(self, count: int, group: int, seed: int, candidates: int | None) -> Reader:
-        """Everything but the part."""
-        part, every = self._part(count, group, seed), np.arange(self.parts)[:, None]
-        return lambda start, stop: (part[None, start:stop] != every).astype(float)
+        """Everything, then everything but each part."""
+        out = self._out(count, group, seed)
+        return lambda start, stop: (~out[:, start:stop]).astype(float)
 
     def held(self, count: int, group: int, seed: int) -> Reader:
-        """Nothing but the part."""
-        part, every = self._part(count, group, seed), np.arange(self.parts)[:, None]
-        return lambda start, stop: (part[None, start:stop] == every).astype(float)
+        """Nothing, then nothing but each part."""
+        out = self._out(count, group, seed)
+        return lambda start, stop: out[:, start:stop].astype(float)
 
     def reduce(self, found: Found) -> Found:
-        """Mean weight; the held-out loss adds up over the parts."""
-        out = found.mean()
-        targets = out.targets | {"heldout": found.targets["heldout"].sum(axis=0)}
-        return dataclasses.replace(out, targets=targets)
+        """Keep the fit to all cells; the held-out loss adds up over the parts."""
+        whole = found.member(0)
+        targets = whole.targets | {"heldout": found.targets["heldout"][1:].sum(axis=0)}
+        return dataclasses.replace(whole, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -370,21 +379,25 @@ class Path(Over):
     parameter: str
     values: tuple[float, ...]
     choose: Callable[..., np.ndarray] | None
+    by: str
 
     loss = property(lambda self: self.choose is not None)
     size = property(lambda self: len(self.values))
+    short = property(lambda self: self.parameter.rpartition(".")[2])
 
     @property
     def formula(self) -> str:
         """The path as text."""
         how = "every" if self.choose is None else f"the {self.choose.__name__} choice of the"
-        return f"{how} {self.parameter} of {len(self.values)}"
+        by = "" if self.by == "target" else f" ({BY[self.by]})"
+        return f"{how} {self.parameter} of {len(self.values)}{by}"
 
     @property
     def settings(self) -> dict[str, Any]:
         """Parameter, values and rule."""
         rule = None if self.choose is None else self.choose.__name__
-        return {"parameter": self.parameter, "values": list(self.values), "choose": rule}
+        own = {"parameter": self.parameter, "values": list(self.values), "choose": rule}
+        return own | ({} if self.by == "target" else {"by": self.by})
 
     def terms(self, terms: tuple) -> tuple:
         """Stack the values in the place of the named hyperparameter."""
@@ -420,16 +433,50 @@ class Path(Over):
             # The weight of the table is that of the first value.
             edges = {"weight": found.edges["weight"][0], **edges}
             return dataclasses.replace(found.member(0), edges=edges)
-        score = self.choose(found)
-        best = np.argmin(np.where(np.isnan(score), np.inf, score), axis=0)
+        score = np.asarray(self.choose(found))
+        best = np.argmin(self.judged(score), axis=0)
         by_edge = best[..., found.target]
 
         def taken(table, place):
             return {k: np.take_along_axis(v, place[None], axis=0)[0] for k, v in table.items()}
 
-        edges = taken(found.edges, by_edge) | {self.parameter.rpartition(".")[2]: values[by_edge]}
-        targets = taken(found.targets, best) | {"score": np.min(score, axis=0)}
+        edges = taken(found.edges, by_edge) | {self.short: values[by_edge]}
+        targets = taken(found.targets | {"score": score}, best)
+        if self.by != "target":
+            targets |= {CHOSEN: values[best]}
+            targets |= {f"score[{v:g}]": s for v, s in zip(values, score, strict=True)}
         return dataclasses.replace(found, edges=edges, targets=targets)
+
+    def judged(self, score: np.ndarray) -> np.ndarray:
+        """Return what each target chooses by, where ``score`` (values, ..., targets) is its own."""
+        bad = np.isnan(score)
+        score = np.where(bad, np.inf, score)
+        if self.by == "target":
+            return score
+        count = score.shape[-1]
+        speaks = np.where(bad.all(axis=0), 0, score)  # targets without a score have no say
+        if self.by == "network":
+            return np.broadcast_to(speaks.sum(axis=-1, keepdims=True), score.shape)
+        part = np.random.default_rng((6, count)).permutation(np.arange(count) % HIDDEN)
+        others = np.stack([speaks[..., part != p].sum(axis=-1) for p in range(HIDDEN)], axis=-1)
+        return others[..., part]
+
+    def remarks(self, targets: dict[str, np.ndarray], fitted: np.ndarray) -> list[tuple]:
+        """Say which values were chosen, and the curve they were chosen by."""
+        if self.by == "target" or CHOSEN not in targets:
+            return []
+        chosen = targets[CHOSEN][fitted]
+        taken = [f"{v:g} for {(chosen == v).sum():,}" for v in np.unique(chosen)]
+        curve = [(v, targets[f"score[{v:g}]"][fitted]) for v in self.values]
+        means = [f"{v:g} {np.nanmean(s):.6g}" for v, s in curve if not np.isnan(s).all()]
+        text = f"{self.parameter}: {', '.join(taken)} of {chosen.size:,} fits, {BY[self.by]}"
+        return [
+            (
+                f"chosen {self.short}",
+                chosen.size,
+                f"{text}; mean score by value: {', '.join(means)}",
+            )
+        ]
 
 
 def named(terms: tuple, path: tuple) -> str:
@@ -471,6 +518,15 @@ def heldout(found: Found) -> np.ndarray:
             "path(folds(spec, 5), ..., choose='heldout')"
         )
     return found.targets["heldout"]
+
+
+def heldout_likelihood(found: Found) -> np.ndarray:
+    """Return n log of the held-out squares: -2 log likelihood, less what is the same for all.
+
+    Of n cells with a Gaussian error whose variance is that of the held-out residuals, so that
+    targets of unlike units add up.
+    """
+    return found.cells * np.log(np.maximum(heldout(found), np.finfo(float).tiny))
 
 
 RULES = {"ebic": ebic, "heldout": heldout}

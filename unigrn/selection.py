@@ -90,7 +90,6 @@ class Stars(Path):
 
     subsets: Subsets
     threshold: float
-    by: str
 
     @property
     def formula(self) -> str:

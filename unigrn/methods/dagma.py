@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unigrn.constraints import no_self, support
 from unigrn.cycles import acyclic
+from unigrn.ensembles import AUTO, believed
 from unigrn.losses import least_squares
 from unigrn.prior import Prior
 from unigrn.regularizers import l1, prior_l1
@@ -13,7 +14,7 @@ from unigrn.spec import Spec
 def dagma(
     prior: Prior | None,
     strength: float = 0.05,
-    bias: float = 0.5,
+    bias: float | str = 0.5,
     mask: bool = False,
     scale: str | None = "standard",
 ) -> Spec:
@@ -31,7 +32,8 @@ def dagma(
     strength
         lambda: edges whose slope at 0 stays below are left out.
     bias
-        Between 0 (edges of the prior are free) and 1 (the prior is ignored).
+        Between 0 (edges of the prior are free) and 1 (the prior is ignored). "auto": chosen
+        by cells that the fits did not see (`unigrn.ensembles.believed`); 31 fits.
     mask
         Whether edges that the prior does not name are forbidden.
     scale
@@ -54,9 +56,12 @@ def dagma(
     """
     if mask and prior is None:
         raise ValueError("mask=True takes the prior's edges alone, and there is no prior; give one")
-    return Spec(
+    auto = bias == AUTO
+    if auto and prior is None:
+        raise ValueError(f"bias={AUTO!r} chooses how cheap edges of the prior are; give a prior")
+    spec = Spec(
         loss=0.5 * least_squares(mean=True),
-        regularizer=l1(strength) if prior is None else prior_l1(strength, bias),
+        regularizer=l1(strength) if prior is None else prior_l1(strength, 0.5 if auto else bias),
         constraint=no_self() + acyclic() + support() if mask else no_self() + acyclic(),
         prior=prior,
         name="dagma",
@@ -67,3 +72,4 @@ def dagma(
             "deviations where scaled); edges have no directed cycle"
         },
     )
+    return believed(spec, "PriorL1.bias") if auto else spec

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from unigrn.check import check_number
+from unigrn.ensembles import AUTO, believed
 from unigrn.precision import gaussian_graph, positive_definite
 from unigrn.prior import Prior
 from unigrn.regularizers import fused, pair_l1
@@ -17,7 +18,7 @@ from unigrn.terms import Array, Blocks, PriorView, View
 def graphical_lasso(
     prior: Prior | None,
     strength: float = 0.1,
-    bias: float = 0.5,
+    bias: float | str = 0.5,
     fusion: float = 0.0,
     tree: Any = None,
 ) -> Spec:
@@ -37,7 +38,8 @@ def graphical_lasso(
     strength
         lambda: pairs whose partial covariance stays below have no edge.
     bias
-        Between 0 (pairs of the prior are free) and 1 (the prior is ignored).
+        Between 0 (pairs of the prior are free) and 1 (the prior is ignored). "auto": chosen
+        by cells that the fits did not see (`unigrn.ensembles.believed`); needs ``fusion=0``.
     fusion
         Price of a difference between the networks of two groups of cells, which are then fitted at
         once: + fusion sum over pairs (a, b) of groups of sum_ij |theta_a,ij - theta_b,ij|, the
@@ -64,8 +66,14 @@ def graphical_lasso(
     apart = check_number("fusion", fusion) == 0
     if apart and tree is not None:
         raise ValueError("tree joins groups by fusion > 0, got fusion=0; give both or neither")
-    penalty = pair_l1(strength, bias)
-    return Spec(
+    auto = bias == AUTO
+    if auto and not (apart and prior is not None):
+        raise ValueError(
+            f"bias={AUTO!r} chooses how cheap pairs of the prior are, group by group; got "
+            f"fusion={fusion:g} and {'no' if prior is None else 'a'} prior: needed 0 and a prior"
+        )
+    penalty = pair_l1(strength, 0.5 if auto else bias)
+    spec = Spec(
         loss=gaussian_graph(),
         regularizer=penalty if apart else penalty + fused(fusion, tree, tree=tree is not None),
         constraint=positive_definite(),
@@ -81,6 +89,7 @@ def graphical_lasso(
             "score": "|partial correlation|",
         },
     )
+    return believed(spec, "PairL1.bias") if auto else spec
 
 
 def identity(data: View, prior: PriorView, key: Array, terms: tuple) -> Blocks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unigrn.constraints import no_self, support
+from unigrn.ensembles import AUTO, believed
 from unigrn.losses import poisson
 from unigrn.prior import Prior
 from unigrn.regularizers import prior_l1, ridge
@@ -14,7 +15,7 @@ def poisson_glm(
     prior: Prior | None,
     alpha: float = 1.0,
     strength: float = 0.0,
-    bias: float = 0.5,
+    bias: float | str = 0.5,
     masked: bool = True,
 ) -> Spec:
     """Poisson regression of a target's counts on the logarithms of its regulators.
@@ -34,7 +35,9 @@ def poisson_glm(
     strength
         L1 penalty, 0 for none.
     bias
-        Between 0 (edges of the prior have no L1 penalty) and 1 (they have the full one).
+        Between 0 (edges of the prior have no L1 penalty) and 1 (they have the full one). "auto":
+        chosen by cells that the fits of other targets did not see (`unigrn.ensembles.believed`);
+        needs ``strength`` > 0 and ``masked=False``.
     masked
         Whether only the prior's edges are candidates; otherwise every regulator but the gene
         itself is one.
@@ -55,9 +58,15 @@ def poisson_glm(
     penalty = ridge(alpha)
     if alpha <= 0:
         raise ValueError(f"alpha must be > 0, so that every target has a minimum, got {alpha:g}")
-    return Spec(
+    auto = bias == AUTO
+    if auto and (masked or not strength):
+        raise ValueError(
+            f"bias={AUTO!r} chooses how much cheaper edges of the prior are than others: needed "
+            f"strength > 0 and masked=False, got {strength:g} and {masked}"
+        )
+    spec = Spec(
         loss=poisson("library"),
-        regularizer=prior_l1(strength, bias) + penalty if strength else penalty,
+        regularizer=prior_l1(strength, 0.5 if auto else bias) + penalty if strength else penalty,
         constraint=support() + no_self() if masked else no_self(),
         prior=prior,
         name="poisson_glm",
@@ -68,3 +77,4 @@ def poisson_glm(
             "regulator's normalised logarithm"
         },
     )
+    return believed(spec, "PriorL1.bias") if auto else spec

@@ -44,7 +44,9 @@ OWN = np.array([[s != t for t in TARGETS] for s in SOURCES])
 BOOTSTRAP, PERMUTED = 4096, 1024  # cells whose draws, and whose order, have a stream of their own
 SHARE, ALPHA, PART = 0.6, 2.0, 2  # regulators of a bag, ridge, targets of a pass
 BAGS, COPIES, SAMPLES, PARTS = 3, 2, 3, 3
+JUDGING = 5  # parts of the targets that choose for one another
 RIDGES = (0.5, 30.0, 400.0)  # of a path
+FINE = tuple(1.5**i for i in range(12))  # of one on which fewer targets choose otherwise
 PRICE, DELTA, ALIKE = 30.0, 0.8, 20.0  # of a lasso, Huber's, of groups that are to be alike
 
 
@@ -284,16 +286,17 @@ def _often(task: Task, found: list[Found]) -> Found:
     return _mean(task, found) | {"frequency": np.mean(on, axis=0)}
 
 
-def _parts(task: Task, stream: int, whole: bool) -> list[np.ndarray]:
-    """Return all cells but one part at a time, after all of them with ``whole``."""
+def _parts(task: Task, stream: int) -> list[np.ndarray]:
+    """Return all cells, then all but one part at a time."""
     rng = np.random.default_rng((0, stream, task.group))
     part = rng.permutation(np.arange(len(task.x)) % PARTS)
-    return [np.where(part != k, 1.0, 0.0) for k in range(-1 if whole else 0, PARTS)]
+    return [np.where(part != k, 1.0, 0.0) for k in range(-1, PARTS)]
 
 
 def _held_out(task: Task, found: list[Found]) -> Found:
-    total = np.sum([f["heldout"] for f in found], axis=0)
-    return _mean(task, found) | {"heldout": total / (PARTS if task.slip == "mean" else 1)}
+    total = np.sum([f["heldout"] for f in found[1:]], axis=0)
+    kept = _mean(task, found) if task.slip == "mean weights" else found[0]
+    return kept | {"heldout": total / (PARTS if task.slip == "mean" else 1)}
 
 
 def _erring(task: Task, found: list[Found]) -> Found:
@@ -303,35 +306,49 @@ def _erring(task: Task, found: list[Found]) -> Found:
     return found[0] | {"standard_error": error}
 
 
-def _chosen(task: Task, found: list[Found], rule: str) -> Found:
-    """Take for every target the ridge whose score is least."""
+def _chosen(task: Task, found: list[Found], rule: str, by: str) -> Found:
+    """Take for every target the ridge whose score, or that of the other parts, is least."""
     if rule == "heldout":
         score = np.array([f["heldout"] for f in found])
+        score = score if by == "target" else len(task.x) * np.log(score)
     else:
         n = (task.times * (task.weight > 0)[:, None]).sum(axis=0)
         k = np.array([(np.nan_to_num(f["weight"]) != 0).sum(axis=0) for f in found])
         many = 0.5 if task.slip == "half the price of many candidates" else 1.0
         rss = np.array([f["loss"] for f in found])
         score = n * np.log(rss / n) + k * (np.log(n) + many * np.log(task.kept.sum(axis=0)))
-    best = score.argmin(axis=0)
-    every = np.arange(len(best))
+    every, judged = np.arange(score.shape[1]), score
+    if by == "hidden":
+        part = np.random.default_rng((6, len(every))).permutation(every % JUDGING)
+        own = task.slip != "chosen by all targets"
+        judged = np.stack([score[:, (part != p) | (not own)].sum(axis=1) for p in part], axis=1)
+    best = judged.argmin(axis=0)
     out = {k: np.array([f[k] for f in found]) for k in found[0]}
     out = {k: v[best, ..., every].T if v.ndim == 3 else v[best, every] for k, v in out.items()}
-    alpha = np.where(task.kept, np.array(RIDGES)[best], np.nan)
-    return out | {"alpha": alpha, "score": score.min(axis=0)}
+    alpha = np.where(task.kept, np.array(_ridges(by))[best], np.nan)
+    return out | {"alpha": alpha, "score": score[best, every]}
 
 
-def _path(rule: str) -> Axis:
+def _ridges(by: str) -> tuple[float, ...]:
+    return RIDGES if by == "target" else FINE
+
+
+def _path(rule: str, by: str = "target") -> Axis:
     return Axis(
-        lambda spec: u.path(spec, "Ridge.alpha", RIDGES, choose=rule),
-        lambda task: [replace(task, alpha=alpha) for alpha in RIDGES],
-        lambda task, found: _chosen(task, found, rule),
+        lambda spec: u.path(spec, "Ridge.alpha", _ridges(by), choose=rule, by=by),
+        lambda task: [replace(task, alpha=alpha) for alpha in _ridges(by)],
+        lambda task, found: _chosen(task, found, rule, by),
     )
 
 
 COPIED = Axis(lambda spec: u.permuted(spec, COPIES), _orders, _discovered)
 LEFT_OUT = Axis(
-    lambda spec: u.jackknife(spec, PARTS), lambda task: _taken(task, _parts(task, 5, True)), _erring
+    lambda spec: u.jackknife(spec, PARTS), lambda task: _taken(task, _parts(task, 5)), _erring
+)
+JUDGED = Axis(
+    lambda spec: u.folds(spec, PARTS),
+    lambda task: _taken(task, _parts(task, 4), held=True),
+    _held_out,
 )
 KINDS: dict[str, tuple[Axis, ...]] = {
     "bags": (Axis(lambda spec: u.bagging(spec, BAGS, SHARE), _bags, _bagged), COPIED),
@@ -343,14 +360,8 @@ KINDS: dict[str, tuple[Axis, ...]] = {
         ),
         COPIED,
     ),
-    "folds": (
-        Axis(
-            lambda spec: u.folds(spec, PARTS),
-            lambda task: _taken(task, _parts(task, 4, False), held=True),
-            _held_out,
-        ),
-        _path("heldout"),
-    ),
+    "folds": (JUDGED, _path("heldout")),
+    "hidden": (JUDGED, _path("heldout", "hidden")),
     "path": (_path("ebic"), LEFT_OUT),
     "subsamples": (
         Axis(lambda spec: u.stability(spec, SAMPLES, SHARE), _subsets, _often),
@@ -547,8 +558,8 @@ CLAIMS = (
     _run_claim(
         "methods.axes",
         "a run over a path, folds, subsamples and left-out blocks, one within the other, or over "
-        "all groups at once, is its fits taken one by one",
-        ("folds", "path", "subsamples", "together"),
+        "all groups at once, is its fits taken one by one, and targets choose for hidden ones",
+        ("folds", "hidden", "path", "subsamples", "together"),
         {
             "one stream of subsamples for all groups": (
                 "one stream for all groups",
@@ -556,6 +567,8 @@ CLAIMS = (
             ),
             "weights of cells left out": ("weights left out", {"kind": "folds", "weighted": True}),
             "held-out loss averaged over the parts": ("mean", {"kind": "folds"}),
+            "weights averaged over the parts": ("mean weights", {"kind": "folds"}),
+            "a target that chooses for itself too": ("chosen by all targets", {"kind": "hidden"}),
             "the spread of the parts for the jackknife's error": (
                 "spread of the parts",
                 {"kind": "path"},
