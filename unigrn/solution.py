@@ -194,8 +194,9 @@ class Solution:
         frame["source"] = problem.regulators.astype(object)[source[order]]
         frame["target"] = problem.targets.astype(object)[target[order]]
         frame["weight"] = weight[order]
-        for name, values in columns.items():
-            frame[name] = values[order]
+        declared = {name: place for place, name in enumerate(plan.spec.notes)}
+        for name in sorted(columns, key=lambda name: declared.get(name, len(declared))):
+            frame[name] = columns[name][order]
         report = problem.report
         for item in self.entries:
             report = report.add(*item)
