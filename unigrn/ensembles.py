@@ -291,6 +291,11 @@ def folds(spec: Spec, parts: int = 5) -> Spec:
     return over(spec, Folds(check_whole("parts", parts, low=2)))
 
 
+def belief(bias: float | str) -> tuple[Any, bool]:
+    """Return the bias that a term is made with, and whether `believed` is to choose it."""
+    return (0.5, True) if bias == AUTO else (bias, False)
+
+
 def believed(spec: Spec, parameter: str, values: Sequence[float] = BELIEFS) -> Spec:
     """Choose how far a prior is believed, by cells that the fits did not see.
 

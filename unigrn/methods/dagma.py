@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unigrn.constraints import no_self, support
 from unigrn.cycles import acyclic
-from unigrn.ensembles import AUTO, believed
+from unigrn.ensembles import belief, believed
 from unigrn.losses import least_squares
 from unigrn.prior import Prior
 from unigrn.regularizers import l1, prior_l1
@@ -56,12 +56,12 @@ def dagma(
     """
     if mask and prior is None:
         raise ValueError("mask=True takes the prior's edges alone, and there is no prior; give one")
-    auto = bias == AUTO
+    given, auto = belief(bias)
     if auto and prior is None:
-        raise ValueError(f"bias={AUTO!r} chooses how cheap edges of the prior are; give a prior")
+        raise ValueError("bias='auto' chooses how cheap edges of the prior are; give a prior")
     spec = Spec(
         loss=0.5 * least_squares(mean=True),
-        regularizer=l1(strength) if prior is None else prior_l1(strength, 0.5 if auto else bias),
+        regularizer=l1(strength) if prior is None else prior_l1(strength, given),
         constraint=no_self() + acyclic() + support() if mask else no_self() + acyclic(),
         prior=prior,
         name="dagma",

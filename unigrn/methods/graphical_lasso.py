@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from unigrn.check import check_number
-from unigrn.ensembles import AUTO, believed
+from unigrn.ensembles import belief, believed
 from unigrn.precision import gaussian_graph, positive_definite
 from unigrn.prior import Prior
 from unigrn.regularizers import fused, pair_l1
@@ -66,13 +66,13 @@ def graphical_lasso(
     apart = check_number("fusion", fusion) == 0
     if apart and tree is not None:
         raise ValueError("tree joins groups by fusion > 0, got fusion=0; give both or neither")
-    auto = bias == AUTO
+    given, auto = belief(bias)
     if auto and not (apart and prior is not None):
         raise ValueError(
-            f"bias={AUTO!r} chooses how cheap pairs of the prior are, group by group; got "
+            f"bias='auto' chooses how cheap pairs of the prior are, group by group; got "
             f"fusion={fusion:g} and {'no' if prior is None else 'a'} prior: needed 0 and a prior"
         )
-    penalty = pair_l1(strength, 0.5 if auto else bias)
+    penalty = pair_l1(strength, given)
     spec = Spec(
         loss=gaussian_graph(),
         regularizer=penalty if apart else penalty + fused(fusion, tree, tree=tree is not None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unigrn.constraints import no_self, support
-from unigrn.ensembles import AUTO, believed
+from unigrn.ensembles import belief, believed
 from unigrn.losses import poisson
 from unigrn.prior import Prior
 from unigrn.regularizers import prior_l1, ridge
@@ -58,15 +58,15 @@ def poisson_glm(
     penalty = ridge(alpha)
     if alpha <= 0:
         raise ValueError(f"alpha must be > 0, so that every target has a minimum, got {alpha:g}")
-    auto = bias == AUTO
+    given, auto = belief(bias)
     if auto and (masked or not strength):
         raise ValueError(
-            f"bias={AUTO!r} chooses how much cheaper edges of the prior are than others: needed "
+            f"bias='auto' chooses how much cheaper edges of the prior are than others: needed "
             f"strength > 0 and masked=False, got {strength:g} and {masked}"
         )
     spec = Spec(
         loss=poisson("library"),
-        regularizer=prior_l1(strength, 0.5 if auto else bias) + penalty if strength else penalty,
+        regularizer=prior_l1(strength, given) + penalty if strength else penalty,
         constraint=support() + no_self() if masked else no_self(),
         prior=prior,
         name="poisson_glm",
