@@ -107,8 +107,8 @@ PLANTED = [
         "deviation within the groups for that over all cells",
         "moments.py",
         "methods.run",
-        "out.squares = out.squares + part.squares + shift**2 * out.cells * part.cells / total",
-        "out.squares = out.squares + part.squares",
+        "self.squares = self.squares + other.squares + shift**2 * self.cells * share",
+        "self.squares = self.squares + other.squares",
     ),
     Change(
         "no intercept in the second group",

@@ -205,34 +205,42 @@ class GeneStatistics:
     bad: Array = None
 
     def add(self, values: np.ndarray) -> None:
-        """Add a block of cells (Chan's parallel update of mean and sum of squares)."""
-        n = len(values)
+        """Add a block of cells."""
         low, high = values.min(axis=0), values.max(axis=0)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             bad = ~np.isfinite(values).all(axis=0)
-            self.bad = bad if self.bad is None else self.bad | bad
-            return
-        mean = values.mean(axis=0, dtype=np.float64)
+            return self.join(GeneStatistics(self.columns, bad=bad))
+        n, mean = len(values), values.mean(axis=0, dtype=np.float64)
         centred = values - mean.astype(values.dtype)
         squares = np.einsum("ij,ij->j", centred, centred, dtype=np.float64)
         squares -= n * (mean - mean.astype(values.dtype)) ** 2
-        if self.mean is None:
-            self.mean, self.squares, self.minimum, self.maximum = mean, squares, low, high
-        else:
-            total = self.cells + n
-            shift = mean - self.mean
-            self.squares = self.squares + squares + shift**2 * self.cells * n / total
-            self.mean = self.mean + shift * n / total
-            self.minimum = np.minimum(self.minimum, low)
-            self.maximum = np.maximum(self.maximum, high)
-        self.cells += n
-        self.nonzero += int(np.count_nonzero(values))
-        if self.fractional is None:
-            self.fractional = np.zeros(values.shape[1], bool)
-        whole = np.flatnonzero(~self.fractional)  # so far: of logarithms few are
+        known = np.zeros(values.shape[1], bool) if self.fractional is None else self.fractional
+        whole, fractional = np.flatnonzero(~known), known.copy()  # of logarithms few are so far
         if whole.size:
             own = values if whole.size == values.shape[1] else values[:, whole]
-            self.fractional[whole] = (own != np.rint(own)).any(axis=0)
+            fractional[whole] = (own != np.rint(own)).any(axis=0)
+        nonzero = int(np.count_nonzero(values))
+        self.join(GeneStatistics(self.columns, n, mean, squares, low, high, nonzero, fractional))
+
+    def join(self, other: GeneStatistics) -> None:
+        """Add other cells, by their statistics (Chan's parallel update of mean and squares)."""
+        if other.bad is not None:
+            self.bad = other.bad if self.bad is None else self.bad | other.bad
+        if not other.cells:
+            return
+        if not self.cells:
+            self.mean, self.squares = other.mean, other.squares
+            self.minimum, self.maximum = other.minimum, other.maximum
+            self.fractional = other.fractional
+        else:
+            share, shift = other.cells / (self.cells + other.cells), other.mean - self.mean
+            self.squares = self.squares + other.squares + shift**2 * self.cells * share
+            self.mean = self.mean + shift * share
+            self.minimum = np.minimum(self.minimum, other.minimum)
+            self.maximum = np.maximum(self.maximum, other.maximum)
+            self.fractional = self.fractional | other.fractional
+        self.cells += other.cells
+        self.nonzero += other.nonzero
 
     @property
     def deviation(self) -> np.ndarray:
@@ -265,22 +273,5 @@ def pool(parts: list[GeneStatistics], columns: int) -> GeneStatistics:
     """Join the statistics of several groups."""
     out = GeneStatistics(columns)
     for part in parts:
-        if part.bad is not None:
-            out.bad = part.bad if out.bad is None else out.bad | part.bad
-        if not part.cells:
-            continue
-        if out.mean is None:
-            out.mean, out.squares = part.mean, part.squares
-            out.minimum, out.maximum = part.minimum, part.maximum
-            out.fractional = part.fractional
-        else:
-            total = out.cells + part.cells
-            shift = part.mean - out.mean
-            out.squares = out.squares + part.squares + shift**2 * out.cells * part.cells / total
-            out.mean = out.mean + shift * part.cells / total
-            out.minimum = np.minimum(out.minimum, part.minimum)
-            out.maximum = np.maximum(out.maximum, part.maximum)
-            out.fractional = out.fractional | part.fractional
-        out.cells += part.cells
-        out.nonzero += part.nonzero
+        out.join(part)
     return out

@@ -136,17 +136,16 @@ def solve(terms: Slots, view: View, prior: PriorView, options: Options) -> Fit:
     )
     keys = jax.random.split(check, CHECKS)
 
-    def gathered(carry, key):
+    def gathered(carry, next_):
         """Mean and sum of squares about it, one gradient after the other: all take much room."""
-        mean, squares, count = carry
+        (mean, squares), (key, share) = carry, next_
         g = sloped(params, key)
-        share = 1 / (count + 1)
         ahead = jax.tree.map(lambda m, v: m + share * (v - m), mean, g)
         squares = jax.tree.map(lambda q, m, a, v: q + (v - m) * (v - a), squares, mean, ahead, g)
-        return (ahead, squares, count + 1), None
+        return (ahead, squares), None
 
-    none = jax.tree.map(jnp.zeros_like, params)
-    (mean, squares, _), _ = jax.lax.scan(gathered, (none, none, jnp.zeros((), dtype)), keys)
+    none, shares = jax.tree.map(jnp.zeros_like, params), 1 / jnp.arange(1, CHECKS + 1, dtype=dtype)
+    (mean, squares), _ = jax.lax.scan(gathered, (none, none), (keys, shares))
 
     plain = optimality.Units(jnp.ones_like(start.theta), jnp.ones((), dtype))
 
