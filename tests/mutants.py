@@ -44,7 +44,12 @@ MODULES = (
     "methods/* terms losses/* regularizers/* constraints/* neighbours precision cycles columns "
     "moments replicates ensembles problem run/* solvers/*"
 )
-TESTS = "frame methods linear api generative terms promise solvers plan extend celloracle"
+TESTS = (
+    "frame methods linear api generative terms promise solvers plan extend celloracle splitting "
+    "active_sets graphs stars books known_targets pmf_grn network tfa posterior defaults across "
+    "penalties implicit counts lioness strength optimality steps statistics believed"
+)
+DEFAULTS = "default"  # in the names of tests of what is left out in a call
 LONG = 20.0  # seconds of a test or claim that is left out
 QUICK, MOST, CLAIMED = 8.0, 40.0, 60.0  # seconds of the first tests, of all, and of the claims
 SPARE, WALL = 30.0, 1200.0  # seconds that one may take beyond 5 times its own, and a mutant at all
@@ -287,12 +292,15 @@ def relevant(mutant: Mutant, evidence: Evidence, killed: Counter[str]) -> list[s
     """
     runs = {n: set(lines.get(mutant.module, ())) for n, (_, lines) in evidence.items()}
     ran: set[str] = set()
+    stated = next(_lines(mutant)) & set(evidence["import"][1].get(mutant.module, ()))
     for wanted in _lines(mutant):
         ran = {n for n, lines in runs.items() if wanted & lines}
         if ran - {"import"}:
             break
     if ran == {"import"}:
         ran = set(evidence)
+    if stated:  # defaults are read off, not run
+        ran |= {n for n in evidence if DEFAULTS in n}
     return sorted(ran - {"import"}, key=lambda n: (-killed[n], evidence[n][0]))
 
 

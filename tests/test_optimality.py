@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import unigrn as u
-from unigrn.solvers import optimality
+from unigrn.solvers import levels, optimality
 from unigrn.solvers.optimality import Objective, Options, Units
 from unigrn.spec import Shape, Slots
 from unigrn.status import Status
@@ -23,8 +23,8 @@ OPTIONS = Options(jnp.asarray(1e-6), jnp.asarray(100, jnp.int32))
 
 
 def prior_of(valid=(True,) * Q):
-    none = np.zeros(Q, bool)
-    arrays = (none, np.zeros(Q), np.zeros(Q, np.int32), none, np.array(valid))
+    none = np.zeros(len(valid), bool)
+    arrays = (none, 1.0 * none, none.astype(np.int32), none, np.array(valid))
     return u.PriorView(*map(jnp.asarray, arrays))
 
 
@@ -331,3 +331,99 @@ def test_the_slope_of_a_function_that_is_undefined_is_undefined():
     np.testing.assert_allclose(ours.theta, [1.0, -0.5, 0.0, 1.0])
     with jax.enable_x64(True):
         assert float(optimality.largest({"a": jnp.array([1.0, -3.0]), "b": jnp.zeros(0)})) == 3.0
+
+
+# ------------------------------------------------------------------ blocks in units of their own
+
+BENDS = {"theta": 4.0, "A": 100.0, "W": 0.25}
+TARGET = {"theta": [3.0, -1.0], "A": [0.5, 0.2], "W": [8.0, 0.0]}
+
+
+def bowl(b):
+    """The gradient of sum over blocks of h / 2 |b - target|^2."""
+    return b.replace(**{n: BENDS[n] * (b[n] - jnp.array(TARGET[n])) for n in b})
+
+
+def point(*values):
+    return Blocks(**{n: jnp.array(v, float) for n, v in zip(BENDS, values, strict=True)})
+
+
+def test_every_block_has_the_root_mean_square_of_its_curvatures():
+    at = point([1.0, 1.0], [0.0, 0.0], [5.0, 2.0])
+    found = levels.curvatures(bowl, at)
+    np.testing.assert_allclose([found[n] for n in BENDS], list(BENDS.values()), rtol=1e-12)
+
+    def uneven(b):
+        return bowl(b).replace(A=jnp.array([3.0, 4.0]) * b["A"], W=0 * b["W"])
+
+    found = levels.curvatures(uneven, at)
+    np.testing.assert_allclose(found["A"], np.sqrt((9 + 16) / 2), rtol=1e-12)
+    np.testing.assert_allclose(found["W"], 4.0, rtol=1e-12)  # none of its own: the largest
+    flat = levels.curvatures(lambda b: jax.tree.map(jnp.zeros_like, b), at)
+    assert [float(v) for v in flat.values()] == [1.0, 1.0, 1.0]
+
+
+def test_curvatures_see_no_other_block_and_no_less_than_their_error():
+    """Entries of one block that bend together: within the error of four draws, never 0."""
+
+    def twisted(b):
+        mixed = jnp.array([[0.0, 2.0], [2.0, 0.0]]) @ b["A"]
+        return b.replace(theta=b.theta + 1e6 * b["A"], A=mixed + 1e6 * b.theta)
+
+    at = Blocks(theta=jnp.zeros(2), A=jnp.ones(2))
+    own = levels.diagonal(twisted, at, ["theta", "A"], jax.random.key(0))
+    np.testing.assert_allclose(own["theta"], [1, 1], rtol=1e-12)
+    assert (np.asarray(own["A"]) >= 2 / np.sqrt(levels.PROBES) - 1e-12).all()
+    assert (np.asarray(own["A"]) <= 2 + 1e-12).all()
+    some = levels.diagonal(twisted, at, ["A"], jax.random.key(0))
+    np.testing.assert_array_equal(some["theta"], [0, 0])
+
+
+def test_what_is_off_is_judged_over_roots_of_curvatures():
+    bends = {n: jnp.asarray(h) for n, h in BENDS.items()}
+    apart, begin = point([1.0, 0.0], [20.0, 0.0], [0.0, -3.0]), point([9.0, 0], [0, 0], [0, 0.0])
+    still = point([0.0, 8.0], [10.0, 0.0], [1.0, 1.0])
+    want = max(1 / 2, 20 / 10, 3 / 0.5) / max(8 / 2, 10 / 10, 1 / 0.5)
+    np.testing.assert_allclose(levels.relative(apart, apart, still, begin, bends), want)
+    # Slopes at theta = 0 that are those of the point, or undefined: the start's.
+    start = want * 4 / (9 / 2)
+    np.testing.assert_allclose(levels.relative(apart, still, still, begin, bends), start)
+    undefined = still.replace(A=jnp.array([jnp.nan, 0.0]))
+    np.testing.assert_allclose(levels.relative(apart, apart, undefined, begin, bends), start)
+
+
+@pytest.mark.parametrize("price", [0.0, 5.0])
+def test_a_smaller_residual_is_asked_for_where_a_block_is_off_in_its_own_units(price):
+    at, start = point([2.5, -1.0], [0.5, 0.3], [8.0, 0.0]), point([0, 0], [1, 1], [1, 1])
+    tolerance, sizes = 0.01, jnp.array([100.0, 50.0])
+    terms = Slots(Shape((1, 1, 0)), (u.least_squares(), u.l1(price)))
+    obj = plain(lambda b: 0.0)
+    if price:
+        joints = optimality.objective(terms).joints
+        obj = Objective(obj.smooth, joints, obj.total)
+    view, two = u.View(x=jnp.zeros((2, 2)), y=jnp.zeros(2)), prior_of((True, True))
+
+    def asked(at, tolerance=tolerance):
+        out = levels.asked(
+            obj, bowl, at, start, sizes, jnp.asarray(1.0), jnp.asarray(tolerance), view, two
+        )
+        return np.asarray(out)
+
+    g, still = bowl(at), bowl(at.replace(theta=jnp.zeros(2)))
+    apart = {n: np.asarray(g[n]) for n in BENDS}
+    if price:
+        h = BENDS["theta"]
+        moved = np.asarray(at.theta) - apart["theta"] / h
+        after = np.sign(moved) * np.maximum(np.abs(moved) - price / h, 0)
+        apart["theta"] = (np.asarray(at.theta) - after) * h
+
+    def size(some):
+        return max(np.abs(np.asarray(some[n])).max() / np.sqrt(h) for n, h in BENDS.items())
+
+    off = size(apart) / size(still)
+    assert tolerance < off < 1e3
+    np.testing.assert_allclose(asked(at), sizes * np.clip(0.5 * tolerance / off, 1e-4, 1))
+    np.testing.assert_array_equal(asked(at, tolerance=1.01 * off), sizes)
+    # Blocks without units of their own are never asked.
+    lone = Blocks(theta=at.theta, intercept=jnp.zeros(()))
+    np.testing.assert_array_equal(asked(lone), sizes)

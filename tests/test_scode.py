@@ -89,6 +89,14 @@ def test_without_a_pseudotime_it_is_asked_for():
         fit(time=None)
 
 
+def test_a_pseudotime_that_does_not_pass_fails_and_blames_no_penalty():
+    with pytest.warns(u.UnigrnWarning, match="did not converge") as told:
+        data = u.Data.from_arrays(VALUES, GENES, dtype="float64")
+        network = u.infer(data.with_extra(pseudotime=0 * TIME + 2), None, "scode", runs=2)
+    assert set(network.certificate["status"]) == {"failed: not finite"} and not len(network.edges)
+    assert not any("penalties" in str(one.message) for one in told)
+
+
 def test_fewer_cells_than_genes_and_constant_genes_end_in_numbers():
     values = VALUES[::10].copy()
     values[:, 2], values[:, 3] = 0, 1.0

@@ -7,6 +7,7 @@ import pytest
 
 from unigrn.data import Block
 from unigrn.moments import GeneStatistics, gather, pool
+from unigrn.run.finish import suspicions
 
 GENES, SIZES = 6, (7, 1, 40, 12)
 
@@ -74,3 +75,42 @@ def test_genes_that_are_not_finite_are_named_and_feed_nothing():
     np.testing.assert_array_equal(np.flatnonzero(by_group[0].bad), [1])
     np.testing.assert_array_equal(np.flatnonzero(whole.bad), [1, 4])
     assert by_group[0].cells == len(parts[0]) and by_group[1].cells == 0
+
+
+LOGS = np.array([[0.0, 1.5, 0.2], [2.5, 0.0, 0.7], [0.1, 0.3, 0.0]])
+
+
+@pytest.mark.parametrize("gene", range(3))
+@pytest.mark.parametrize(
+    ("expects", "value", "words"),
+    [
+        ("log", None, "look like raw counts"),
+        ("log", 101.0, "values reach 101: this looks unlogged"),
+        ("positive", -0.5, "values go down to -0.5"),
+    ],
+)
+def test_one_gene_is_enough_to_look_wrong(gene, expects, value, words):
+    """Or, where all look like counts, one gene is enough to look right."""
+    values = np.rint(LOGS) if value is None else LOGS.copy()
+    other = values.copy()
+    (other if value is None else values)[0, gene] = 0.5 if value is None else value
+
+    def told(values, genes=3):
+        seen = GeneStatistics(3)
+        seen.add(values)
+        return suspicions("the method", (expects,), seen, genes)
+
+    (line,) = told(values)
+    assert words in line and line.startswith("the method expects log")
+    assert told(other) == []
+    if value is not None:  # what stages made, behind the genes, is not asked
+        assert (told(values, gene) == []) if gene else told(values, 1)
+
+
+def test_zeros_of_an_imputed_layer_are_those_of_all_genes():
+    def told(zeros):
+        seen = GeneStatistics(4)
+        seen.add(np.where(np.arange(20).reshape(5, 4) < zeros, 0, 0.5))
+        return suspicions("it", ("imputed",), seen, 4)
+
+    assert told(10) == [] and told(11)[0].startswith("55 % of the values are zero")

@@ -297,7 +297,7 @@ def remarks(state: State) -> list[tuple[str, int, str, tuple[str, ...]]]:
 def without_edges(state: State) -> list[str]:
     """Say that the table, which lists coefficients that are not 0, has none."""
     weights = state.weights
-    if not state.plan.sparse or (np.abs(weights) > 0).any():
+    if not state.plan.sparse or (np.abs(weights) > 0).any() or np.isnan(weights).all():
         return []
     flat = any(group.constant[state.y].any() for group in state.by_group)
     return [
