@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import unigrn as u
+from unigrn.solvers import gradient as stepping
 from unigrn.solvers import levels, optimality
 from unigrn.solvers.optimality import Objective, Options, Units
 from unigrn.spec import Shape, Slots
@@ -59,8 +60,10 @@ def test_slopes_are_measured_as_they_are_and_in_even_units():
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("centred", [False, True])
-def test_units_are_roots_of_sums_of_squares(weighted, centred):
+@pytest.mark.parametrize("small", [1.0, 1e-5])
+def test_units_are_roots_of_sums_of_squares(weighted, centred, small):
     x, y, w = rows()
+    x = small * x
     x[:, 3] = 0.0  # a regulator that does not vary has no unit
     w = w if weighted else np.ones(CELLS)
     view = u.View(x=jnp.asarray(x), y=jnp.asarray(y), weight=jnp.asarray(w) if weighted else None)
@@ -150,6 +153,16 @@ def test_the_curvature_along_a_slope_is_that_of_a_quadratic():
         np.testing.assert_allclose(found, want, rtol=1e-4)
 
 
+@pytest.mark.parametrize("slope", [lambda v: 0 * v + 3.0, lambda v: 0 * v])
+def test_where_nothing_bends_the_curvature_is_1(slope):
+    point = Blocks(theta=jnp.array([1.0, 2.0]))
+
+    def flat(b):
+        return b.replace(theta=slope(b.theta))
+
+    assert float(optimality.curvature(flat, point, flat(point))) == 1.0
+
+
 def test_a_curvature_that_rounding_would_hide_is_cut():
     at = Blocks(theta=jnp.array([-2.0, 1.0]))
     for bound, size, tolerance in ((1.0, 1.0, 1e-6), (1e20, 1.0, 1e-6), (1e20, 5.0, 1e-3)):
@@ -191,6 +204,21 @@ def test_the_residual_is_the_distance_from_the_prox_step(at):
     assert int(status) == (Status.INFEASIBLE if outside else Status.MAX_ITERATIONS)
 
 
+def test_every_block_with_a_set_or_a_kink_has_its_prox():
+    def blocks(*terms):
+        counts = [sum(t.kind == k for t in terms) for k in ("loss", "regularizer", "constraint")]
+        obj = optimality.objective(Slots(Shape(tuple(counts)), terms))
+        return set(obj.joints), obj.convex
+
+    analysis = u.component_analysis()
+    assert blocks(u.least_squares(), u.ridge(1.0)) == (set(), True)
+    assert blocks(analysis, u.ridge(1.0, "A"), u.box(-1, 1, "A")) == ({"A"}, True)
+    assert blocks(analysis, u.l1(1.0), u.box(-1, 1, "A")) == ({"A", "theta"}, True)
+    assert blocks(u.least_squares(), u.l1(1.0), u.support()) == ({"theta"}, True)
+    assert blocks(u.least_squares(), u.l0(1.0), u.support()) == ({"theta"}, False)
+    assert blocks(u.least_squares(), u.ridge(1.0), u.no_self()) == (set(), True)
+
+
 def test_how_a_fit_ended_is_read_off_its_residual():
     def ended(theta, residual, **more):
         return int(
@@ -227,6 +255,14 @@ def test_solving_goes_on_while_the_point_asks_for_more():
     assert run([4.0, 2.0], reached=1.0) == (1, 1.0, 5)  # has not reached what was asked first
     assert run([4.0 / 2**i for i in range(20)]) == (8, np.inf, 40)  # at most so many rounds
     assert run([4.0, 2.0, 1.0, 1.0], most=8) == (2, np.inf, 10)  # no steps are left
+
+    def of_one(state, sizes):
+        return jnp.array([8.0, 4.0])  # in one of the two units
+
+    options = Options(jnp.asarray(1e-6), jnp.asarray(100))
+    first = (jnp.asarray(0), jnp.asarray(0.0), jnp.asarray(0))
+    out = optimality.in_rounds(attempt, of_one, first, jnp.array([8.0, 8.0]), options)
+    assert [float(v) for v in out] == [2.0, 0.0, 10.0]
 
 
 # ------------------------------------------------------------------ what a small slope may hide
@@ -427,3 +463,28 @@ def test_a_smaller_residual_is_asked_for_where_a_block_is_off_in_its_own_units(p
     # Blocks without units of their own are never asked.
     lone = Blocks(theta=at.theta, intercept=jnp.zeros(()))
     np.testing.assert_array_equal(asked(lone), sizes)
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+@pytest.mark.parametrize("kept", [0, 1, 3, stepping.MEMORY])
+def test_a_step_of_limited_memory_is_that_of_the_dense_updates(kept, diagonal):
+    """H = V' H V + s s' / s'y with V = I - y s' / s'y, oldest pair first, from s'y / y'Dy D."""
+    rng = np.random.default_rng(kept)
+    n, memory = 6, stepping.MEMORY
+    bend = rng.normal(size=(n, n))
+    bend = bend @ bend.T + np.eye(n)
+    moves = rng.normal(size=(memory, n))
+    turns = moves @ bend
+    weight = np.where(np.arange(memory) >= memory - kept, 1 / np.sum(moves * turns, axis=1), 0)
+    own, g = rng.uniform(0.5, 2, n) if diagonal else np.ones(n), rng.normal(size=n)
+    h = np.diag(own)
+    if kept:
+        s, y = moves[-1], turns[-1]
+        h = h * (s @ y) / (y @ (own * y))
+    for i in range(memory - kept, memory):
+        s, y = moves[i], turns[i]
+        v = np.eye(n) - np.outer(y, s) / (s @ y)
+        h = v.T @ h @ v + np.outer(s, s) / (s @ y)
+    given = map(jnp.asarray, (g, moves, turns, weight))
+    found = stepping.direction(*given, jnp.asarray(own) if diagonal else None)
+    np.testing.assert_allclose(found, -h @ g, rtol=1e-9, atol=1e-12)

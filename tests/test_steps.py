@@ -43,7 +43,10 @@ def norm(params, data, prior):
 
 
 def world(spread: int, groups: int, whole: bool):
-    """Cells whose regulators are alike, in units of 10^-spread to 10^spread; or these alone."""
+    """Cells whose regulators are alike, in units of 10^-spread to 10^spread; or these alone.
+
+    Groups have units of their own, too.
+    """
     rng = np.random.default_rng(0)
     cells = CELLS * groups
     alike = rng.normal(size=(cells, 3)) @ rng.normal(size=(3, REGULATORS))
@@ -51,6 +54,7 @@ def world(spread: int, groups: int, whole: bool):
     units = np.logspace(-spread, spread, REGULATORS)
     effect = rng.normal(size=(REGULATORS, TARGETS)) * (rng.random((REGULATORS, TARGETS)) < 0.4)
     y = x @ effect + rng.normal(size=(cells, TARGETS))
+    x, y = (v * np.repeat([1.0, 4.0, 0.5][:groups], CELLS)[:, None] for v in (x, y))
     regulators = [f"r{j}" for j in range(REGULATORS)]
     targets = [f"y{t}" for t in range(TARGETS)]
     named = np.repeat([f"k{g}" for g in range(groups)], CELLS) if groups > 1 else None
@@ -84,10 +88,16 @@ COUNTED = {  # what: specification, units of regulators as powers of 10, groups,
     "huber": (Spec(huber(), ridge(1.0)), 1, 1, "gradient (L-BFGS)", 1351),
     "huber l1": (Spec(huber(), l1(20.0)), 0, 1, "proximal gradient on rows", 15079),
     "evidence": (Spec(gaussian_evidence()), 1, 1, "evidence maximisation", 123),
-    "fused": (Spec(least_squares(), l1(20.0) + fused(20.0)), 1, 3, "splitting across groups", 8730),
-    "alike": (Spec(least_squares(), 20.0 * ACROSS), 0, 3, "proximal gradient across groups", 6762),
+    "fused": (
+        Spec(least_squares(), l1(20.0) + fused(20.0)),
+        1,
+        3,
+        "splitting across groups",
+        20550,
+    ),
+    "alike": (Spec(least_squares(), 20.0 * ACROSS), 0, 3, "proximal gradient across groups", 36480),
     "precision": (Spec(gaussian_graph(), PRICES, DEFINITE), 0, 1, NEWTON, 10248),
-    "precisions": (Spec(gaussian_graph(), PRICES + fused(0.1), DEFINITE), 0, 3, GRAPHS, 11520),
+    "precisions": (Spec(gaussian_graph(), PRICES + fused(0.1), DEFINITE), 0, 3, GRAPHS, 36360),
     "acyclic": (Spec(least_squares(), l1(20.0), no_self() + acyclic()), 0, 1, PATH, 6228),
 }
 
