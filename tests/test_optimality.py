@@ -314,6 +314,8 @@ def test_what_the_tolerance_leaves_is_no_saddle():
     [
         (lambda v: v, False),
         (lambda v: jnp.sign(v), True),
+        (lambda v: 1e-3 * jnp.sign(v), True),
+        (lambda v: 50 * jnp.sign(v), True),
         (lambda v: jnp.arctan(10 * v), False),  # steep, and smooth
         (lambda v: 1e-9 * jnp.sign(v), False),  # below what was asked for
         (lambda v: jnp.where(v[0] * v[1] > 0, 1.0, 0.0) * jnp.sign(v), True),
