@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 
 import numpy as np
 import pytest
 
 import unigrn
+from unigrn.terms import Term
 
 HOMES = (
     *("losses", "regularizers", "constraints", "ensembles", "filtering", "neighbours"),
@@ -95,6 +97,42 @@ DEFAULTS = {
     "t_statistic": {"name": "t"},
 }
 
+SAID = {  # of classes of terms, by themselves: what solvers rely on
+    "convex": (
+        "Alike Dirty Fused Gaussian GaussianGraph GaussianPrior _Graph _Grouped Huber "
+        "_Interval KnownEdges L1Linf Laplacian LeastSquares LinearEquality Logistic "
+        "MarginalSquares NegativeBinomial Nuclear Poisson PositiveDefinite Priced "
+        "PriorSquares Quantile Ridge _Shared Simplex Slope SquaredHinge _Towards"
+    ),
+    "square": (
+        "Acyclic Acyclicity Counts GaussianGraph Latents Modes PairL1 PositiveDefinite SteadyState"
+    ),
+    "weighted": (
+        "Bulk Counts ExpectedGaussian Explained Gaussian GaussianEvidence GaussianGraph Huber "
+        "LeastSquares Logistic MarginalSquares Matching Messages Modes NegativeBinomial "
+        "Poisson PriorSquares Quantile Share SubsetBic"
+    ),
+    "across": ("Bulk Dirty Fused"),
+    "needs prior": (
+        "Explained _FromPrior KnownEdges Matching Messages PriorL1 PriorSquares _Shared Sign "
+        "SquaredHinge Support _Widths"
+    ),
+    "couples targets": (
+        "Acyclic Acyclicity Alike Budget Bulk Collaborative ComponentAnalysis Counts "
+        "Explained _FromPrior GaussianGraph L1Linf Laplacian Latents Matching Messages Modes "
+        "Nuclear PairL1 PositiveDefinite Rank Share SteadyState TargetGraph"
+    ),
+    "target by target": (
+        "Cardinality Dirty ExpectedGaussian Fused Gaussian GaussianEvidence _Grouped Huber "
+        "KlGaussian KnownEdges LeastSquares LinearEquality Logistic MarginalSquares "
+        "NegativeBinomial Poisson Quantile RegulatorGraph Simplex Slope SubsetBic"
+    ),
+    "entry by entry": (
+        "GaussianPrior _Interval L0 MinimaxConcave Priced PriorSquares _Shared SquaredHinge "
+        "_Towards"
+    ),
+}
+
 
 def functions():
     homes = unigrn._HOME
@@ -107,6 +145,36 @@ def test_a_default_changes_only_with_the_changelog(name):
     parameters = inspect.signature(functions()[name]).parameters.values()
     found = {p.name: p.default for p in parameters if p.default is not p.empty}
     assert found == DEFAULTS.get(name, {})
+
+
+def classes(base=Term):
+    for one in base.__subclasses__():
+        yield one
+        yield from classes(one)
+
+
+def test_what_terms_say_of_themselves_changes_on_purpose():
+    """A claim that a term makes is tried by `check_spec`; one that it stops making is seen here."""
+    for name in HOMES[:8]:
+        importlib.import_module(f"unigrn.{name}")
+    for name in unigrn.methods.names():
+        unigrn.methods.get(name)
+    found = {kind: set() for kind in SAID}
+    separable = {
+        None: "couples targets",
+        "targets": "target by target",
+        "entries": "entry by entry",
+    }
+    for one in set(classes()):
+        home = one.__module__
+        if not home.startswith("unigrn.") or home.startswith(("unigrn.terms", "unigrn.verify")):
+            continue
+        said = {k for k in SAID if vars(one).get(k.replace(" ", "_")) is True}
+        if "separable" in vars(one) and not isinstance(vars(one)["separable"], property):
+            said.add(separable[vars(one)["separable"]])
+        for kind in said:
+            found[kind].add(one.__name__)
+    assert found == {kind: set(names.split()) for kind, names in SAID.items()}
 
 
 def test_a_target_without_candidates_is_on_the_simplex():
