@@ -1765,3 +1765,16 @@ def test_the_slope_beside_the_objective_and_that_by_the_matrix_are_the_gradient(
     squares = Squares(theta, view.y.T, None, 0.5, 0.3)
     want = -theta @ residual.T + 0.6 * A
     assert_allclose(columns.slope(squares, A), want, rtol=1e-10, atol=1e-12)
+
+
+def test_scores_are_divided_by_a_sum_that_means_something():
+    """By the target's sum where that is half the sum of sizes or more, else by the latter."""
+    ranked = np.array(
+        [[3.0, 2.0, 3.0, -2.0, 0.0, 1.0], [1.0, -1.0, -1.0, -1.0, 0.0, 5.0]], np.float32
+    )
+    valid = np.ones(ranked.shape, bool)
+    valid[1, 5] = False
+    none = np.zeros(ranked.shape, np.float32)
+    prior = unigrn.PriorView(valid, none, none.astype(np.int32), none > 0, valid)
+    want = [[0.75, 2 / 3, 1.5, -2 / 3, 0, 1], [0.25, -1 / 3, -0.5, -1 / 3, 0, 0]]
+    np.testing.assert_allclose(row_normalised(ranked, prior), want, rtol=1e-6)
