@@ -163,7 +163,7 @@ def _fitted(task: Task) -> Found:
         out["weight"][own, t], out["loss"][t] = theta, loss
         paid = task.price * np.abs(theta).sum() + task.alpha * theta @ theta
         out["objective"][t] = loss + paid
-        if task.held is not None:
+        if task.held is not None and task.held.any():
             gram, right, square = _sums(task, t, own, task.held)
             out["heldout"][t] = theta @ gram @ theta - 2 * right @ theta + square
     return out
