@@ -34,7 +34,7 @@ from unigrn import (
 )
 
 CELLS, REGULATORS, TARGETS = 200, 12, 20
-TOLERANCE = 0.05  # of the counts: what another version of JAX may change
+TOLERANCE = 0.15  # of the counts: what another version of JAX may change
 
 
 def norm(params, data, prior):
