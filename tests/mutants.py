@@ -47,7 +47,8 @@ MODULES = (
 TESTS = (
     "frame methods linear api generative terms promise solvers plan extend celloracle splitting "
     "active_sets graphs stars books known_targets pmf_grn network tfa posterior defaults across "
-    "penalties implicit counts lioness strength optimality steps statistics believed subsets scode netrex"
+    "penalties implicit counts lioness strength optimality steps statistics believed subsets "
+    "scode netrex"
 )
 DEFAULTS = "default"  # in the names of tests of what is left out in a call
 LONG = 20.0  # seconds of a test or claim that is left out
