@@ -1321,6 +1321,9 @@ def test_a_path_chooses_for_several_targets_at_once(name, by):
     for v, own in zip(values, loss, strict=True):
         np.testing.assert_allclose(found.targets[f"score[{v:g}]"], own, rtol=1e-6)
     assert says(found, f"{parameter}: ") and says(found, "mean score by value: 0.1 ")
+    # Of subsets of the cells what was chosen is a mean, and no line calls it a choice.
+    spec = unigrn.stability(unigrn.path(inner, parameter, values, "heldout", by), 3)
+    assert not says(axis_fit(spec, x, y), "mean score by value")
 
 
 def test_units_of_targets_do_not_choose_for_the_network():

@@ -466,6 +466,8 @@ class Path(Over):
         if self.by == "target" or CHOSEN not in targets:
             return []
         chosen = targets[CHOSEN][fitted]
+        if not np.isin(chosen, self.values).all():  # means over an outer axis
+            return []
         taken = [f"{v:g} for {(chosen == v).sum():,}" for v in np.unique(chosen)]
         curve = [(v, targets[f"score[{v:g}]"][fitted]) for v in self.values]
         means = [f"{v:g} {np.nanmean(s):.6g}" for v, s in curve if not np.isnan(s).all()]
