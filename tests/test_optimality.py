@@ -153,6 +153,17 @@ def test_the_curvature_along_a_slope_is_that_of_a_quadratic():
         np.testing.assert_allclose(found, want, rtol=1e-4)
 
 
+def test_what_is_flat_far_away_has_the_curvature_of_nearby():
+    """A steep slope asks for a long probe, beyond what bends."""
+
+    def bends_nearby(b):
+        return b.replace(theta=1e6 + jnp.clip(b.theta, -1e-6, 1e-6))
+
+    point = Blocks(theta=jnp.zeros(1))
+    found = optimality.curvature(bends_nearby, point, bends_nearby(point))
+    np.testing.assert_allclose(found, 1.0, rtol=0.1)
+
+
 @pytest.mark.parametrize("slope", [lambda v: 0 * v + 3.0, lambda v: 0 * v])
 def test_where_nothing_bends_the_curvature_is_1(slope):
     point = Blocks(theta=jnp.array([1.0, 2.0]))
