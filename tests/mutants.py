@@ -293,7 +293,7 @@ def relevant(mutant: Mutant, evidence: Evidence, killed: Counter[str]) -> list[s
     """
     runs = {n: set(lines.get(mutant.module, ())) for n, (_, lines) in evidence.items()}
     ran: set[str] = set()
-    stated = next(_lines(mutant)) & set(evidence["import"][1].get(mutant.module, ()))
+    stated = next(_lines(mutant)) & set(evidence.get("import", (0.0, {}))[1].get(mutant.module, ()))
     for wanted in _lines(mutant):
         ran = {n for n, lines in runs.items() if wanted & lines}
         if ran - {"import"}:
